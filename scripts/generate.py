@@ -1,0 +1,6 @@
+"""The same as `wavenet generate`; see configs/generate.yaml for the settings."""
+
+from wavenet.cli.generate import main
+
+if __name__ == "__main__":
+    main()

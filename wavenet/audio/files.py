@@ -1,0 +1,89 @@
+"""Audio files in and out."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from wavenet.audio.resample import resample
+
+
+class AudioError(ValueError):
+    """A file that cannot serve as audio; the message names the file and the reason."""
+
+
+def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[Tensor, int]:
+    """Read a file of any format that soundfile knows, as mono.
+
+    Args:
+        path: The file.
+        sample_rate: Resample to this rate, Hz; None keeps the file's own.
+
+    Returns:
+        The waveform (T,), float32 in [-1, 1], channels averaged; and its rate, Hz.
+
+    Raises:
+        AudioError: If there is no such file, it is unreadable or empty, or it holds samples that
+            are not numbers or lie outside [-1, 1].
+    """
+    path = Path(path)
+    if not path.is_file():  # also keeps folders and pipes named x.wav away from the decoder
+        raise AudioError(f"{path}: no such file")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, MemoryError) as error:
+        raise AudioError(f"{path}: not readable as audio ({error})") from error
+    if not len(samples):
+        raise AudioError(f"{path}: empty, no samples")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: holds NaN or infinite samples")
+    peak = float(np.abs(samples).max())
+    if peak > 1:
+        raise AudioError(f"{path}: samples reach {peak:g}, beyond [-1, 1]; scale the file down by that factor")
+    waveform = torch.from_numpy(samples).mean(dim=1)
+    if sample_rate is None:
+        return waveform, rate
+    return resample(waveform, rate, sample_rate), sample_rate
+
+
+def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> None:
+    """Write a waveform; the file appears whole or not at all.
+
+    Args:
+        path: The file; its ending (.wav, .flac, .ogg ...) names the format. Missing folders are made.
+        waveform: (T,) samples in [-1, 1]; stored as 16-bit PCM where the format has it.
+        sample_rate: Hz.
+
+    Raises:
+        AudioError: If the waveform is not (T,) in [-1, 1], the ending names no format that soundfile
+            writes, or the file cannot be written.
+    """
+    path = Path(path)
+    file_format = path.suffix[1:].upper()
+    if file_format not in soundfile.available_formats():
+        raise AudioError(f"{path}: '{path.suffix}' names no audio format; use .wav or .flac")
+    if waveform.dim() != 1 or not bool((waveform.abs() <= 1).all()):
+        raise AudioError(f"{path}: the waveform {tuple(waveform.shape)} must be (T,) with samples in [-1, 1]")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "wb") as file:
+            soundfile.write(file, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (soundfile.SoundFileError, OSError) as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise AudioError(f"{path}: cannot be written ({error})") from error
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

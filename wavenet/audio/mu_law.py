@@ -1,0 +1,60 @@
+"""Mu-law companding: fine steps for quiet samples, coarse steps for loud ones."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def mu_law_encode(waveform: Tensor, num_classes: int = 256) -> Tensor:
+    """Quantise a waveform to classes (van den Oord et al., 2016, section 2.2; ITU-T G.711).
+
+    f(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu) with mu = num_classes - 1, then f's range [-1, 1]
+    is rounded to num_classes levels.
+
+    Args:
+        waveform: Samples in [-1, 1], any shape.
+        num_classes: Number of levels, 2 or more.
+
+    Returns:
+        Classes 0 .. num_classes - 1, int64, the waveform's shape.
+
+    Raises:
+        ValueError: If a sample is outside [-1, 1] or not a number.
+
+    >>> mu_law_encode(torch.tensor([-1.0, 0.0, 0.01, 1.0]))
+    tensor([  0, 128, 157, 255])
+    """
+    _check_num_classes(num_classes)
+    if not torch.compiler.is_compiling() and not bool((waveform.abs() <= 1).all()):
+        worst = waveform.flatten()[waveform.abs().nan_to_num(math.inf).argmax()].item()
+        raise ValueError(f"mu_law_encode: a sample is {worst:g}; samples must lie in [-1, 1]: scale the waveform")
+    mu = num_classes - 1
+    if waveform.dtype != torch.float64:
+        waveform = waveform.float()
+    companded = waveform.sign() * torch.log1p(mu * waveform.abs()) / math.log1p(mu)
+    return ((companded + 1) / 2 * mu + 0.5).floor().long()
+
+
+def mu_law_decode(classes: Tensor, num_classes: int = 256) -> Tensor:
+    """Turn classes back into samples: the inverse of `mu_law_encode` at every level.
+
+    Args:
+        classes: Integers 0 .. num_classes - 1, any shape.
+        num_classes: Number of levels, 2 or more.
+
+    Returns:
+        Samples in [-1, 1], float32, the classes' shape; the ends are exactly -1 and 1.
+
+    >>> mu_law_decode(torch.tensor([0, 255]))
+    tensor([-1.,  1.])
+    """
+    _check_num_classes(num_classes)
+    mu = num_classes - 1
+    companded = 2 * classes.float() / mu - 1
+    return companded.sign() * (float(num_classes) ** companded.abs() - 1) / mu
+
+
+def _check_num_classes(num_classes: int) -> None:
+    if num_classes < 2:
+        raise ValueError(f"mu-law: num_classes is {num_classes}; it must be 2 or more (the paper has 256)")

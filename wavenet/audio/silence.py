@@ -1,0 +1,32 @@
+"""Silence at the ends of a recording."""
+
+from torch import Tensor
+
+
+def trim_silence(waveform: Tensor, sample_rate: int, threshold_db: float, frame_seconds: float = 0.025) -> Tensor:
+    """Cut the quiet beginning and end of a recording; pauses inside stay.
+
+    Args:
+        waveform: (T,).
+        sample_rate: Hz.
+        threshold_db: A frame is quiet when its RMS is more than this many dB below the loudest frame's.
+        frame_seconds: Length of a frame; the cut falls on whole frames, so up to one frame of
+            silence stays at either end.
+
+    Returns:
+        (T',) a view of the waveform, T' <= T; at least the loudest frame remains.
+
+    Raises:
+        ValueError: If threshold_db is not positive.
+    """
+    if threshold_db <= 0:
+        raise ValueError(f"trim_silence: threshold_db is {threshold_db}; it must be above 0, such as 40")
+    frame = max(1, round(frame_seconds * sample_rate))
+    num_frames = waveform.shape[0] // frame
+    if num_frames < 2:
+        return waveform
+    power = waveform[: num_frames * frame].reshape(num_frames, frame).square().mean(dim=1)
+    loud = (power >= power.max() * 10 ** (-threshold_db / 10)).nonzero()
+    first, last = int(loud[0]), int(loud[-1])
+    end = waveform.shape[0] if last == num_frames - 1 else min(waveform.shape[0], (last + 2) * frame)
+    return waveform[max(0, first - 1) * frame : end]

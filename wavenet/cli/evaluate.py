@@ -1,0 +1,53 @@
+"""`wavenet evaluate`: bits per sample on held-out utterances."""
+
+import json
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from wavenet import load
+from wavenet.checkpoint import find
+from wavenet.cli.command import command, load_run_config, plain
+from wavenet.data import prepare, split
+from wavenet.evaluation import bits_per_sample
+
+
+@command("evaluate")
+def main(cfg: DictConfig) -> None:
+    """Score a checkpoint and write a table and JSON."""
+    path = find(cfg.checkpoint)
+    model = load(path, cfg.device)
+    run_config = path.parent.parent / "config.yaml"
+    if cfg.dataset is None:
+        if not run_config.is_file():
+            raise ValueError(f"{run_config} is not there, so the run's dataset is unknown; give dataset=NAME")
+        run = load_run_config(run_config)
+        cfg = OmegaConf.merge(cfg, {k: run[k] for k in ("dataset", "preparation", "validation_fraction")})  # pyright: ignore[reportAssignmentType]
+    corpus = prepare(instantiate(cfg.dataset), model.sample_rate, **plain(cfg.preparation))
+    _, held_out = split(corpus, cfg.validation_fraction)
+    with tqdm(total=len(held_out.utterances), desc="scoring", unit="utterance") as bar:
+        scores = bits_per_sample(model, held_out, on_progress=bar.update)
+
+    print(f"{'speaker':<16} {'bits/sample':>11} {'utterances':>10} {'seconds':>8}")
+    for name, score in scores.items():
+        seconds = score.samples / model.sample_rate
+        print(f"{name:<16} {score.bits_per_sample:>11.4f} {score.utterances:>10} {seconds:>8.1f}")
+    result = {
+        "checkpoint": str(path),
+        "dataset": corpus.name,
+        "sample_rate": model.sample_rate,
+        "bits_per_sample": {
+            name: {"value": s.bits_per_sample, "samples": s.samples, "utterances": s.utterances}
+            for name, s in scores.items()
+        },
+    }
+    output = Path(cfg.output) if cfg.output is not None else path.parent.parent / "evaluation.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written to {output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`wavenet generate`: make audio from a checkpoint."""
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from wavenet import generate, load
+from wavenet.audio import read, write
+from wavenet.cli.command import command
+from wavenet.model import WaveNet
+
+
+@command("generate")
+def main(cfg: DictConfig) -> None:
+    """Generate, and write one file for each utterance."""
+    model = load(cfg.checkpoint, cfg.device)
+    rate = model.sample_rate
+    prompt = None
+    if cfg.prompt is not None:
+        prompt, _ = read(cfg.prompt, rate)
+    total = max(1, round(cfg.seconds * rate))
+    began = time.perf_counter()
+    with tqdm(total=total, desc="generating", unit="sample", unit_scale=True, dynamic_ncols=True) as bar:
+
+        def advance(made: int) -> None:
+            bar.update(made)
+            factor = bar.n * cfg.num / rate / (time.perf_counter() - began)
+            bar.set_postfix_str(f"{factor:.3f} x real time")
+
+        waveforms = generate(
+            model,
+            cfg.seconds,
+            cfg.num,
+            speaker=_speaker(model, cfg.speaker),
+            seed=cfg.seed,
+            temperature=cfg.temperature,
+            top_k=cfg.top_k,
+            prompt=prompt,
+            backend=cfg.backend,
+            chunk=max(1, min(4000, total // 20)),
+            on_progress=advance,
+        )
+    output = Path(cfg.output)
+    for number, waveform in enumerate(waveforms):
+        path = output if cfg.num == 1 else output.with_stem(f"{output.stem}-{number}")
+        write(path, waveform, rate)
+        peak, level = waveform.abs().max().item(), waveform.square().mean().sqrt().item()
+        hint = "" if level > 1e-4 else "  (near silence: more training, another seed, or temperature=1)"
+        print(f"{path}: {len(waveform) / rate:.2f} s at {rate} Hz, peak {peak:.3f}, RMS {level:.4f}{hint}")
+
+
+def _speaker(model: WaveNet, asked: str | None) -> str | None:
+    """The speaker asked for; without one, the first that the model knows."""
+    if asked is None and "speaker" in model.conditioners:
+        known: list[str] = model.conditioners["speaker"].categories  # pyright: ignore[reportAssignmentType]
+        asked = known[0]
+        if len(known) > 1:
+            print(f"speaker={asked} (none was asked for; the model knows {', '.join(known)})")
+    return asked
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""`wavenet train`: compose, build, fit."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from wavenet.cli.command import command, load_run_config, plain
+from wavenet.data import Corpus, prepare, split
+from wavenet.model import WaveNet
+from wavenet.training import (
+    AudioSamples,
+    ExponentialMovingAverage,
+    LastCheckpoint,
+    LossWatch,
+    SegmentData,
+    TrainingProgress,
+    WaveNetTraining,
+)
+
+_NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
+
+
+@command("train")
+def main(cfg: DictConfig) -> None:
+    """Train, or go on with a run."""
+    checkpoint = None
+    if cfg.resume is not None:
+        cfg, checkpoint = _resumed(cfg)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    dataset = instantiate(cfg.dataset)
+    corpus = prepare(dataset, cfg.model.sample_rate, **plain(cfg.preparation))
+    train, validation = split(corpus, cfg.validation_fraction)
+    for conditioner in cfg.model.conditioners.values():
+        if "categories" in conditioner and conditioner.categories is None:
+            conditioner.categories = corpus.values(conditioner.name)
+    model = instantiate(cfg.model, _convert_="all")
+
+    if checkpoint is None and rank_zero_only.rank == 0:
+        cfg.run_dir = str(_new_folder(Path(cfg.run_dir)))
+    run = Path(cfg.run_dir)
+    module = WaveNetTraining(
+        model, **plain(cfg.optimizer), compile=cfg.compile, gradient_checkpointing=cfg.gradient_checkpointing
+    )
+    context = model.receptive_field
+    data = SegmentData(
+        train, validation, cfg.segment_length, context, cfg.batch_size, num_workers=cfg.num_workers, seed=cfg.seed
+    )
+    trainer = _trainer(cfg, run, model, validation)
+    if trainer.is_global_zero:
+        OmegaConf.save(OmegaConf.create(plain(cfg)), run / "config.yaml")
+        _introduce(trainer, model, corpus, train, validation, run)
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.is_global_zero and not trainer.interrupted:
+        _conclude(trainer, run)
+
+
+def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> L.Trainer:
+    settings = plain(cfg.trainer)
+    logger = instantiate(cfg.logger) if cfg.logger else False
+    processes = settings.get("accumulate_grad_batches", 1)
+    callbacks: list[Callback] = [
+        LossWatch(model.distribution.baseline_bits),
+        AudioSamples(run / "audio", validation, seed=cfg.seed, **plain(cfg.samples)),
+        ExponentialMovingAverage(cfg.ema_decay),
+        LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps),
+    ]
+    if logger:
+        callbacks.append(LearningRateMonitor())
+    if validation.utterances:
+        callbacks.append(
+            ModelCheckpoint(
+                run / "checkpoints",
+                filename="best",
+                monitor="validation/bits_per_sample",
+                save_top_k=1,
+                enable_version_counter=False,
+            )
+        )
+        if settings["val_check_interval"] > settings["max_steps"] > 0:
+            settings["val_check_interval"] = settings["max_steps"]
+    else:
+        settings["limit_val_batches"] = 0
+    progress = TrainingProgress(cfg.batch_size * cfg.segment_length * processes)
+    trainer = L.Trainer(
+        **settings,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        default_root_dir=run,
+        logger=logger,
+        callbacks=[progress, *callbacks],
+    )
+    progress.samples_per_step *= trainer.world_size
+    return trainer
+
+
+def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """The config of the run that is resumed, with the settings of this command line on top."""
+    given = Path(cfg.resume)
+    checkpoint = given / "checkpoints" / "last.ckpt" if given.is_dir() else given
+    if not checkpoint.is_file():
+        raise ValueError(f"resume={given}: {checkpoint} is not there; give a run's folder or its checkpoints/last.ckpt")
+    run = checkpoint.resolve().parent.parent
+    saved = load_run_config(run / "config.yaml")
+    for override in HydraConfig.get().overrides.task:
+        key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
+        if key != "resume":
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
+    saved.run_dir = str(run)
+    return saved, checkpoint
+
+
+def _new_folder(wanted: Path) -> Path:
+    """Make the folder, under another name if the name is taken."""
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
+
+
+def _introduce(
+    trainer: L.Trainer, model: WaveNet, corpus: Corpus, train: Corpus, validation: Corpus, run: Path
+) -> None:
+    """Say what is trained, on what, and what was left out."""
+    rate, field = model.sample_rate, model.receptive_field
+    parameters = sum(p.numel() for p in model.parameters())
+    speakers = {u.conditions.get("speaker") for u in corpus.utterances}
+    layers = model.dilation_cycle * model.num_cycles
+    lines = [
+        f"model    {layers} layers, {parameters / 1e6:.2f} M parameters, "
+        f"receptive field {field} samples ({1000 * field / rate:.0f} ms), {model.distribution.baseline_bits:g} bits unlearnt",
+        f"data     {corpus.name}: {len(speakers)} speaker(s), {train.seconds / 60:.1f} min in {len(train.utterances)} "
+        f"utterances to learn, {validation.seconds / 60:.1f} min in {len(validation.utterances)} held out, {rate} Hz",
+    ]
+    if corpus.trimmed_share:
+        lines.append(f"trimmed  {100 * corpus.trimmed_share:.1f} % of the recordings' time, silence at the ends")
+    if corpus.skipped:
+        named = [f"{skipped.name}: {skipped.reason}" for skipped in corpus.skipped]
+        (run / "skipped.txt").write_text("\n".join(named) + "\n")
+        more = len(named) - _NAMED_ON_SCREEN
+        lines.append(f"skipped  {len(named)} recording(s), listed in {run / 'skipped.txt'}:")
+        lines += [f"           {line}" for line in named[:_NAMED_ON_SCREEN]] + [f"           and {more} more"] * (
+            more > 0
+        )
+    where = f"{trainer.num_devices * trainer.num_nodes} x {trainer.strategy.root_device.type}, {trainer.precision}"
+    if trainer.strategy.root_device.type == "cpu" and torch.cuda.is_available():
+        where += "; a GPU is here: trainer=gpu"
+    lines.append(f"run      {run} on {where}")
+    print("\n".join(lines), flush=True)
+
+
+def _conclude(trainer: L.Trainer, run: Path) -> None:
+    """Say what there is now, and what to do with it."""
+    bits: Any = trainer.callback_metrics.get("validation/bits_per_sample")
+    learnt = "" if bits is None else f", {float(bits):.4f} bits per sample on held-out utterances"
+    print(f"done     {trainer.global_step} steps{learnt}")
+    print(f"listen   {run / 'audio'}, or: python scripts/generate.py checkpoint={run}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""One of a list of names, such as the speaker."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavenet.checks import check_positive_int
+
+
+class CategoricalEmbedding(nn.Module):
+    """Global conditioning on one of a list of names (section 2.5): a learned vector for each.
+
+    The names travel with the model, and batches carry names, not numbers: a speaker cannot be
+    mixed up by a different order of folders.
+
+    Args:
+        name: Which named condition to read from a batch, such as "speaker".
+        categories: All the names, each once. Their order is the order of the vectors.
+        condition_channels: Channels of the vectors.
+
+    Raises:
+        ValueError: If there are no categories, one stands twice, or a number is out of range.
+    """
+
+    def __init__(self, name: str, categories: Sequence[str], condition_channels: int) -> None:
+        super().__init__()
+        check_positive_int("CategoricalEmbedding", condition_channels=condition_channels)
+        self.name = name
+        self.categories = [str(category) for category in categories]
+        self.condition_channels = condition_channels
+        if not self.categories:
+            raise ValueError(f"CategoricalEmbedding: categories of '{name}' is empty; it must list the known names")
+        self._index = {category: index for index, category in enumerate(self.categories)}
+        if len(self._index) < len(self.categories):
+            twice = sorted({c for c in self.categories if self.categories.count(c) > 1})
+            raise ValueError(f"CategoricalEmbedding: categories of '{name}' holds {twice} more than once")
+        self.embedding = nn.Embedding(len(self.categories), condition_channels)
+
+    def forward(self, conditions: Mapping[str, Any], batch_size: int) -> Tensor:
+        """Look up the vectors.
+
+        Args:
+            conditions: Under this conditioner's name, one name for the whole batch or a sequence
+                of B names.
+            batch_size: B.
+
+        Returns:
+            (B, condition_channels, 1).
+
+        Raises:
+            ValueError: If the condition is missing or names somebody unknown; lists the known.
+        """
+        known = ", ".join(self.categories)
+        if conditions.get(self.name) is None:
+            raise ValueError(f"the model needs a {self.name}: give {self.name}=NAME, one of {known}")
+        names = conditions[self.name]
+        names = [names] * batch_size if isinstance(names, str) else list(names)
+        if len(names) != batch_size:
+            raise ValueError(f"{len(names)} values of {self.name} were given for a batch of {batch_size}")
+        for name in names:
+            if name not in self._index:
+                raise ValueError(f"unknown {self.name} {name!r}; the model knows {known}")
+        indices = torch.tensor([self._index[name] for name in names], device=self.embedding.weight.device)
+        return self.embedding(indices).unsqueeze(-1)

@@ -1,0 +1,119 @@
+"""A prepared corpus: one plain WAV for each utterance, all at one rate, and a table of them."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+
+from wavenet.data.dataset import DatasetError, Skipped
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One utterance of a prepared corpus.
+
+    Attributes:
+        id: As in the dataset.
+        path: Its prepared WAV.
+        num_samples: Length at the corpus's rate.
+        source_seconds: Length of the recording before trimming.
+        conditions: Named conditions, such as the speaker.
+    """
+
+    id: str
+    path: Path
+    num_samples: int
+    source_seconds: float
+    conditions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Prepared utterances.
+
+    Attributes:
+        name: The dataset's name.
+        sample_rate: Hz.
+        utterances: Sorted by id.
+        skipped: What was left out, and why.
+    """
+
+    name: str
+    sample_rate: int
+    utterances: list[Prepared]
+    skipped: list[Skipped]
+
+    @property
+    def seconds(self) -> float:
+        """Audio in the corpus, seconds."""
+        return sum(u.num_samples for u in self.utterances) / self.sample_rate
+
+    @property
+    def trimmed_share(self) -> float:
+        """Which share of the recordings' time was cut as silence, 0 to 1."""
+        before = sum(u.source_seconds for u in self.utterances)
+        return max(0.0, 1 - self.seconds / before) if before else 0.0
+
+    def values(self, condition: str) -> list[str]:
+        """All values of a condition, sorted.
+
+        Raises:
+            DatasetError: If an utterance lacks it.
+        """
+        for utterance in self.utterances:
+            if condition not in utterance.conditions:
+                has = ", ".join(utterance.conditions) or "no conditions"
+                raise DatasetError(f"dataset '{self.name}' has no {condition} for {utterance.id}; it has {has}")
+        return sorted({u.conditions[condition] for u in self.utterances})
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
+        """Samples [start, stop) of an utterance, (stop - start,) float32; only these are read from disk."""
+        path = self.utterances[index].path
+        samples, _ = soundfile.read(path, start=start, stop=stop, dtype="float32")
+        return torch.from_numpy(samples)
+
+
+def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
+    """Hold out utterances of every speaker for validation.
+
+    Which ones depends on the utterances' ids alone: no seed, no machine. Of each speaker the given
+    fraction is held out, at least one utterance if there are two.
+
+    Args:
+        corpus: All utterances.
+        validation_fraction: 0 to 1; 0 holds out nothing.
+
+    Returns:
+        The training corpus, sorted by id; and the validation corpus, in an order shuffled once for
+        all, so that its beginning already speaks for the whole.
+
+    Raises:
+        DatasetError: If the fraction is out of range, or nothing would be left to train or validate.
+    """
+    if not 0 <= validation_fraction < 1:
+        raise DatasetError(f"validation_fraction is {validation_fraction}; it must be at least 0 and below 1")
+    speakers: dict[str, list[Prepared]] = {}
+    for utterance in corpus.utterances:
+        speakers.setdefault(utterance.conditions.get("speaker", ""), []).append(utterance)
+    held: list[Prepared] = []
+    for theirs in speakers.values():
+        count = max(1, round(validation_fraction * len(theirs))) if validation_fraction and len(theirs) > 1 else 0
+        held += sorted(theirs, key=_shuffled)[: min(count, len(theirs) - 1)]
+    if validation_fraction and not held:
+        raise DatasetError(
+            f"dataset '{corpus.name}': {len(corpus.utterances)} utterance(s) of {len(speakers)} speaker(s) leave none "
+            "to validate on; cut the recording into two files or more, or set validation_fraction=0"
+        )
+    ids = {utterance.id for utterance in held}
+    train = [utterance for utterance in corpus.utterances if utterance.id not in ids]
+    return (
+        Corpus(corpus.name, corpus.sample_rate, train, corpus.skipped),
+        Corpus(corpus.name, corpus.sample_rate, sorted(held, key=_shuffled), []),
+    )
+
+
+def _shuffled(utterance: Prepared) -> str:
+    return hashlib.sha256(utterance.id.encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""What every dataset yields."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import soundfile
+
+_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".oga"}
+AUDIO_SUFFIXES = frozenset(_SUFFIXES - {".raw", ".mat", ".mat4", ".mat5", ".txt"})
+
+
+class DatasetError(ValueError):
+    """A corpus that cannot be used; the message names the place and what to do."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording.
+
+    Attributes:
+        id: Unique and stable within the dataset, such as "p225/p225_001"; the split depends on it.
+        path: The audio file.
+        conditions: What is known about it by name, such as {"speaker": "p225"}.
+    """
+
+    id: str
+    path: Path
+    conditions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a dataset found."""
+
+    utterances: list[Utterance]
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+class Dataset(Protocol):
+    """Finds the recordings of a corpus."""
+
+    @property
+    def name(self) -> str:
+        """Short, without spaces; names the cache's folder."""
+        ...
+
+    def scan(self) -> Scan:
+        """Find all recordings; downloads first if asked to.
+
+        Raises:
+            DatasetError: If the corpus is not there; says the command that gets it.
+        """
+        ...
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """The audio files right in a folder, by their endings, sorted; hidden ones are not looked at."""
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def sub_folders(folder: Path) -> list[Path]:
+    """The folders right in a folder, sorted; hidden ones are not looked at."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

@@ -1,0 +1,43 @@
+"""LJ Speech 1.1 (Ito and Johnson, 2017): 24 hours of one voice at 22.05 kHz, public domain."""
+
+import os
+from pathlib import Path
+
+import torchaudio
+
+from wavenet.data.dataset import DatasetError, Scan, Utterance, audio_files
+
+
+class LJSpeech:
+    """The LJ Speech corpus.
+
+    Args:
+        root: The folder that holds LJSpeech-1.1, or that folder itself.
+        download: Fetch it (2.6 GB) into root first, through torchaudio, with its checksum.
+    """
+
+    name = "ljspeech"
+
+    def __init__(self, root: str | os.PathLike[str] = "data", download: bool = False) -> None:
+        self.root = Path(root)
+        self.download = download
+
+    def scan(self) -> Scan:
+        """Find the recordings.
+
+        Raises:
+            DatasetError: If the corpus is not there.
+        """
+        for folder in (self.root, self.root / "LJSpeech-1.1"):
+            if (folder / "wavs").is_dir():
+                files = audio_files(folder / "wavs")
+                return Scan([Utterance(path.stem, path, {"speaker": "LJ"}) for path in files])
+        if self.download:
+            self.root.mkdir(parents=True, exist_ok=True)
+            torchaudio.datasets.LJSPEECH(self.root, download=True)
+            return LJSpeech(self.root).scan()
+        raise DatasetError(
+            f"{self.root}: no LJSpeech-1.1 there. Fetch it (2.6 GB) with "
+            f"'python scripts/train.py dataset=ljspeech dataset.root={self.root} dataset.download=true', "
+            "or give dataset.root=PATH"
+        )

@@ -1,0 +1,77 @@
+"""VCTK (Yamagishi et al., 2019): 110 English speakers, CC-BY-4.0."""
+
+import os
+import re
+from pathlib import Path
+
+import torchaudio
+
+from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, audio_files, sub_folders
+
+_MICROPHONES = ("mic1", "mic2")
+
+
+class VCTK:
+    """The VCTK corpus, version 0.92 (FLAC, two microphones) or 0.80 (wav48).
+
+    Speakers are the folders' names, "p225" and so on, and "s5". In 0.92 a few recordings exist from
+    one microphone only (all of p280's and p315's); they are skipped by name, never mixed in. A text
+    is not needed to train on a recording, so p315, whose texts are lost, is as good as the others.
+
+    Args:
+        root: The folder that holds VCTK-Corpus-0.92 or VCTK-Corpus, or that folder itself.
+        mic: "mic1" (omni-directional) or "mic2" (the usual choice, as in torchaudio); 0.92 only.
+        download: Fetch version 0.92 (11 GB) into root first, through torchaudio, with its checksum.
+
+    Raises:
+        DatasetError: If mic is something else.
+    """
+
+    name = "vctk"
+
+    def __init__(self, root: str | os.PathLike[str] = "data", mic: str = "mic2", download: bool = False) -> None:
+        if mic not in _MICROPHONES:
+            raise DatasetError(f"dataset.mic is '{mic}'; VCTK has {' and '.join(_MICROPHONES)}")
+        self.root = Path(root)
+        self.mic = mic
+        self.download = download
+
+    def scan(self) -> Scan:
+        """Find the recordings.
+
+        Raises:
+            DatasetError: If the corpus is not there.
+        """
+        for folder in (self.root, self.root / "VCTK-Corpus-0.92", self.root / "VCTK-Corpus"):
+            if (folder / "wav48_silence_trimmed").is_dir():
+                return self._scan(folder, folder / "wav48_silence_trimmed", rf"(?P<id>.+)_{self.mic}")
+            if (folder / "wav48").is_dir():
+                return self._scan(folder, folder / "wav48", r"(?P<id>.+)")
+        if self.download:
+            self.root.mkdir(parents=True, exist_ok=True)
+            torchaudio.datasets.VCTK_092(str(self.root), download=True)
+            return VCTK(self.root, self.mic).scan()
+        raise DatasetError(
+            f"{self.root}: no VCTK-Corpus-0.92 or VCTK-Corpus there. Fetch it (11 GB) with "
+            f"'python scripts/train.py dataset=vctk dataset.root={self.root} dataset.download=true', "
+            "or give dataset.root=PATH"
+        )
+
+    def _scan(self, corpus: Path, recordings: Path, pattern: str) -> Scan:
+        utterances: list[Utterance] = []
+        skipped: list[Skipped] = []
+        for folder in sub_folders(recordings):
+            speaker = folder.name
+            files = audio_files(folder)
+            found = {match["id"]: path for path in files if (match := re.fullmatch(pattern, path.stem))}
+            utterances += [Utterance(f"{speaker}/{name}", path, {"speaker": speaker}) for name, path in found.items()]
+            others = {re.sub(r"_mic\d$", "", path.stem) for path in files} - found.keys()
+            texts = {path.stem for path in (corpus / "txt" / speaker).glob("[!.]*.txt")}
+            skipped += [
+                Skipped(f"{speaker}/{name}", f"no {self.mic} recording, another mic has it") for name in sorted(others)
+            ]
+            skipped += [
+                Skipped(f"{speaker}/{name}", "there is a text, but no recording")
+                for name in sorted(texts - found.keys() - others)
+            ]
+        return Scan(utterances, skipped)

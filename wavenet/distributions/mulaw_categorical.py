@@ -1,0 +1,91 @@
+"""A softmax over mu-law classes."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavenet.audio import mu_law_decode, mu_law_encode
+from wavenet.checks import check_positive_int
+
+
+class MuLawCategorical(nn.Module):
+    """The paper's output: a categorical distribution over mu-law classes (section 2.2).
+
+    The network's input is an embedding of the class. That is a one-hot vector times a matrix,
+    without the one-hot vector.
+
+    Args:
+        num_classes: Number of mu-law classes, 2 or more.
+        embedding_channels: Channels of the embedding that the network is fed.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    num_uniforms = 1
+
+    def __init__(self, num_classes: int = 256, embedding_channels: int = 64) -> None:
+        super().__init__()
+        check_positive_int("MuLawCategorical", embedding_channels=embedding_channels)
+        if num_classes < 2:
+            raise ValueError(f"MuLawCategorical: num_classes is {num_classes}; it must be 2 or more")
+        self.num_classes = num_classes
+        self.embedding_channels = embedding_channels
+        self.in_channels = embedding_channels
+        self.parameter_channels = num_classes
+        self.embedding = nn.Embedding(num_classes, embedding_channels)
+
+    @property
+    def baseline_bits(self) -> float:
+        """Bits per sample of the uniform distribution."""
+        return math.log2(self.num_classes)
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Embed samples: (B, T) in [-1, 1] -> (B, embedding_channels, T)."""
+        return self.embedding(mu_law_encode(waveform, self.num_classes)).transpose(1, 2)
+
+    def log_prob(self, parameters: Tensor, waveform: Tensor) -> Tensor:
+        """Log-probability of each sample's class, in nats.
+
+        Args:
+            parameters: Unnormalised log-probabilities, (B, num_classes, T).
+            waveform: (B, T) in [-1, 1].
+
+        Returns:
+            (B, T), float32 (float64 for float64 parameters).
+        """
+        classes = mu_law_encode(waveform, self.num_classes)
+        return -F.cross_entropy(_at_least_float32(parameters), classes, reduction="none")
+
+    def sample(
+        self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
+    ) -> Tensor:
+        """Draw samples by inverting the cumulative distribution at the given uniforms.
+
+        Args:
+            parameters: Unnormalised log-probabilities, (B, num_classes, T).
+            uniforms: (B, 1, T) in [0, 1).
+            temperature: Divides the log-probabilities: 1 is the model's own distribution, less is
+                more careful, 0 the most likely class.
+            top_k: Draw among this many of the most likely classes; None for all.
+
+        Returns:
+            (B, T) samples in [-1, 1].
+        """
+        logits = _at_least_float32(parameters).transpose(1, 2)
+        if temperature == 0:
+            return mu_law_decode(logits.argmax(dim=-1), self.num_classes)
+        if top_k is not None and top_k < self.num_classes:
+            kept, classes = logits.topk(top_k, dim=-1)
+            logits = torch.full_like(logits, -math.inf).scatter(-1, classes, kept)
+        logits = logits - logits.amax(dim=-1, keepdim=True)  # so that a small temperature cannot overflow
+        cumulative = (logits / temperature).softmax(dim=-1).cumsum(dim=-1)
+        drawn = uniforms.transpose(1, 2).to(cumulative) * cumulative[..., -1:]
+        classes = torch.searchsorted(cumulative, drawn, right=True).squeeze(-1)
+        return mu_law_decode(classes, self.num_classes)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,88 @@
+"""Bits per sample: the average number of bits that the model needs for the next sample."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavenet.data import Corpus
+from wavenet.model import WaveNet
+
+
+@dataclass(frozen=True)
+class Score:
+    """A sum of bits over samples.
+
+    Attributes:
+        bits: Negative log2-likelihood, summed.
+        samples: How many samples it is the sum of.
+        utterances: How many utterances.
+    """
+
+    bits: float = 0.0
+    samples: int = 0
+    utterances: int = 0
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(self.bits + other.bits, self.samples + other.samples, self.utterances + other.utterances)
+
+    @property
+    def bits_per_sample(self) -> float:
+        """The average; NaN over nothing."""
+        return self.bits / self.samples if self.samples else math.nan
+
+
+@torch.inference_mode()
+def utterance_bits(
+    model: WaveNet, waveform: Tensor, conditions: Mapping[str, Any] | None = None, chunk: int = 65536
+) -> Score:
+    """Score one utterance: each sample once, given all the samples before it.
+
+    Args:
+        model: The model.
+        waveform: (T,) in [-1, 1] at the model's rate.
+        conditions: Named conditions of the utterance.
+        chunk: Samples that are run at once. It bounds the memory and changes nothing else, because
+            the model's state is carried from chunk to chunk.
+
+    Returns:
+        The utterance's score.
+    """
+    condition, state, bits = model.condition(conditions, 1), None, 0.0
+    for piece in waveform.unsqueeze(0).split(chunk, dim=1):
+        log_prob, state = model.log_prob(piece, condition, state)
+        bits -= log_prob.double().sum().item() / math.log(2)
+    return Score(bits, waveform.shape[0], 1)
+
+
+def bits_per_sample(
+    model: WaveNet, corpus: Corpus, by: str = "speaker", on_progress: Callable[[], None] | None = None
+) -> dict[str, Score]:
+    """Score a corpus, utterance by utterance from beginning to end.
+
+    Args:
+        model: The model; the corpus is at its rate.
+        corpus: What to score.
+        by: The condition to group by.
+        on_progress: Is called after each utterance.
+
+    Returns:
+        A score for each value of the condition, sorted, and their sum under "all".
+
+    Raises:
+        ValueError: If the rates differ or the model does not know a speaker.
+    """
+    if corpus.sample_rate != model.sample_rate:
+        raise ValueError(f"the corpus is at {corpus.sample_rate} Hz; the model's sample_rate is {model.sample_rate}")
+    device = next(model.parameters()).device
+    scores: dict[str, Score] = {}
+    for index, utterance in enumerate(corpus.utterances):
+        score = utterance_bits(model, corpus.read(index).to(device), utterance.conditions)
+        group = utterance.conditions.get(by, "unknown")
+        scores[group] = scores.get(group, Score()) + score
+        if on_progress is not None:
+            on_progress()
+    return dict(sorted(scores.items())) | {"all": sum(scores.values(), Score())}

@@ -1,0 +1,55 @@
+"""The reference backend: the model itself, one sample at a time. Slow, and the truth."""
+
+import torch
+from torch import Tensor
+
+from wavenet.model import State, WaveNet
+
+
+class ReferenceBackend:
+    """Runs `WaveNet.forward` with its states, for every distribution, conditioner and device.
+
+    Args:
+        model: A trained model; it is used as it is.
+    """
+
+    name = "reference"
+
+    @staticmethod
+    def refusal(model: WaveNet) -> str | None:
+        """Why this backend cannot serve the model; None if it can."""
+        del model
+        return None
+
+    def __init__(self, model: WaveNet) -> None:
+        self._model = model
+
+    @torch.inference_mode()
+    def run(
+        self,
+        state: State,
+        condition: Tensor | None,
+        uniforms: Tensor,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+    ) -> tuple[Tensor, State]:
+        """Generate as many samples as there are random numbers. This loop is all of autoregression.
+
+        Args:
+            state: What came before.
+            condition: (B, condition_channels, 1 or T), or None.
+            uniforms: (B, distribution.num_uniforms, T) in [0, 1).
+            temperature: See the distribution's `sample`.
+            top_k: Likewise.
+
+        Returns:
+            (B, T) samples in [-1, 1], and the state after them.
+        """
+        sample, layers = state
+        made = []
+        for t in range(uniforms.shape[-1]):
+            now = condition if condition is None or condition.shape[-1] == 1 else condition[..., t : t + 1]
+            parameters, layers = self._model(sample, now, layers)
+            sample = self._model.distribution.sample(parameters, uniforms[..., t : t + 1], temperature, top_k)
+            made.append(sample)
+        return torch.cat(made, dim=1), State(sample, layers)

@@ -1,0 +1,163 @@
+"""WaveNet: embed the samples so far, run the residual stack, read off the next sample's distribution.
+
+                                   condition
+                                       |
+waveform -> encode -> input conv -> [ gated residual layer ] x N -> skips -> head -> parameters
+(B, T)                                                                               (B, P, T)
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wavenet.checks import check_positive_int
+from wavenet.nn import CausalConv1d, PointwiseConv1d, ResidualStack, cycle_of_dilations
+
+
+class State(NamedTuple):
+    """All that the past means to the model.
+
+    Attributes:
+        previous: The last sample, (B, 1).
+        layers: The state of the input convolution and then of each residual layer.
+    """
+
+    previous: Tensor
+    layers: list[Tensor]
+
+
+class WaveNet(nn.Module):
+    """The generative model of raw audio of van den Oord et al. (2016), https://arxiv.org/abs/1609.03499.
+
+    Args:
+        distribution: The output distribution, such as `MuLawCategorical` (section 2.2).
+        sample_rate: Rate of the audio that the model speaks, Hz.
+        conditioners: Named conditioners (section 2.5); they all have `condition_channels` channels.
+        residual_channels: Channels of the residual path.
+        gate_channels: Channels of each dilated convolution before its split into filter and gate.
+        skip_channels: Channels of the sum of skips and of the head's hidden layer.
+        condition_channels: Channels of the condition; used only if there are conditioners.
+        kernel_size: Taps of each dilated convolution.
+        dilation_cycle: Layers in a cycle; their dilations are 1, 2, 4, ... 2**(dilation_cycle - 1).
+        num_cycles: How often the cycle is repeated.
+        input_kernel_size: Taps of the convolution before the stack.
+        bias: Whether the convolutions of the stack have biases.
+
+    Attributes:
+        receptive_field: Samples that one prediction can see.
+
+    Raises:
+        ValueError: If a number is out of range, or a conditioner has other channels.
+    """
+
+    def __init__(
+        self,
+        distribution: nn.Module,
+        sample_rate: int,
+        conditioners: Mapping[str, nn.Module] | None = None,
+        residual_channels: int = 64,
+        gate_channels: int = 128,
+        skip_channels: int = 256,
+        condition_channels: int = 32,
+        kernel_size: int = 2,
+        dilation_cycle: int = 10,
+        num_cycles: int = 3,
+        input_kernel_size: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_positive_int("WaveNet", sample_rate=sample_rate, skip_channels=skip_channels)
+        conditioners = dict(conditioners or {})
+        for name, conditioner in conditioners.items():
+            if conditioner.condition_channels != condition_channels:
+                raise ValueError(
+                    f"WaveNet: conditioner '{name}' has condition_channels={conditioner.condition_channels}; "
+                    f"it must be the model's {condition_channels}"
+                )
+        self.sample_rate = sample_rate
+        self.residual_channels = residual_channels
+        self.gate_channels = gate_channels
+        self.skip_channels = skip_channels
+        self.condition_channels = condition_channels
+        self.kernel_size = kernel_size
+        self.dilation_cycle = dilation_cycle
+        self.num_cycles = num_cycles
+        self.input_kernel_size = input_kernel_size
+        self.bias = bias
+
+        self.distribution = distribution
+        self.conditioners = nn.ModuleDict(conditioners)
+        self.input = CausalConv1d(distribution.in_channels, residual_channels, input_kernel_size)
+        self.stack = ResidualStack(
+            residual_channels,
+            gate_channels,
+            skip_channels,
+            kernel_size,
+            cycle_of_dilations(dilation_cycle, num_cycles),
+            condition_channels if conditioners else 0,
+            bias,
+        )
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            PointwiseConv1d(skip_channels, skip_channels),
+            nn.ReLU(),
+            PointwiseConv1d(skip_channels, distribution.parameter_channels),
+        )
+        self.receptive_field = self.stack.receptive_field + input_kernel_size - 1
+
+    def condition(self, conditions: Mapping[str, Any] | None, batch_size: int) -> Tensor | None:
+        """Add up what the conditioners make of the named conditions.
+
+        Args:
+            conditions: Such as {"speaker": "p225"} or {"speaker": ["p225", "p226"]}.
+            batch_size: B.
+
+        Returns:
+            (B, condition_channels, 1 or T), or None if the model has no conditioners.
+
+        Raises:
+            ValueError: If a condition is missing or unknown.
+        """
+        parts = [conditioner(conditions or {}, batch_size) for conditioner in self.conditioners.values()]
+        return sum(parts[1:], parts[0]) if parts else None
+
+    def forward(
+        self, waveform: Tensor, condition: Tensor | None = None, state: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Predict, after each sample, the one that follows.
+
+        Args:
+            waveform: Samples in [-1, 1], (B, T).
+            condition: What `condition` returned, (B, condition_channels, 1 or T); at time t it
+                describes the sample that is predicted there.
+            state: The layers' states from the piece before, or None at the beginning.
+
+        Returns:
+            parameters (B, distribution.parameter_channels, T), where parameters[..., t] depends
+            on waveform[:, :t + 1] only and describes sample t + 1; and the states for the next piece.
+        """
+        input_state, *stack_state = state if state is not None else [None]
+        x, input_state = self.input(self.distribution.encode(waveform), input_state)
+        skips, stack_state = self.stack(x, condition, stack_state or None)
+        return self.head(skips), [input_state, *stack_state]
+
+    def log_prob(
+        self, waveform: Tensor, condition: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Log-probability of each sample given all that came before it.
+
+        Args:
+            waveform: (B, T) in [-1, 1].
+            condition: (B, condition_channels, 1 or T); at time t it describes waveform[:, t].
+            state: What an earlier call returned, to go on from there; None at the beginning,
+                where the sample before the first one counts as 0.
+
+        Returns:
+            (B, T) in nats, and the state after the last sample.
+        """
+        previous, layers = state if state is not None else (torch.zeros_like(waveform[:, :1]), None)
+        heard = torch.cat([previous, waveform[:, :-1]], dim=1)
+        parameters, layers = self(heard, condition, layers)
+        return self.distribution.log_prob(parameters, waveform), State(waveform[:, -1:], layers)

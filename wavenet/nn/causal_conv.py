@@ -1,0 +1,131 @@
+"""The dilated causal convolution: the one layer with a memory."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavenet.checks import check_positive_int
+
+
+class CausalConv1d(nn.Module):
+    """A 1-D convolution whose output never looks ahead (van den Oord et al., 2016, section 2.1).
+
+    A convolution slides a small window over time. PyTorch wants the channels before the time:
+    a batch of 32 sequences, 35 steps long with 256 features a step, is turned around first.
+    A window of two steps then fits 34 times, so a plain convolution returns one step less.
+
+    >>> sequences = torch.randn(32, 35, 256)              # (batch, time, features)
+    >>> x = sequences.permute(0, 2, 1)                    # (batch, channels, time)
+    >>> x.shape
+    torch.Size([32, 256, 35])
+    >>> nn.Conv1d(256, 100, kernel_size=2)(x).shape
+    torch.Size([32, 100, 34])
+
+    A causal convolution puts the missing steps in front: y[t] is made of x[t], x[t - dilation],
+    x[t - 2 * dilation], ... and of nothing later, and y is as long as x.
+
+    >>> y, state = CausalConv1d(256, 100, kernel_size=2)(x)
+    >>> y.shape
+    torch.Size([32, 100, 35])
+
+    Those steps in front *are* the layer's memory. Without a state they are zeros: the silence
+    before the beginning. With the state that an earlier call returned they are the inputs that
+    came just before, so a long sequence may be given in pieces, down to one step at a time, and
+    the outputs are the same.
+
+    The stride stays 1: there is one output for every input sample, because every sample is
+    predicted. A larger stride would skip predictions, and the layers above would lose the
+    sample grid that the state relies on. Dilation, not stride, is how WaveNet sees far.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Taps of the filter; the last one is the present, in time order.
+        dilation: Distance between two taps, in samples.
+        groups: Groups of channels that do not see each other, as in `torch.nn.Conv1d`.
+        bias: Whether a learned constant is added to each output channel.
+
+    Raises:
+        ValueError: If a number is not a whole number of at least 1, or if groups does not
+            divide both channel counts.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_positive_int(
+            "CausalConv1d",
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            dilation=dilation,
+            groups=groups,
+        )
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels % groups:
+                raise ValueError(f"CausalConv1d: {name} is {channels}; it must be a multiple of groups={groups}")
+        self.in_channels = in_channels
+        self.padding = (kernel_size - 1) * dilation
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, dilation=dilation, groups=groups, bias=bias)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Convolve a sequence, or the next piece of one.
+
+        Args:
+            x: Input, (B, in_channels, T), T >= 1.
+            state: The (kernel_size - 1) * dilation inputs before x, (B, in_channels, that many),
+                as an earlier call returned it; None means that x begins the sequence.
+
+        Returns:
+            The output (B, out_channels, T), and the state for the piece that follows.
+
+        Raises:
+            ValueError: If x or state has another shape.
+        """
+        if x.dim() != 3 or x.shape[1] != self.in_channels:
+            hint = " (time before channels? use x.permute(0, 2, 1))" if x.shape[-1] == self.in_channels else ""
+            raise ValueError(f"CausalConv1d: x is {tuple(x.shape)}; it must be (B, {self.in_channels}, T){hint}")
+        if state is None:
+            state = x.new_zeros(x.shape[0], self.in_channels, self.padding)
+        elif state.shape != (x.shape[0], self.in_channels, self.padding):
+            wanted = (x.shape[0], self.in_channels, self.padding)
+            raise ValueError(f"CausalConv1d: state is {tuple(state.shape)}; for this x it must be {wanted}")
+        padded = torch.cat([state, x], dim=-1) if self.padding else x
+        return _convolve(self.conv, padded), padded[..., padded.shape[-1] - self.padding :]
+
+
+class PointwiseConv1d(nn.Conv1d):
+    """A convolution with one tap: a matrix applied at each time step by itself (a "1x1" convolution).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        bias: Whether a learned constant is added to each output channel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=1, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, in_channels, T) -> (B, out_channels, T)."""
+        return _convolve(self, input)
+
+
+def _convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """The convolution; when x is just as long as its window, the same sums as one small product.
+
+    A convolution's set-up costs more than a single step's arithmetic, so this makes step-by-step
+    generation several times faster.
+    """
+    window = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
+    if x.shape[-1] != window or conv.groups != 1:
+        return conv._conv_forward(x, conv.weight, conv.bias)
+    taps = x[..., :: conv.dilation[0]]
+    return F.linear(taps.flatten(1), conv.weight.flatten(1), conv.bias).unsqueeze(-1)

@@ -1,0 +1,16 @@
+"""Training with Lightning."""
+
+from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LastCheckpoint, LossWatch
+from wavenet.training.data_module import SegmentData
+from wavenet.training.module import WaveNetTraining
+from wavenet.training.progress import TrainingProgress
+
+__all__ = [
+    "AudioSamples",
+    "ExponentialMovingAverage",
+    "LastCheckpoint",
+    "LossWatch",
+    "SegmentData",
+    "TrainingProgress",
+    "WaveNetTraining",
+]

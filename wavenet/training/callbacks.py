@@ -1,0 +1,171 @@
+"""What happens beside the training steps: averaging, saving, watching, and listening."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from wavenet.audio import log_mel_spectrogram, write
+from wavenet.audio.picture import spectrogram_image
+from wavenet.data import Corpus
+from wavenet.generation import generate
+from wavenet.training.module import WaveNetTraining
+
+_HINTS = "Try a smaller optimizer.lr or a longer optimizer.warmup_steps"
+
+
+class ExponentialMovingAverage(WeightAveraging):
+    """Keeps a moving average of the weights: validated, generated with and exported in their place.
+
+    The decay starts small and grows to its final value, min(decay, (1 + n) / (10 + n)) after n
+    steps, so that short runs are not averaged with their random beginning.
+
+    Args:
+        decay: Final decay for each step, such as 0.999.
+
+    Raises:
+        ValueError: If decay is out of range.
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"ema_decay is {decay}; it must be at least 0 and below 1, such as 0.999")
+
+        def average(averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
+            n = int(num_averaged)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(multi_avg_fn=average)
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves the run as it stands every so many steps and at the end, always over the same file.
+
+    Args:
+        path: The file.
+        every_n_steps: Optimizer steps between saves.
+    """
+
+    def __init__(self, path: Path, every_n_steps: int) -> None:
+        super().__init__()
+        self._path, self._every, self._saved = path, every_n_steps, 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time."""
+        step = trainer.global_step
+        if step >= trainer.max_steps > 0:
+            trainer.should_stop = True  # makes the last step end in a validation, whatever the interval
+        if step > self._saved and (step % self._every == 0 or trainer.should_stop):
+            if not all(bool(parameter.isfinite().all()) for parameter in pl_module.parameters()):
+                raise FloatingPointError(
+                    f"a weight became NaN or infinite by step {step}; {self._path} is kept. {_HINTS}"
+                )
+            self._saved = step
+            trainer.save_checkpoint(self._path)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A resumed run has saved what it resumed from."""
+        self._saved = trainer.global_step
+
+
+class LossWatch(Callback):
+    """Stops a run whose loss is not a number, and speaks up when nothing is being learnt.
+
+    Args:
+        baseline_bits: Bits per sample of knowing nothing.
+        patience: Steps after which a loss still at the baseline is remarked on, once.
+    """
+
+    def __init__(self, baseline_bits: float, patience: int = 300) -> None:
+        self._baseline, self._patience = baseline_bits, patience
+        self._lowest = float("inf")
+        self._steps = 0
+        self._said = False
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss."""
+        bits = float(trainer.callback_metrics["train/bits_per_sample"])
+        if not bits < float("inf"):
+            raise FloatingPointError(
+                f"the loss became {bits} at step {trainer.global_step}; the checkpoints before it are kept. {_HINTS}, "
+                "trainer.gradient_clip_val=0.5, or trainer.precision=32-true if it is lower; then resume from last.ckpt"
+            )
+        self._lowest, self._steps = min(self._lowest, bits), self._steps + 1
+        if self._steps >= self._patience and self._lowest > 0.97 * self._baseline and not self._said:
+            self._said = True
+            rank_zero_warn(
+                f"after {self._steps} steps the loss is still at the baseline of knowing nothing "
+                f"({self._baseline:g} bits per sample). {_HINTS}; listen to the prepared audio in the cache; "
+                "a larger optimizer.lr if the curve is flat but falling"
+            )
+
+
+class AudioSamples(Callback):
+    """At validation, generates audio and shows it beside the real thing, always with the same seeds.
+
+    Each speaker (the first few) says something; beside it stands a held-out recording of the same
+    speaker. Both go to the run's folder as WAVs and to TensorBoard as audio and mel spectrograms.
+
+    Args:
+        folder: Where WAVs are put, in a folder for each step.
+        validation: Held-out utterances.
+        seconds: Length of each sample; 0 generates nothing until the end of the run.
+        final_seconds: Length at the end of the run.
+        max_num: At most so many speakers.
+        seed: Seed of the generated audio.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        validation: Corpus,
+        seconds: float = 1.0,
+        final_seconds: float = 2.0,
+        max_num: int = 4,
+        seed: int = 0,
+    ) -> None:
+        self._folder, self._corpus = folder, validation
+        self._seconds, self._final_seconds, self._seed = seconds, final_seconds, seed
+        first: dict[str, int] = {}
+        for index, utterance in enumerate(validation.utterances):
+            first.setdefault(utterance.conditions.get("speaker", "audio"), index)
+        self._chosen = dict(sorted(first.items())[:max_num])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Generate, on the first process, while the averaged weights are in place."""
+        assert isinstance(pl_module, WaveNetTraining)
+        final = trainer.should_stop
+        seconds = self._final_seconds if final else self._seconds
+        if trainer.sanity_checking or not trainer.is_global_zero or not self._chosen or seconds <= 0:
+            return
+        model, rate = pl_module.model, pl_module.model.sample_rate
+        asked = {
+            name: [self._corpus.utterances[i].conditions.get(name) for i in self._chosen.values()]
+            for name in model.conditioners
+        }
+        made = generate(model, seconds, len(self._chosen), conditions=asked, seed=self._seed)
+        for waveform, (speaker, index) in zip(made, self._chosen.items(), strict=True):
+            real = self._corpus.read(index, 0, round(seconds * rate))
+            self._show(trainer, speaker, {"generated": waveform, "real": real}, rate)
+
+    def _show(self, trainer: L.Trainer, speaker: str, waveforms: dict[str, Tensor], rate: int) -> None:
+        step = trainer.global_step
+        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in speaker)
+        pictures = []
+        for kind, waveform in waveforms.items():
+            write(self._folder / f"step-{step:07d}" / f"{name}-{kind}.wav", waveform, rate)
+            pictures.append(spectrogram_image(log_mel_spectrogram(waveform, rate)))
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for (kind, waveform), picture in zip(waveforms.items(), pictures, strict=True):
+                    logger.experiment.add_audio(f"{name}/{kind}", waveform, step, sample_rate=rate)
+                    logger.experiment.add_image(f"{name}/{kind}", picture, step)

@@ -1,0 +1,70 @@
+"""Loaders for training segments and whole validation utterances."""
+
+from typing import Any
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from wavenet.data import Corpus, SegmentStream, TrainingSegments, WholeUtterances
+
+
+class SegmentData(L.LightningDataModule):
+    """Feeds the trainer; a resumed run goes on with the very segment that would have come next.
+
+    Args:
+        train: Training utterances.
+        validation: Held-out utterances; may be empty.
+        segment_length: Samples predicted in a segment.
+        context_length: Samples heard before a segment: the model's receptive field.
+        batch_size: Segments in a batch of each process.
+        num_workers: Loader processes; 0 reads in the training process.
+        seed: Seed of the stream.
+    """
+
+    def __init__(
+        self,
+        train: Corpus,
+        validation: Corpus,
+        segment_length: int,
+        context_length: int,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self._segments = TrainingSegments(train, segment_length, context_length, seed)
+        self._validation = validation
+        self._batch_size = batch_size
+        self._num_workers = num_workers
+        SegmentStream(batch_size)  # a wrong batch_size fails here, not after the model is built
+
+    def train_dataloader(self) -> DataLoader:
+        """An endless stream that starts where the trainer stands."""
+        trainer = self._trainer()
+        seen = trainer.global_step * trainer.accumulate_grad_batches
+        stream = SegmentStream(self._batch_size, trainer.global_rank, trainer.world_size, start=seen)
+        return self._loader(self._segments, batch_sampler=stream)
+
+    def val_dataloader(self) -> DataLoader:
+        """This process's share of the held-out utterances, one by one."""
+        trainer = self._trainer()
+        if len(self._validation.utterances) < trainer.world_size:
+            raise ValueError(
+                f"{len(self._validation.utterances)} held-out utterances cannot be shared by {trainer.world_size} "
+                "processes; raise validation_fraction or use fewer devices"
+            )
+        utterances = WholeUtterances(self._validation, trainer.global_rank, trainer.world_size)
+        return self._loader(utterances, batch_size=None)
+
+    def _loader(self, dataset: Any, **options: Any) -> DataLoader:
+        workers = self._num_workers
+        return DataLoader(
+            dataset, num_workers=workers, persistent_workers=workers > 0, pin_memory=self._on_gpu(), **options
+        )
+
+    def _on_gpu(self) -> bool:
+        return self._trainer().strategy.root_device.type == "cuda"
+
+    def _trainer(self) -> L.Trainer:
+        assert self.trainer is not None
+        return self.trainer

@@ -1,0 +1,127 @@
+"""The LightningModule: loss, optimizer and schedule around a WaveNet."""
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from wavenet.checkpoint import FORMAT_VERSION, describe
+from wavenet.evaluation import Score, utterance_bits
+from wavenet.model import WaveNet
+
+
+def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fraction: float) -> float:
+    """Factor of the learning rate: up in a line, then down along half a cosine to final_fraction.
+
+    >>> [round(warm_up_then_cosine(s, 10, 110, 0.1), 3) for s in (0, 9, 60, 110)]
+    [0.1, 1.0, 0.55, 0.1]
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class WaveNetTraining(L.LightningModule):
+    """Trains a WaveNet by maximum likelihood with AdamW.
+
+    Args:
+        model: The model.
+        lr: Peak learning rate.
+        betas: AdamW's decay rates of the moments.
+        weight_decay: AdamW's weight decay, on matrices only.
+        warmup_steps: Steps until the peak.
+        final_lr_fraction: Share of the peak that is left at the last step.
+        compile: Whether to compile the network (`torch.compile`).
+        gradient_checkpointing: Whether to trade time for memory; see `ResidualStack`.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        model: WaveNet,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.01,
+        warmup_steps: int = 100,
+        final_lr_fraction: float = 0.05,
+        compile: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 < lr < 1:
+            raise ValueError(f"optimizer.lr is {lr}; it must be above 0 and below 1, such as 0.001")
+        if warmup_steps < 0 or not 0 <= final_lr_fraction <= 1:
+            raise ValueError(
+                f"optimizer.warmup_steps is {warmup_steps} and optimizer.final_lr_fraction is {final_lr_fraction}; "
+                "they must be at least 0, and between 0 and 1"
+            )
+        self.model = model
+        self.model.stack.gradient_checkpointing = gradient_checkpointing
+        self._compile = compile
+        self._lr, self._betas, self._weight_decay = lr, tuple(betas), weight_decay
+        self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
+        self._score = Score()
+
+    def on_fit_start(self) -> None:
+        """Compile, once the weights are on their device."""
+        if self._compile:
+            self.model.compile()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Mean negative log-likelihood of the predicted samples, nats; logged in bits.
+
+        Args:
+            batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name.
+            batch_idx: Not used.
+        """
+        waveform, predicted = batch["waveform"], batch["predicted"]
+        condition = self.model.condition(batch["conditions"], waveform.shape[0])
+        log_prob, _ = self.model.log_prob(waveform, condition)
+        loss = -(log_prob * predicted).sum() / predicted.sum()
+        self.log("train/bits_per_sample", loss.detach() / math.log(2))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new sum."""
+        self._score = Score()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score one whole utterance.
+
+        Args:
+            batch: "waveform" (T,), "conditions" by name.
+            batch_idx: Not used.
+        """
+        self._score += utterance_bits(self.model, batch["waveform"], batch["conditions"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log bits per sample over all processes' utterances."""
+        sums = torch.tensor([self._score.bits, self._score.samples], dtype=torch.float32, device=self.device)
+        bits, samples = self.all_gather(sums).reshape(-1, 2).double().sum(dim=0).tolist()
+        self.log("validation/bits_per_sample", bits / samples, sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW; weight decay leaves biases and embeddings alone."""
+        matrices = [p for name, p in self.model.named_parameters() if p.dim() > 1 and "embedding" not in name]
+        chosen = set(matrices)
+        others = [p for p in self.model.parameters() if p not in chosen]
+        groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas)
+
+        def factor(step: int) -> float:
+            return warm_up_then_cosine(step, self._warmup_steps, self.trainer.max_steps, self._final_lr_fraction)
+
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "learning_rate"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the model's description beside its weights, so that the file can be loaded by itself."""
+        checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "model": describe(self.model)}

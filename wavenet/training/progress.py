@@ -1,0 +1,93 @@
+"""The progress bar, and the throughput in the log."""
+
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+from tqdm import tqdm
+
+
+class TrainingProgress(ProgressBar):
+    """One line: steps, time left, bits per sample in training and validation, audio samples per second.
+
+    Only predicted samples are counted, of all processes. Also logs "samples_per_second".
+
+    Args:
+        samples_per_step: Samples predicted in one optimizer step, all processes together.
+    """
+
+    def __init__(self, samples_per_step: int) -> None:
+        super().__init__()
+        self.samples_per_step = samples_per_step
+        self._enabled = True
+        self._bar: tqdm | None = None
+        self._smooth: float | None = None
+        self._clock = time.perf_counter()
+        self._last_step = 0
+
+    def disable(self) -> None:
+        """Lightning calls this on all processes but the first."""
+        self._enabled = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the bar."""
+        self._last_step = trainer.global_step
+        self._clock = time.perf_counter()
+        self._bar = tqdm(
+            total=trainer.max_steps if trainer.max_steps > 0 else None,
+            initial=trainer.global_step,
+            desc="training",
+            unit="step",
+            dynamic_ncols=True,
+            disable=not self._enabled,
+            file=sys.stderr,
+            mininterval=0.5 if sys.stderr.isatty() else 10,
+        )
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance by the steps that were taken."""
+        if self._bar is None or trainer.global_step == self._last_step:
+            return
+        self._bar.update(trainer.global_step - self._last_step)
+        self._last_step = trainer.global_step
+        bits = float(trainer.callback_metrics["train/bits_per_sample"])
+        self._smooth = bits if self._smooth is None else 0.95 * self._smooth + 0.05 * bits
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            now = time.perf_counter()
+            rate = self.samples_per_step * trainer.log_every_n_steps / (now - self._clock)
+            self._clock = now
+            pl_module.log("samples_per_second", rate)
+            self._bar.set_postfix_str(self._describe(trainer, rate), refresh=False)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave a line behind; the time of validation is not training's."""
+        if trainer.sanity_checking or self._bar is None:
+            return
+        value = trainer.callback_metrics.get("validation/bits_per_sample")
+        if value is not None:
+            self.print(f"step {trainer.global_step}: {float(value):.4f} bits per sample on held-out utterances")
+        self._clock = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message stands on a line of its own."""
+        self.on_train_end(trainer, pl_module)
+
+    @rank_zero_only
+    def print(self, *args: Any, sep: str = " ", **kwargs: Any) -> None:
+        """Print above the bar."""
+        tqdm.write(sep.join(map(str, args)), file=sys.stderr)
+
+    def _describe(self, trainer: L.Trainer, rate: float) -> str:
+        text = f"{self._smooth:.3f} bits/sample, {rate / 1000:.1f} k samples/s"
+        held_out = trainer.callback_metrics.get("validation/bits_per_sample")
+        return text if held_out is None else f"{text}, held out {float(held_out):.3f}"
