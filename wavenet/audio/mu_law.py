@@ -1,5 +1,6 @@
 """Mu-law companding: fine steps for quiet samples, coarse steps for loud ones."""
 
+import functools
 import math
 
 import torch
@@ -50,9 +51,17 @@ def mu_law_decode(classes: Tensor, num_classes: int = 256) -> Tensor:
     tensor([-1.,  1.])
     """
     _check_num_classes(num_classes)
+    return _levels(num_classes, classes.device)[classes]
+
+
+@functools.lru_cache(maxsize=16)
+def _levels(num_classes: int, device: torch.device) -> Tensor:
+    """All decoded values. A table, so that a class is the same sample to the last bit everywhere."""
     mu = num_classes - 1
-    companded = 2 * classes.float() / mu - 1
-    return companded.sign() * (float(num_classes) ** companded.abs() - 1) / mu
+    with torch.inference_mode(False):
+        companded = 2 * torch.arange(num_classes, dtype=torch.float64) / mu - 1
+        levels = companded.sign() * (float(num_classes) ** companded.abs() - 1) / mu
+        return levels.float().to(device)
 
 
 def _check_num_classes(num_classes: int) -> None:

@@ -23,6 +23,7 @@ from wavenet.training import (
     SegmentData,
     TrainingProgress,
     WaveNetTraining,
+    keep_freed_memory,
 )
 
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
@@ -34,6 +35,8 @@ def main(cfg: DictConfig) -> None:
     checkpoint = None
     if cfg.resume is not None:
         cfg, checkpoint = _resumed(cfg)
+    if cfg.trainer.accelerator == "cpu":
+        keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     dataset = instantiate(cfg.dataset)
     corpus = prepare(dataset, cfg.model.sample_rate, **plain(cfg.preparation))
@@ -142,7 +145,8 @@ def _introduce(
     layers = model.dilation_cycle * model.num_cycles
     lines = [
         f"model    {layers} layers, {parameters / 1e6:.2f} M parameters, "
-        f"receptive field {field} samples ({1000 * field / rate:.0f} ms), {model.distribution.baseline_bits:g} bits unlearnt",
+        f"receptive field {field} samples ({1000 * field / rate:.0f} ms), "
+        f"{model.distribution.baseline_bits:g} bits a sample before learning",
         f"data     {corpus.name}: {len(speakers)} speaker(s), {train.seconds / 60:.1f} min in {len(train.utterances)} "
         f"utterances to learn, {validation.seconds / 60:.1f} min in {len(validation.utterances)} held out, {rate} Hz",
     ]

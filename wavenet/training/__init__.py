@@ -1,5 +1,6 @@
 """Training with Lightning."""
 
+from wavenet.training.allocator import keep_freed_memory
 from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LastCheckpoint, LossWatch
 from wavenet.training.data_module import SegmentData
 from wavenet.training.module import WaveNetTraining
@@ -13,4 +14,5 @@ __all__ = [
     "SegmentData",
     "TrainingProgress",
     "WaveNetTraining",
+    "keep_freed_memory",
 ]

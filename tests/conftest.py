@@ -1,0 +1,135 @@
+"""Real speech, small models, and the commands as functions."""
+
+import csv
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from wavenet import WaveNet
+from wavenet.audio import read, resample, write
+from wavenet.conditioning import CategoricalEmbedding
+from wavenet.distributions import MuLawCategorical
+
+ROOT = Path(__file__).parents[1]
+PROMPTS = ROOT / "data" / "prompts"
+TINY = [  # settings that make any configuration run in seconds
+    "model.residual_channels=8",
+    "model.gate_channels=8",
+    "model.skip_channels=8",
+    "model.condition_channels=4",
+    "model.dilation_cycle=3",
+    "model.num_cycles=1",
+    "model.sample_rate=8000",
+    "batch_size=2",
+    "segment_length=400",
+    "samples.seconds=0.02",
+    "samples.final_seconds=0.02",
+    "trainer.max_steps=2",
+    "trainer.limit_val_batches=2",
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "trainer.precision=32-true",
+]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAVENET_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real recordings, four of each speaker, in a folder for each."""
+    root = tmp_path_factory.mktemp("speech")
+    for speaker in ("allison", "carlo", "june"):
+        (root / speaker).mkdir()
+        for number in range(1, 5):
+            shutil.copy(PROMPTS / speaker / f"{speaker}_{number:03d}.flac", root / speaker)
+    return root
+
+
+@pytest.fixture(scope="session")
+def vctk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real recordings in the layout of VCTK 0.92, at 48 kHz, with that corpus's known faults."""
+    root = tmp_path_factory.mktemp("vctk")
+    corpus = root / "VCTK-Corpus-0.92"
+    with (PROMPTS / "index.csv").open(newline="") as file:
+        sources = iter([row["file"] for row in csv.DictReader(file) if float(row["seconds"]) < 2])
+    mics = {"p225": ["mic1", "mic2"], "p280": ["mic1"], "p315": ["mic1"], "p362": ["mic1", "mic2"], "s5": ["mic2"]}
+    for speaker, available in mics.items():
+        folder, texts = corpus / "wav48_silence_trimmed" / speaker, corpus / "txt" / speaker
+        folder.mkdir(parents=True)
+        if speaker != "p315":
+            texts.mkdir(parents=True)
+        for number in (1, 2, 3):
+            waveform, rate = read(PROMPTS / next(sources))
+            for mic in available:
+                write(folder / f"{speaker}_{number:03d}_{mic}.flac", resample(waveform, rate, 48000), 48000)
+            if speaker != "p315":
+                (texts / f"{speaker}_{number:03d}.txt").write_text("Words.\n")
+    (corpus / "txt" / "p362" / "p362_004.txt").write_text("Nobody read this.\n")
+    (corpus / "txt" / ".DS_Store").write_bytes(b"\0")
+    (corpus / "wav48_silence_trimmed" / ".DS_Store").write_bytes(b"\0")
+    (corpus / "speaker-info.txt").write_text("ID  AGE  GENDER  ACCENTS  REGION COMMENTS\np225  23  F    English    New England\n")
+    return root
+
+
+@pytest.fixture
+def small() -> Callable[..., WaveNet]:
+    """Make a small model with random weights."""
+
+    def make(speakers: tuple[str, ...] = (), dtype: torch.dtype = torch.float32, **numbers: int) -> WaveNet:
+        sizes = {"residual_channels": 6, "gate_channels": 8, "skip_channels": 10, "condition_channels": 3}
+        sizes |= {"kernel_size": 2, "dilation_cycle": 3, "num_cycles": 2} | numbers
+        conditioners = {}
+        if speakers:
+            conditioners["speaker"] = CategoricalEmbedding("speaker", speakers, sizes["condition_channels"])
+        model = WaveNet(MuLawCategorical(16, 5), 2000, conditioners, **sizes).to(dtype).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(2)  # so that the past matters
+        return model
+
+    return make
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command in this process; returns what it printed, or raises if it failed."""
+
+    def call(command: str, *overrides: str) -> str:
+        from importlib import import_module
+
+        GlobalHydra.instance().clear()
+        main = import_module(f"wavenet.cli.{command}").main
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / f"{command}.py"), *overrides])
+        capsys.readouterr()
+        try:
+            main()
+        except SystemExit as end:
+            captured = capsys.readouterr()
+            raise AssertionError(f"exit {end.code}\n{captured.out}\n{captured.err}") from end
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    return call
+
+
+def duration(path: Path) -> float:
+    """Seconds of an audio file."""
+    info = soundfile.info(path)
+    return info.frames / info.samplerate

@@ -1,0 +1,138 @@
+import json
+import os
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+
+import wavenet
+from wavenet.checkpoint import CheckpointError, build, describe
+
+
+def edit(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_saved_model_comes_back_the_same(small, tmp_path):
+    model = small(("ann", "bob"), kernel_size=3)
+    folder = wavenet.save(model, tmp_path / "models" / "mine")
+    assert sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]
+    assert os.listdir(tmp_path / "models") == ["mine"]
+    again = wavenet.load(folder)
+    assert not again.training
+    assert describe(again) == describe(model)
+    x = torch.rand(1, 20)
+    condition = model.condition({"speaker": "bob"}, 1)
+    assert torch.equal(again(x, condition)[0], model(x, condition)[0])
+    wavenet.save(small(("eve",)), folder)  # a saved model may be replaced
+    assert wavenet.load(folder).conditioners["speaker"].categories == ["eve"]
+
+
+def test_something_else_is_not_overwritten(small, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("two years")
+    with pytest.raises(CheckpointError, match="thesis: exists and is not a saved model"):
+        wavenet.save(small(), tmp_path / "thesis")
+    assert os.listdir(tmp_path) == ["thesis"]
+
+
+def test_description_is_plain_json_and_builds_the_same(small):
+    config = json.loads(json.dumps(describe(small(("ann",)))))
+    assert config["_target_"] == "wavenet.model.WaveNet"
+    assert config["conditioners"]["speaker"]["categories"] == ["ann"]
+    assert describe(build(config)) == config
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.Popen",
+        "logging.os.system",
+        "torch.nn.Linear",
+        "wavenet.checkpoint.os.system",
+        "wavenet.model.Tensor",
+        "wavenet.model.nn.Linear",
+        "wavenet.nn.causal_conv.F",
+        "wavenet.distributions.nothing.Here",
+        "wavenet.data.vctk.VCTK",
+        "wavenet..model.WaveNet",
+        "../wavenet.model.WaveNet",
+        None,
+        7,
+        ["os.system"],
+    ],
+)
+def test_foreign_classes_are_refused(small, tmp_path, target):
+    folder = wavenet.save(small(), tmp_path / "m")
+    edit(folder, lambda c: c["model"]["distribution"].update(_target_=target))
+    with pytest.raises(CheckpointError, match="not one of this package's own classes; refused"):
+        wavenet.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["model"].update(_args_=["x"]), "unexpected keyword argument '_args_'"),
+        (lambda c: c["model"].update(_partial_=True), "unexpected keyword argument '_partial_'"),
+        (lambda c: c["model"].update(residual_channels="${oc.env:HOME}"), r"out_channels is '\$\{oc.env:HOME\}'"),
+        (lambda c: c["model"].pop("distribution"), "missing a required argument: 'distribution'"),
+        (lambda c: c["model"].update(skip_channels=12), "weight .* the config wants"),
+        (lambda c: c["model"].update(num_cycles=3), "names differ"),
+        (lambda c: c["model"].update(residual_channels=10**12, gate_channels=10**6), "."),
+        (lambda c: c.update(format_version=99), "format_version 1"),
+        (lambda c: c.pop("model"), "format_version 1"),
+        (lambda c: c.update(model=c["model"]["distribution"]), "describes a MuLawCategorical, not a WaveNet"),
+    ],
+)
+def test_lying_configs_are_refused(small, tmp_path, change, message):
+    folder = wavenet.save(small(), tmp_path / "m")
+    edit(folder, change)
+    with pytest.raises(CheckpointError, match=message):
+        wavenet.load(folder)
+
+
+def test_damaged_weights_are_refused(small, tmp_path):
+    folder = wavenet.save(small(), tmp_path / "m")
+    weights = folder / "model.safetensors"
+    good = safetensors.torch.load_file(weights)
+    bad = {name: torch.full_like(t, float("nan")) for name, t in good.items()}
+    safetensors.torch.save_file(bad, weights)
+    with pytest.raises(CheckpointError, match="holds NaN or infinite"):
+        wavenet.load(folder)
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: not readable"):
+        wavenet.load(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json: not readable as JSON"):
+        wavenet.load(folder)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.system, ("touch bomb-went-off",)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"wavenet": {}, "state_dict": {}, "callbacks": Bomb()}, "zip.ckpt")
+    (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    (tmp_path / "noise.ckpt").write_bytes(b"not a checkpoint at all")
+    torch.save({"epoch": 1}, "other.ckpt")
+    for name in ("zip", "plain", "noise"):
+        with pytest.raises(CheckpointError, match=rf"{name}\.ckpt: not a checkpoint that can be loaded safely"):
+            wavenet.load(f"{name}.ckpt")
+    with pytest.raises(CheckpointError, match=r"other\.ckpt: not a checkpoint of this package"):
+        wavenet.load("other.ckpt")
+    assert not (tmp_path / "bomb-went-off").exists()
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere: no such checkpoint"):
+        wavenet.load(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"holds neither config\.json"):
+        wavenet.load(tmp_path)

@@ -1,0 +1,117 @@
+import pytest
+import torch
+
+from tests.contract import verify_streaming
+from wavenet import WaveNet
+from wavenet.conditioning import CategoricalEmbedding
+from wavenet.distributions import MuLawCategorical
+from wavenet.training import ExponentialMovingAverage, WaveNetTraining
+
+
+def waveform(batch, length, dtype=torch.float32):
+    return torch.rand(batch, length, dtype=dtype) * 2 - 1
+
+
+def test_the_future_never_leaks(small):
+    model = small()
+    x = waveform(2, 40)
+    changed = x.clone()
+    changed[:, 16:] = waveform(2, 24)
+    a, b = model(x)[0], model(changed)[0]
+    assert torch.equal(a[..., :16], b[..., :16])
+    assert not torch.equal(a[..., 16:], b[..., 16:])
+
+
+@pytest.mark.parametrize(("kernel_size", "input_kernel_size"), [(2, 1), (2, 2), (3, 1), (3, 4)])
+def test_gradient_sees_just_the_receptive_field(small, kernel_size, input_kernel_size):
+    model = small(dtype=torch.float64, kernel_size=kernel_size, input_kernel_size=input_kernel_size)
+    embedded = []
+    model.distribution.embedding.register_forward_hook(lambda _, __, out: (out.retain_grad(), embedded.append(out))[0])
+    model(waveform(1, 80, torch.float64))[0][..., 70].sum().backward()
+    seen = embedded[0].grad.abs().sum(dim=-1).flatten().nonzero().flatten()
+    assert (seen.min().item(), seen.max().item()) == (70 - model.receptive_field + 1, 70)
+
+
+def test_receptive_field_of_the_model():
+    assert WaveNet(MuLawCategorical(), 16000, kernel_size=3).receptive_field == 6139
+    assert WaveNet(MuLawCategorical(), 16000, kernel_size=2).receptive_field == 3070
+    assert WaveNet(MuLawCategorical(), 16000, kernel_size=2, input_kernel_size=2).receptive_field == 3071
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("speakers", [(), ("ann", "bob")])
+@pytest.mark.parametrize("numbers", [{}, {"kernel_size": 3, "input_kernel_size": 2}, {"num_cycles": 1, "bias": False}])
+def test_whole_equals_chunks_equals_steps(small, numbers, speakers, dtype):
+    model = small(speakers, dtype, **numbers)
+
+    def step(piece, state):
+        return model(piece, model.condition({"speaker": ["bob", "ann"]}, 2), state)
+
+    verify_streaming(step, waveform(2, 45, dtype), model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_log_prob_in_pieces(small, dtype):
+    model = small(dtype=dtype)
+    verify_streaming(lambda piece, state: model.log_prob(piece, None, state), waveform(2, 45, dtype), model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_whole_equals_chunks_after_averaged_weights_are_swapped_in(small, dtype):
+    training = WaveNetTraining(small(("ann", "bob"), dtype), lr=0.01)
+    average = ExponentialMovingAverage(0.9)
+    average.setup(None, training, "fit")
+    for _ in range(3):
+        with torch.no_grad():
+            for parameter in training.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+        average._average_model.update_parameters(training)
+    before = [p.clone() for p in training.parameters()]
+    average._swap_models(training)
+    assert not any(torch.equal(a, b) for a, b in zip(before, training.parameters(), strict=True))
+    model = training.model
+    verify_streaming(
+        lambda piece, state: model(piece, model.condition({"speaker": "ann"}, 2), state), waveform(2, 45, dtype), model
+    )
+
+
+def test_log_prob_predicts_each_sample_from_those_before(small):
+    model = small(dtype=torch.float64)
+    x = waveform(1, 20, torch.float64)
+    log_prob, state = model.log_prob(x)
+    for t in (0, 1, 7, 19):
+        heard = torch.cat([torch.zeros(1, 1, dtype=torch.float64), x[:, :t]], dim=1)
+        parameters = model(heard)[0][..., -1:]
+        torch.testing.assert_close(model.distribution.log_prob(parameters, x[:, t : t + 1])[:, 0], log_prob[:, t])
+    assert torch.equal(state.previous, x[:, -1:])
+
+
+def test_every_parameter_is_used(small):
+    model = small(("ann", "bob"))
+    model.log_prob(waveform(2, 20), model.condition({"speaker": ["ann", "bob"]}, 2))[0].sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_speakers_differ_and_order_does_not_matter(small):
+    model = small(("ann", "bob"))
+    x = waveform(1, 20).expand(2, -1)
+    both = model(x, model.condition({"speaker": ["ann", "bob"]}, 2))[0]
+    turned = model(x, model.condition({"speaker": ["bob", "ann"]}, 2))[0]
+    assert not torch.allclose(both[0], both[1])
+    torch.testing.assert_close(both, turned.flip(0))
+
+
+def test_wrong_input_is_named(small):
+    with pytest.raises(ValueError, match=r"a sample is 1\.5; samples must lie in \[-1, 1\]"):
+        small()(torch.tensor([[0.0, 1.5]]))
+    with pytest.raises(ValueError, match="a sample is nan|a sample is inf"):
+        small()(torch.tensor([[0.0, float("nan")]]))
+    conditioner = CategoricalEmbedding("speaker", ["ann"], 7)
+    with pytest.raises(ValueError, match="conditioner 'speaker' has condition_channels=7; it must be the model's 32"):
+        WaveNet(MuLawCategorical(), 16000, {"speaker": conditioner})
+    with pytest.raises(ValueError, match="sample_rate is 0"):
+        WaveNet(MuLawCategorical(), 0)
+    with pytest.raises(ValueError, match="gate_channels is 3; it must be even"):
+        WaveNet(MuLawCategorical(), 16000, gate_channels=3)
+    with pytest.raises(ValueError, match="dilation_cycle is 0"):
+        WaveNet(MuLawCategorical(), 16000, dilation_cycle=0)

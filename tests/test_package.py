@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+import pytest
+
+import wavenet
+
+
+def test_import_is_light():
+    code = "import sys, wavenet; print(sorted({'torch', 'lightning', 'hydra', 'matplotlib'} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_using_a_model_needs_neither_lightning_nor_hydra():
+    code = "import sys, wavenet; wavenet.load, wavenet.stream; print(sorted({'lightning', 'hydra', 'matplotlib'} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_public_names():
+    for name in wavenet.__all__:
+        assert getattr(wavenet, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = wavenet.nothing
