@@ -9,7 +9,14 @@ from torch import Tensor
 @functools.lru_cache(maxsize=8)
 def _mel(sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> torchaudio.transforms.MelSpectrogram:
     return torchaudio.transforms.MelSpectrogram(
-        sample_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, power=1.0, norm="slaney", mel_scale="slaney"
+        sample_rate,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        n_mels=n_mels,
+        power=1.0,
+        pad_mode="constant",  # unlike "reflect" it serves waveforms shorter than a window
+        norm="slaney",
+        mel_scale="slaney",
     )
 
 

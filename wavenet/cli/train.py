@@ -1,6 +1,8 @@
 """`wavenet train`: compose, build, fit."""
 
 import itertools
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.tx
 @command("train")
 def main(cfg: DictConfig) -> None:
     """Train, or go on with a run."""
+    _quiet()
     checkpoint = None
     if cfg.resume is not None:
         cfg, checkpoint = _resumed(cfg)
@@ -107,6 +110,15 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> 
     return trainer
 
 
+def _quiet() -> None:
+    """Keep to ourselves what Lightning says to those who program with it."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", r".*does not have many workers")
+    warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
+
+
 def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """The config of the run that is resumed, with the settings of this command line on top."""
     given = Path(cfg.resume)
@@ -150,7 +162,7 @@ def _introduce(
         f"data     {corpus.name}: {len(speakers)} speaker(s), {train.seconds / 60:.1f} min in {len(train.utterances)} "
         f"utterances to learn, {validation.seconds / 60:.1f} min in {len(validation.utterances)} held out, {rate} Hz",
     ]
-    if corpus.trimmed_share:
+    if corpus.trimmed_share > 0.0005:
         lines.append(f"trimmed  {100 * corpus.trimmed_share:.1f} % of the recordings' time, silence at the ends")
     if corpus.skipped:
         named = [f"{skipped.name}: {skipped.reason}" for skipped in corpus.skipped]

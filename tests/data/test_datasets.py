@@ -1,0 +1,153 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torchaudio
+
+from tests.conftest import PROMPTS, ROOT
+from wavenet.data import DatasetError, prepare
+from wavenet.data.folder import Folder
+from wavenet.data.ljspeech import LJSpeech
+from wavenet.data.prompts import Prompts
+from wavenet.data.vctk import VCTK
+
+
+def reasons(scan):
+    return {skipped.name: skipped.reason for skipped in scan.skipped}
+
+
+def test_the_corpus_that_comes_with_the_package():
+    scan = Prompts().scan()
+    assert len(scan.utterances) == 240
+    assert scan.skipped == []
+    assert {u.conditions["speaker"] for u in scan.utterances} == {"allison", "carlo", "ivrvoice", "june"}
+    assert scan.utterances[0].conditions == {"speaker": "allison", "language": "en-US", "gender": "F"}
+    assert (ROOT / "data" / "prompts" / "LICENSE.txt").is_file()
+
+
+def test_an_index_that_names_a_missing_file(tmp_path):
+    shutil.copy(PROMPTS / "index.csv", tmp_path)
+    (tmp_path / "june").mkdir()
+    shutil.copy(PROMPTS / "june" / "june_001.flac", tmp_path / "june")
+    scan = Prompts(tmp_path).scan()
+    assert [u.id for u in scan.utterances] == ["june/june_001"]
+    assert len(scan.skipped) == 239
+    assert "no such file" in scan.skipped[0].reason
+    (tmp_path / "index.csv").unlink()
+    with pytest.raises(DatasetError, match=r"index\.csv: not readable"):
+        Prompts(tmp_path).scan()
+
+
+@pytest.mark.parametrize("below", ["", "VCTK-Corpus-0.92"])
+def test_vctk_names_its_known_faults(vctk, below):
+    scan = VCTK(vctk / below).scan()
+    assert {u.conditions["speaker"] for u in scan.utterances} == {"p225", "p362", "s5"}
+    assert {u.id for u in scan.utterances} >= {"s5/s5_001", "p225/p225_003"}
+    assert all(u.path.name.endswith("_mic2.flac") for u in scan.utterances)
+    named = reasons(scan)
+    assert set(named) == {f"{p}/{p}_{n:03d}" for p in ("p280", "p315") for n in (1, 2, 3)} | {"p362/p362_004"}
+    assert named["p280/p280_001"] == named["p315/p315_001"] == "no mic2 recording, another mic has it"
+    assert named["p362/p362_004"] == "there is a text, but no recording"
+
+
+def test_vctk_first_microphone(vctk):
+    scan = VCTK(vctk, mic="mic1").scan()
+    assert {u.conditions["speaker"] for u in scan.utterances} == {"p225", "p280", "p315", "p362"}
+    assert reasons(scan)["s5/s5_001"] == "no mic1 recording, another mic has it"
+    with pytest.raises(DatasetError, match="dataset.mic is 'mic3'; VCTK has mic1 and mic2"):
+        VCTK(vctk, mic="mic3")
+
+
+def test_vctk_of_version_0_80(tmp_path, speech):
+    for speaker in ("p225", "p226"):
+        folder = tmp_path / "VCTK-Corpus" / "wav48" / speaker
+        folder.mkdir(parents=True)
+        for number, source in enumerate(sorted((speech / "june").iterdir()), start=1):
+            samples, rate = soundfile.read(source)
+            soundfile.write(folder / f"{speaker}_{number:03d}.wav", samples, rate)
+    texts = tmp_path / "VCTK-Corpus" / "txt" / "p225"
+    texts.mkdir(parents=True)
+    (texts / "p225_009.txt").write_text("Lost.")
+    scan = VCTK(tmp_path).scan()
+    assert len(scan.utterances) == 8
+    assert scan.utterances[0].id == "p225/p225_001"
+    assert reasons(scan) == {"p225/p225_009": "there is a text, but no recording"}
+
+
+def test_ljspeech(tmp_path, speech):
+    (tmp_path / "LJSpeech-1.1" / "wavs").mkdir(parents=True)
+    samples, rate = soundfile.read(speech / "june" / "june_001.flac")
+    soundfile.write(tmp_path / "LJSpeech-1.1" / "wavs" / "LJ001-0001.wav", samples, rate)
+    for root in (tmp_path, tmp_path / "LJSpeech-1.1"):
+        scan = LJSpeech(root).scan()
+        assert [(u.id, u.conditions) for u in scan.utterances] == [("LJ001-0001", {"speaker": "LJ"})]
+
+
+@pytest.mark.parametrize(("dataset", "name"), [(VCTK, "vctk"), (LJSpeech, "ljspeech")])
+def test_an_absent_corpus_says_the_command_that_gets_it(tmp_path, dataset, name):
+    with pytest.raises(DatasetError) as error:
+        dataset(tmp_path).scan()
+    assert f"python scripts/train.py dataset={name} dataset.root={tmp_path} dataset.download=true" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "theirs", "corpus"), [(VCTK, "VCTK_092", "vctk"), (LJSpeech, "LJSPEECH", None)]
+)
+def test_downloads_go_through_torchaudio(tmp_path, monkeypatch, vctk, dataset, theirs, corpus):
+    """torchaudio's own class is called to download; here it is handed a corpus instead of fetching one."""
+    asked = []
+
+    def fetch(root, download):
+        asked.append((str(root), download))
+        if corpus:
+            shutil.copytree(vctk, root, dirs_exist_ok=True)
+        else:
+            (tmp_path / "new" / "LJSpeech-1.1" / "wavs").mkdir(parents=True)
+            shutil.copy(PROMPTS / "june" / "june_001.flac", tmp_path / "new" / "LJSpeech-1.1" / "wavs")
+
+    monkeypatch.setattr(torchaudio.datasets, theirs, fetch)
+    scan = dataset(tmp_path / "new", download=True).scan()
+    assert asked == [(str(tmp_path / "new"), True)]
+    assert scan.utterances
+
+
+def test_folder_with_and_without_speakers(tmp_path, speech):
+    scan = Folder(speech, speakers_from_folders=True).scan()
+    assert {u.conditions["speaker"] for u in scan.utterances} == {"allison", "carlo", "june"}
+    assert scan.utterances[0].id == "allison/allison_001.flac"
+    assert {u.conditions["speaker"] for u in Folder(speech).scan().utterances} == {speech.name}
+
+
+def test_folder_ignores_what_is_no_audio_and_does_not_loop(tmp_path):
+    (tmp_path / "notes.txt").write_text("not audio")
+    (tmp_path / ".hidden.wav").write_bytes(b"")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "x.wav").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    with pytest.raises(DatasetError, match="no audio files below it"):
+        Folder(tmp_path).scan()
+    soundfile.write(tmp_path / "Ünïcode\n.WAV", np.ones(800) * 0.1, 8000, format="WAV")
+    assert len(Folder(tmp_path).scan().utterances) == 1
+
+
+def test_folder_errors(tmp_path):
+    with pytest.raises(DatasetError, match=r"dataset\.root=PATH"):
+        Folder()
+    with pytest.raises(DatasetError, match="nowhere: no such folder"):
+        Folder(tmp_path / "nowhere")
+    shutil.copy(PROMPTS / "june" / "june_001.flac", tmp_path)
+    with pytest.raises(DatasetError, match=r"june_001\.flac: lies in no speaker's folder"):
+        Folder(tmp_path, speakers_from_folders=True).scan()
+
+
+def test_speakers_keep_their_own_voice(tmp_path, vctk):
+    """Every prepared utterance is, sample for sample, its own speaker's recording."""
+    corpus = prepare(VCTK(vctk), 48000, tmp_path, progress=False)
+    for index, utterance in enumerate(corpus.utterances):
+        speaker, name = utterance.id.split("/")
+        assert utterance.conditions == {"speaker": speaker}
+        source = vctk / "VCTK-Corpus-0.92" / "wav48_silence_trimmed" / speaker / f"{name}_mic2.flac"
+        assert np.array_equal(corpus.read(index).numpy(), soundfile.read(source, dtype="float32")[0])
+    assert os.listdir(tmp_path) == ["vctk-48000Hz"]

@@ -1,0 +1,71 @@
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from wavenet.data import Corpus
+from wavenet.data.corpus import Prepared
+from wavenet.evaluation import Score, bits_per_sample, utterance_bits
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    utterances = []
+    for number, (speaker, length) in enumerate((("ann", 300), ("bob", 500), ("ann", 77))):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, np.random.default_rng(number).uniform(-0.9, 0.9, length), 2000)
+        utterances.append(Prepared(str(number), path, length, length / 2000, {"speaker": speaker}))
+    return Corpus("noise", 2000, utterances, [])
+
+
+def test_each_sample_is_counted_once_with_its_full_context(small, corpus):
+    """The sum equals the textbook one: predict sample t from samples 0 .. t - 1, for every t."""
+    model = small(("ann", "bob"), torch.float64)
+    x = corpus.read(2).double()
+    condition = model.condition({"speaker": "ann"}, 1)
+    expected = 0.0
+    for t in range(len(x)):
+        heard = torch.cat([torch.zeros(1, dtype=torch.float64), x[:t]])[None]
+        parameters = model(heard, condition)[0][..., -1:]
+        expected -= model.distribution.log_prob(parameters, x[None, t : t + 1]).item() / math.log(2)
+    score = utterance_bits(model, x, {"speaker": "ann"})
+    assert score.bits == pytest.approx(expected, rel=1e-9)
+    assert (score.samples, score.utterances) == (77, 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 10, 76, 77])
+def test_chunk_length_changes_nothing(small, corpus, chunk):
+    model = small(dtype=torch.float64)
+    whole = utterance_bits(model, corpus.read(2).double())
+    assert utterance_bits(model, corpus.read(2).double(), chunk=chunk).bits == pytest.approx(whole.bits, rel=1e-9)
+
+
+def test_scores_by_speaker_add_up(small, corpus):
+    model = small(("ann", "bob"))
+    ticks = []
+    scores = bits_per_sample(model, corpus, on_progress=lambda: ticks.append(1))
+    assert list(scores) == ["ann", "bob", "all"]
+    assert (scores["ann"].samples, scores["ann"].utterances) == (377, 2)
+    assert scores["all"] == scores["ann"] + scores["bob"]
+    assert scores["all"].samples == 877
+    assert len(ticks) == 3
+
+
+def test_a_model_that_knows_nothing_scores_its_baseline(small, corpus):
+    model = small()
+    with torch.no_grad():
+        for parameter in model.head[-1].parameters():
+            parameter.zero_()
+    assert bits_per_sample(model, corpus)["all"].bits_per_sample == pytest.approx(4)  # log2 of 16 classes
+
+
+def test_errors_and_nothing(small, corpus):
+    with pytest.raises(ValueError, match="the corpus is at 2000 Hz; the model's sample_rate is 8000"):
+        model = small()
+        model.sample_rate = 8000
+        bits_per_sample(model, corpus)
+    with pytest.raises(ValueError, match="unknown speaker 'ann'; the model knows eve"):
+        bits_per_sample(small(("eve",)), corpus)
+    assert math.isnan(Score().bits_per_sample)
