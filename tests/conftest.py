@@ -84,7 +84,9 @@ def vctk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (corpus / "txt" / "p362" / "p362_004.txt").write_text("Nobody read this.\n")
     (corpus / "txt" / ".DS_Store").write_bytes(b"\0")
     (corpus / "wav48_silence_trimmed" / ".DS_Store").write_bytes(b"\0")
-    (corpus / "speaker-info.txt").write_text("ID  AGE  GENDER  ACCENTS  REGION COMMENTS\np225  23  F    English    New England\n")
+    (corpus / "speaker-info.txt").write_text(
+        "ID  AGE  GENDER  ACCENTS  REGION COMMENTS\np225  23  F    English    New England\n"
+    )
     return root
 
 

@@ -52,7 +52,7 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            os.chmod(beside, 0o755)
+            beside.chmod(0o755)
             (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
             safetensors.torch.save_file(state, beside / "model.safetensors")

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.checks import check_positive_int
+from wavenet.conditioning import Conditioner
+from wavenet.distributions import OutputDistribution
 from wavenet.nn import CausalConv1d, PointwiseConv1d, ResidualStack, cycle_of_dilations
 
 
@@ -54,9 +56,9 @@ class WaveNet(nn.Module):
 
     def __init__(
         self,
-        distribution: nn.Module,
+        distribution: OutputDistribution,
         sample_rate: int,
-        conditioners: Mapping[str, nn.Module] | None = None,
+        conditioners: Mapping[str, Conditioner] | None = None,
         residual_channels: int = 64,
         gate_channels: int = 128,
         skip_channels: int = 256,
@@ -120,8 +122,11 @@ class WaveNet(nn.Module):
         Raises:
             ValueError: If a condition is missing or unknown.
         """
-        parts = [conditioner(conditions or {}, batch_size) for conditioner in self.conditioners.values()]
-        return sum(parts[1:], parts[0]) if parts else None
+        total = None
+        for conditioner in self.conditioners.values():
+            part = conditioner(conditions or {}, batch_size)
+            total = part if total is None else total + part
+        return total
 
     def forward(
         self, waveform: Tensor, condition: Tensor | None = None, state: list[Tensor] | None = None

@@ -92,9 +92,7 @@ def test_an_absent_corpus_says_the_command_that_gets_it(tmp_path, dataset, name)
     assert f"python scripts/train.py dataset={name} dataset.root={tmp_path} dataset.download=true" in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("dataset", "theirs", "corpus"), [(VCTK, "VCTK_092", "vctk"), (LJSpeech, "LJSPEECH", None)]
-)
+@pytest.mark.parametrize(("dataset", "theirs", "corpus"), [(VCTK, "VCTK_092", "vctk"), (LJSpeech, "LJSPEECH", None)])
 def test_downloads_go_through_torchaudio(tmp_path, monkeypatch, vctk, dataset, theirs, corpus):
     """torchaudio's own class is called to download; here it is handed a corpus instead of fetching one."""
     asked = []

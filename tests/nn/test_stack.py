@@ -6,7 +6,8 @@ from wavenet.nn import GatedResidualLayer, ResidualStack, cycle_of_dilations, re
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "layers", "cycles", "expected"), [(3, 30, 3, 6139), (3, 24, 4, 505), (3, 12, 2, 253), (2, 30, 3, 3070)]
+    ("kernel_size", "layers", "cycles", "expected"),
+    [(3, 30, 3, 6139), (3, 24, 4, 505), (3, 12, 2, 253), (2, 30, 3, 3070)],
 )
 def test_receptive_field_of_known_stacks(kernel_size, layers, cycles, expected):
     dilations = cycle_of_dilations(layers // cycles, cycles)

@@ -70,7 +70,7 @@ def test_a_resumed_run_ends_in_the_same_weights(run, in_tmp, speech, workers):
     ]  # fmt: skip
     run("train", *settings, "run_dir=whole")
 
-    import wavenet.training.callbacks as callbacks
+    from wavenet.training import callbacks
 
     save = callbacks.LastCheckpoint.on_train_batch_end
 
@@ -87,16 +87,27 @@ def test_a_resumed_run_ends_in_the_same_weights(run, in_tmp, speech, workers):
     assert "done     6 steps" in output
 
     whole, resumed = weights("whole/checkpoints/last.ckpt"), weights("cut/checkpoints/last.ckpt")
-    for part in ("global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers"):
+    for part in (
+        "global_step",
+        "state_dict",
+        "current_model_state",
+        "averaging_state",
+        "optimizer_states",
+        "lr_schedulers",
+    ):
         assert same(whole[part], resumed[part]), part
     assert not same(whole["state_dict"], whole["current_model_state"])  # the average is not the last step
-    assert same(weights("whole/checkpoints/best.ckpt")["state_dict"], weights("cut/checkpoints/best.ckpt")["state_dict"])
+    assert same(
+        weights("whole/checkpoints/best.ckpt")["state_dict"], weights("cut/checkpoints/best.ckpt")["state_dict"]
+    )
 
 
 def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
     run("train", *FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "run_dir=r", "logger=none")
     assert "done     4 steps" in run("train", "resume=r")
-    assert "done     6 steps" in run("train", "resume=r/checkpoints/last.ckpt", "trainer.max_steps=6", "optimizer.lr=1e-4")
+    assert "done     6 steps" in run(
+        "train", "resume=r/checkpoints/last.ckpt", "trainer.max_steps=6", "optimizer.lr=1e-4"
+    )
     assert weights("r/checkpoints/last.ckpt")["global_step"] == 6
 
 
@@ -114,11 +125,16 @@ def test_two_processes_learn_the_same_as_one(run, in_tmp, speech):
     assert not os.path.exists("runs")
 
     run("train", *settings, "batch_size=4", "run_dir=one")
-    one, two = weights("one/checkpoints/last.ckpt")["current_model_state"], weights("two/checkpoints/last.ckpt")["current_model_state"]
+    one, two = (
+        weights("one/checkpoints/last.ckpt")["current_model_state"],
+        weights("two/checkpoints/last.ckpt")["current_model_state"],
+    )
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-5)
 
-    resumed = subprocess.run([*command[:2], "resume=two", "trainer.max_steps=5"], capture_output=True, text=True, timeout=200)
+    resumed = subprocess.run(
+        [*command[:2], "resume=two", "trainer.max_steps=5"], capture_output=True, text=True, timeout=200
+    )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "done     5 steps" in resumed.stdout
 
@@ -130,7 +146,9 @@ def test_averaged_weights_are_what_is_loaded_and_stream_exactly(run, in_tmp, spe
     state = model.state_dict()
     assert all(torch.equal(state[name.removeprefix("model.")], t) for name, t in saved["state_dict"].items())
     verify_streaming(
-        lambda piece, past: model(piece, model.condition({"speaker": speech.name}, 2), past), torch.rand(2, 30) - 0.5, model
+        lambda piece, past: model(piece, model.condition({"speaker": speech.name}, 2), past),
+        torch.rand(2, 30) - 0.5,
+        model,
     )
 
 
@@ -151,21 +169,34 @@ def test_other_ways_to_compute_learn_the_same(run, in_tmp, speech, setting):
 
 
 def test_no_validation_at_all(run, in_tmp, speech):
-    run("train", *FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "validation_fraction=0", "run_dir=r", "logger=none")
+    run(
+        "train",
+        *FOUR_STEPS,
+        "dataset=folder",
+        f"dataset.root={speech}",
+        "validation_fraction=0",
+        "run_dir=r",
+        "logger=none",
+    )
     assert os.listdir("r/checkpoints") == ["last.ckpt"]
     wavenet.load("r")
 
 
 def test_the_step_that_ends_a_run_is_validated(run, in_tmp, speech):
     output = run(
-        "train", *TINY, "trainer.max_steps=3", "trainer.val_check_interval=2", "dataset=folder", f"dataset.root={speech}"
+        "train",
+        *TINY,
+        "trainer.max_steps=3",
+        "trainer.val_check_interval=2",
+        "dataset=folder",
+        f"dataset.root={speech}",
     )
     assert "step 2:" in output and "step 3:" in output
     assert len(os.listdir("runs")) == 1
 
 
 def test_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(run, in_tmp, speech):
-    import wavenet.training.module as module
+    from wavenet.training import module
 
     step = module.WaveNetTraining.training_step
 
@@ -177,7 +208,15 @@ def test_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(run, i
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match="exit 2") as stopped:
         patch.setattr(module.WaveNetTraining, "training_step", broken)
-        run("train", *FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "run_dir=r", "save_every_n_steps=1", "logger=none")
+        run(
+            "train",
+            *FOUR_STEPS,
+            "dataset=folder",
+            f"dataset.root={speech}",
+            "run_dir=r",
+            "save_every_n_steps=1",
+            "logger=none",
+        )
     assert "the loss became nan at step 3" in str(stopped.value)
     assert "Try a smaller optimizer.lr" in str(stopped.value)
     assert "Traceback" not in str(stopped.value)

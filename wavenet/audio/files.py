@@ -74,7 +74,7 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         with os.fdopen(handle, "wb") as file:
             soundfile.write(file, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
-        os.chmod(temporary, 0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~_umask())  # mkstemp's own are for the owner alone
         os.replace(temporary, path)
     except (soundfile.SoundFileError, OSError) as error:
         if temporary is not None:

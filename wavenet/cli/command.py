@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -86,6 +87,7 @@ def _refuse_strangers(data: Any) -> None:
 
 def _reason(error: BaseException) -> str:
     """An error's message; of one that Hydra wrapped, the original."""
-    while isinstance(error, hydra.errors.InstantiationException) and error.__cause__ is not None:
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip() or type(error).__name__
+    message = str(error).strip() or type(error).__name__
+    return message.splitlines()[0] if isinstance(error, OmegaConfBaseException) else message

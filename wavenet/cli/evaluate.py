@@ -19,14 +19,14 @@ def main(cfg: DictConfig) -> None:
     """Score a checkpoint and write a table and JSON."""
     path = find(cfg.checkpoint)
     model = load(path, cfg.device)
-    run_config = path.parent.parent / "config.yaml"
-    if cfg.dataset is None:
+    settings = cfg
+    if OmegaConf.select(cfg, "dataset") is None:
+        run_config = path.parent.parent / "config.yaml"
         if not run_config.is_file():
             raise ValueError(f"{run_config} is not there, so the run's dataset is unknown; give dataset=NAME")
-        run = load_run_config(run_config)
-        cfg = OmegaConf.merge(cfg, {k: run[k] for k in ("dataset", "preparation", "validation_fraction")})  # pyright: ignore[reportAssignmentType]
-    corpus = prepare(instantiate(cfg.dataset), model.sample_rate, **plain(cfg.preparation))
-    _, held_out = split(corpus, cfg.validation_fraction)
+        settings = load_run_config(run_config)
+    corpus = prepare(instantiate(settings.dataset), model.sample_rate, **plain(settings.preparation))
+    _, held_out = split(corpus, settings.validation_fraction)
     with tqdm(total=len(held_out.utterances), desc="scoring", unit="utterance") as bar:
         scores = bits_per_sample(model, held_out, on_progress=bar.update)
 

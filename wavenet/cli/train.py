@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> None:
             conditioner.categories = corpus.values(conditioner.name)
     model = instantiate(cfg.model, _convert_="all")
 
-    if checkpoint is None and rank_zero_only.rank == 0:
+    if checkpoint is None and getattr(rank_zero_only, "rank", 0) == 0:
         cfg.run_dir = str(_new_folder(Path(cfg.run_dir)))
     run = Path(cfg.run_dir)
     module = WaveNetTraining(
@@ -71,7 +71,7 @@ def main(cfg: DictConfig) -> None:
 def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> L.Trainer:
     settings = plain(cfg.trainer)
     logger = instantiate(cfg.logger) if cfg.logger else False
-    processes = settings.get("accumulate_grad_batches", 1)
+    accumulated = settings.get("accumulate_grad_batches", 1)
     callbacks: list[Callback] = [
         LossWatch(model.distribution.baseline_bits),
         AudioSamples(run / "audio", validation, seed=cfg.seed, **plain(cfg.samples)),
@@ -94,7 +94,7 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> 
             settings["val_check_interval"] = settings["max_steps"]
     else:
         settings["limit_val_batches"] = 0
-    progress = TrainingProgress(cfg.batch_size * cfg.segment_length * processes)
+    progress = TrainingProgress(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"])
     trainer = L.Trainer(
         **settings,
         max_epochs=-1,

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.checks import check_positive_int
+from wavenet.conditioning.base import Conditioner
 
 
-class CategoricalEmbedding(nn.Module):
+class CategoricalEmbedding(Conditioner):
     """Global conditioning on one of a list of names (section 2.5): a learned vector for each.
 
     The names travel with the model, and batches carry names, not numbers: a speaker cannot be

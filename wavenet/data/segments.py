@@ -18,10 +18,11 @@ class TrainingSegments(Dataset):
 
     Segment i is found by drawing one sample of the corpus, each as likely as any other, and taking
     the segment_length samples around it (moved inward at an utterance's ends, so that the very
-    beginning is learnt as well, half as often as the middle). Before the segment come up to context_length further samples of
-    the same utterance, which are heard but not predicted: no loss is ever computed on a sample
-    whose receptive field was cut off. Where the utterance itself begins sooner, the zeros that a
-    causal convolution puts before it are the truth, and generation starts from the same zeros.
+    beginning is learnt as well, half as often as the middle). Before the segment come up to
+    context_length further samples of the same utterance, which are heard but not predicted: no loss
+    is ever computed on a sample whose receptive field was cut off. Where the utterance itself begins
+    sooner, the zeros that a causal convolution puts before it are the truth, and generation starts
+    from the same zeros.
 
     Args:
         corpus: The training utterances.

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.checks import check_positive_int
+from wavenet.distributions.base import OutputDistribution
 
 
-class MuLawCategorical(nn.Module):
+class MuLawCategorical(OutputDistribution):
     """The paper's output: a categorical distribution over mu-law classes (section 2.2).
 
     The network's input is an embedding of the class. That is a one-hot vector times a matrix,

@@ -59,7 +59,7 @@ def utterance_bits(
 
 
 def bits_per_sample(
-    model: WaveNet, corpus: Corpus, by: str = "speaker", on_progress: Callable[[], None] | None = None
+    model: WaveNet, corpus: Corpus, by: str = "speaker", on_progress: Callable[[], object] | None = None
 ) -> dict[str, Score]:
     """Score a corpus, utterance by utterance from beginning to end.
 

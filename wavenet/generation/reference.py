@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from wavenet.generation.backend import Backend
 from wavenet.model import State, WaveNet
 
 
-class ReferenceBackend:
+class ReferenceBackend(Backend):
     """Runs `WaveNet.forward` with its states, for every distribution, conditioner and device.
 
     Args:

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wavenet.generation.backend import Backend
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State, WaveNet
 
-_BACKENDS = {backend.name: backend for backend in (ReferenceBackend,)}  # the fastest first
+_BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (ReferenceBackend,)}  # the fastest first
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
@@ -33,7 +34,7 @@ def generate(
     seconds: float,
     num: int = 1,
     *,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> Tensor:
     """Make audio.
@@ -163,7 +164,7 @@ class Stream(Iterator[Tensor]):
         return made.float().cpu()
 
 
-def choose_backend(model: WaveNet, name: str = "auto") -> ReferenceBackend:
+def choose_backend(model: WaveNet, name: str = "auto") -> Backend:
     """The backend of that name; for "auto" the fastest one that serves the model.
 
     Raises:

@@ -75,7 +75,7 @@ class GatedResidualLayer(nn.Module):
         Raises:
             ValueError: If a condition is given to a layer without one, or is missing.
         """
-        hidden, state = self.dilated(x, state)
+        hidden, new_state = self.dilated(x, state)
         if (condition is None) != (self.condition is None):
             given, wanted = ("no condition", "one") if condition is None else ("a condition", "none")
             raise ValueError(f"GatedResidualLayer: {given} was given, but the layer was built for {wanted}")
@@ -85,4 +85,4 @@ class GatedResidualLayer(nn.Module):
         gated = torch.tanh(filters) * torch.sigmoid(gates)
         if self.residual is not None:
             x = x + self.residual(gated)
-        return x, self.skip(gated), state
+        return x, self.skip(gated), new_state

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -64,7 +65,7 @@ class WaveNetTraining(L.LightningModule):
         self.model = model
         self.model.stack.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
-        self._lr, self._betas, self._weight_decay = lr, tuple(betas), weight_decay
+        self._lr, self._betas, self._weight_decay = lr, (betas[0], betas[1]), weight_decay
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
 
@@ -103,10 +104,12 @@ class WaveNetTraining(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log bits per sample over all processes' utterances."""
         sums = torch.tensor([self._score.bits, self._score.samples], dtype=torch.float32, device=self.device)
-        bits, samples = self.all_gather(sums).reshape(-1, 2).double().sum(dim=0).tolist()
+        gathered = self.all_gather(sums)
+        assert isinstance(gathered, Tensor)
+        bits, samples = gathered.reshape(-1, 2).cpu().double().sum(dim=0).tolist()
         self.log("validation/bits_per_sample", bits / samples, sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; weight decay leaves biases and embeddings alone."""
         matrices = [p for name, p in self.model.named_parameters() if p.dim() > 1 and "embedding" not in name]
         chosen = set(matrices)

@@ -17,11 +17,13 @@ class TrainingProgress(ProgressBar):
 
     Args:
         samples_per_step: Samples predicted in one optimizer step, all processes together.
+        every_n_steps: Steps between two measurements of the speed.
     """
 
-    def __init__(self, samples_per_step: int) -> None:
+    def __init__(self, samples_per_step: int, every_n_steps: int = 10) -> None:
         super().__init__()
         self.samples_per_step = samples_per_step
+        self._every = every_n_steps
         self._enabled = True
         self._bar: tqdm | None = None
         self._smooth: float | None = None
@@ -57,9 +59,9 @@ class TrainingProgress(ProgressBar):
         self._last_step = trainer.global_step
         bits = float(trainer.callback_metrics["train/bits_per_sample"])
         self._smooth = bits if self._smooth is None else 0.95 * self._smooth + 0.05 * bits
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % self._every == 0:
             now = time.perf_counter()
-            rate = self.samples_per_step * trainer.log_every_n_steps / (now - self._clock)
+            rate = self.samples_per_step * self._every / (now - self._clock)
             self._clock = now
             pl_module.log("samples_per_second", rate)
             self._bar.set_postfix_str(self._describe(trainer, rate), refresh=False)

@@ -1,0 +1,189 @@
+"""The commands end to end on real speech, and how they fail."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import soundfile
+import torch
+
+import wavenet
+from tests.conftest import PROMPTS, ROOT, TINY, duration
+from wavenet.audio import read
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, vctk):
+    """A run on the VCTK layout, made by the script itself."""
+    folder = tmp_path_factory.mktemp("trained")
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *TINY, "dataset=vctk", f"dataset.root={vctk}"]
+    result = subprocess.run(
+        [*command, "run_dir=run", "logger=none"], cwd=folder, capture_output=True, text=True, timeout=200
+    )
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
+
+
+def test_training_on_vctk_names_what_it_skipped_and_why(trained):
+    folder, output = trained
+    assert "skipped  7 recording(s)" in output
+    for line in (
+        "p280/p280_001: no mic2 recording, another mic has it",
+        "p362/p362_004: there is a text, but no recording",
+    ):
+        assert line in output
+    assert len((folder / "run" / "skipped.txt").read_text().splitlines()) == 7
+    assert "vctk: 3 speaker(s)" in output
+    assert "done     2 steps" in output
+
+
+def test_the_checkpoint_speaks_as_any_of_its_speakers(trained, run, in_tmp):
+    made = {}
+    for speaker in ("p225", "p362", "s5"):
+        output = run("generate", f"checkpoint={trained[0] / 'run'}", "seconds=0.05", f"speaker={speaker}", "seed=1")
+        assert "out.wav: 0.05 s at 8000 Hz, peak" in output
+        made[speaker], rate = read("out.wav")
+        assert (rate, len(made[speaker])) == (8000, 400)
+    with pytest.raises(AssertionError, match="exit 2") as error:
+        run("generate", f"checkpoint={trained[0] / 'run'}", "speaker=p280")
+    assert "wavenet generate: unknown speaker 'p280'; the model knows p225, p362, s5" in str(error.value)
+
+
+def test_python_makes_the_same_audio_as_the_command(trained, run, in_tmp):
+    run("generate", f"checkpoint={trained[0] / 'run'}", "seconds=0.05", "speaker=s5", "seed=3", "temperature=0.9")
+    model = wavenet.load(trained[0] / "run")
+    made = wavenet.generate(model, 0.05, speaker="s5", seed=3, temperature=0.9)
+    torch.testing.assert_close(read("out.wav")[0], made[0], rtol=0, atol=1 / 32767)
+
+
+def test_a_batch_a_prompt_and_the_default_speaker(trained, run, in_tmp):
+    prompt = PROMPTS / "june" / "june_001.flac"
+    output = run(
+        "generate", f"checkpoint={trained[0] / 'run'}", "num=3", "seconds=0.1", f"prompt={prompt}", "output=o/x.flac"
+    )
+    assert "speaker=p225 (none was asked for; the model knows p225, p362, s5)" in output
+    assert "x real time" in output
+    assert sorted(os.listdir("o")) == ["x-0.flac", "x-1.flac", "x-2.flac"]
+    assert all(duration(in_tmp / "o" / name) == 0.1 for name in os.listdir("o"))
+
+
+def test_a_saved_model_and_a_checkpoint_file_serve_as_well(trained, run, in_tmp):
+    model = wavenet.load(trained[0] / "run" / "checkpoints" / "best.ckpt")
+    wavenet.save(model, "saved")
+    run("generate", "checkpoint=saved", "seconds=0.02", "speaker=s5", "output=a.wav")
+    run("generate", f"checkpoint={trained[0] / 'run' / 'checkpoints' / 'best.ckpt'}", "seconds=0.02", "speaker=s5")
+    assert (in_tmp / "a.wav").read_bytes() == (in_tmp / "out.wav").read_bytes()
+
+
+def test_evaluation_of_the_runs_own_held_out_utterances(trained, run, in_tmp):
+    output = run("evaluate", f"checkpoint={trained[0] / 'run'}", "output=scores.json")
+    scores = json.loads((in_tmp / "scores.json").read_text())
+    assert scores["dataset"] == "vctk"
+    assert set(scores["bits_per_sample"]) == {"p225", "p362", "s5", "all"}
+    every = scores["bits_per_sample"].pop("all")
+    assert every["samples"] == sum(s["samples"] for s in scores["bits_per_sample"].values())
+    assert every["utterances"] == 3
+    assert 4 < every["value"] < 9
+    assert f"{every['value']:.4f}" in output
+    saved = torch.load(trained[0] / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    best = next(s for name, s in saved["callbacks"].items() if name.startswith("ModelCheckpoint"))["best_model_score"]
+    assert best.item() > 0
+
+
+def test_evaluation_on_another_dataset(trained, run, in_tmp, vctk):
+    folder = vctk / "VCTK-Corpus-0.92" / "wav48_silence_trimmed"
+    run(
+        "evaluate", f"checkpoint={trained[0] / 'run' / 'checkpoints' / 'last.ckpt'}", "dataset=vctk",
+        f"dataset.root={folder.parent}", "dataset.mic=mic2", "validation_fraction=0.7", "output=s.json",
+    )  # fmt: skip
+    assert json.loads((in_tmp / "s.json").read_text())["bits_per_sample"]["all"]["utterances"] == 6
+
+
+@pytest.mark.parametrize(
+    ("command", "overrides", "message"),
+    [
+        ("train", ["dataset=vctk", "dataset.root=nowhere"], "nowhere: no VCTK-Corpus-0.92 .* dataset.download=true"),
+        ("train", ["dataset=vctk", "dataset.mic=mic3"], "dataset.mic is 'mic3'"),
+        ("train", ["dataset=folder"], "dataset=folder needs the folder: dataset.root=PATH"),
+        ("train", ["resume=nowhere"], "resume=nowhere: nowhere is not there"),
+        ("train", ["model.gate_channels=3"], "gate_channels is 3; it must be even"),
+        ("train", ["model.kernel_size=0"], "kernel_size is 0"),
+        ("train", ["optimizer.lr=-1"], "optimizer.lr is -1"),
+        ("train", ["batch_size=0"], "batch_size is 0"),
+        ("train", ["segment_length=0"], "segment_length is 0"),
+        ("train", ["ema_decay=1.5"], "ema_decay is 1.5"),
+        ("train", ["validation_fraction=2"], "validation_fraction is 2"),
+        ("generate", ["checkpoint=nowhere"], "nowhere: no such checkpoint"),
+        ("generate", [], "checkpoint"),
+        ("evaluate", ["checkpoint=nowhere"], "nowhere: no such checkpoint"),
+    ],
+)
+def test_mistakes_end_in_one_line(run, in_tmp, command, overrides, message):
+    with pytest.raises(AssertionError) as error:
+        run(command, *overrides)
+    text = str(error.value)
+    assert text.startswith("exit 2")
+    line = [line for line in text.splitlines() if line.startswith(f"wavenet {command}: ")]
+    assert len(line) == 1
+    assert __import__("re").search(message, line[0])
+    assert "Traceback" not in text
+    assert sorted(os.listdir()) in ([], ["cache"])  # nothing half-made stays behind
+
+
+def test_generation_mistakes(trained, run, in_tmp):
+    checkpoint = f"checkpoint={trained[0] / 'run'}"
+    (in_tmp / "bad.wav").write_bytes(b"no audio")
+    for override, message in (
+        ("seconds=0", "seconds is 0"),
+        ("temperature=-1", "temperature is -1"),
+        ("prompt=bad.wav", "bad.wav: not readable as audio"),
+        ("output=x.abc", "'.abc' names no audio format"),
+        ("backend=abacus", "backend is 'abacus'"),
+    ):
+        with pytest.raises(AssertionError, match="exit 2") as error:
+            run("generate", checkpoint, "speaker=s5", "seconds=0.02", override)
+        assert message in str(error.value)
+    assert os.listdir() == ["bad.wav"]
+
+
+def test_a_run_config_from_a_stranger_is_refused(trained, run, in_tmp):
+    stranger = in_tmp / "stranger"
+    (stranger / "checkpoints").mkdir(parents=True)
+    for name in ("best.ckpt", "last.ckpt"):
+        (stranger / "checkpoints" / name).write_bytes((trained[0] / "run" / "checkpoints" / name).read_bytes())
+    config = (trained[0] / "run" / "config.yaml").read_text()
+    for change in (
+        config.replace("wavenet.data.vctk.VCTK", "os.system"),
+        config.replace("wavenet.data.vctk.VCTK", "wavenet.data.vctk.os.system"),
+        config.replace("logger: {}", "logger:\n  _target_: builtins.eval"),
+        config.replace("  mic: mic2", "  mic: ${oc.env:HOME}"),
+        config.replace("  mic: mic2", "  _partial_: true"),
+    ):
+        assert change != config
+        (stranger / "config.yaml").write_text(change)
+        for command in (("evaluate", "checkpoint=stranger"), ("train", "resume=stranger")):
+            with pytest.raises(AssertionError, match=r"exit 2[\s\S]*stranger/config.yaml: .*refused|has none"):
+                run(*command)
+
+
+def test_the_console_command(in_tmp):
+    console = [sys.executable, "-c", "from wavenet.cli import main; main()"]
+
+    def call(*arguments):
+        return subprocess.run([*console, *arguments], capture_output=True, text=True, timeout=120)
+
+    usage = call()
+    assert usage.returncode == 2 and "usage: wavenet train" in usage.stderr
+    assert call("--help").returncode == 0
+    assert "'fly' is no command" in call("fly").stderr
+    listing = call("train", "--cfg", "job", "dataset=ljspeech")
+    assert "wavenet.data.ljspeech.LJSpeech" in listing.stdout
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    trained = call("train", *TINY, "run_dir=r", "logger=none", *ddp)
+    assert trained.returncode == 0, trained.stderr
+    assert "2 x cpu" in trained.stdout
+    made = call("generate", "checkpoint=r", "seconds=0.02", "speaker=june")
+    assert made.returncode == 0, made.stderr
+    assert soundfile.info("out.wav").frames == 160

@@ -1,0 +1,85 @@
+"""Every YAML that is committed is composed, built and run."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from tests.conftest import ROOT, TINY
+
+CONFIGS = ROOT / "configs"
+COMMANDS = {"train", "generate", "evaluate"}
+
+
+def choices(group):
+    return sorted(p.stem for p in (CONFIGS / group).glob("*.yaml"))
+
+
+def data_for(dataset, speech, vctk, tmp_path):
+    if dataset == "ljspeech":
+        wavs = tmp_path / "LJSpeech-1.1" / "wavs"
+        wavs.mkdir(parents=True, exist_ok=True)
+        for file in (speech / "june").iterdir():
+            (wavs / file.name).write_bytes(file.read_bytes())
+    root = {"folder": speech, "vctk": vctk, "ljspeech": tmp_path}.get(dataset)
+    return [f"dataset.root={root}"] if root else []
+
+
+def test_no_config_is_forgotten():
+    groups = {str(p.parent.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml")}
+    covered = {".", "dataset", "model", "model/distribution", "model/conditioners", "optimizer", "trainer", "logger"}
+    assert groups == covered | {"experiment"}
+    assert {p.stem for p in CONFIGS.glob("*.yaml")} == COMMANDS
+
+
+@pytest.mark.parametrize("dataset", choices("dataset"))
+def test_datasets(run, in_tmp, speech, vctk, dataset):
+    output = run("train", *TINY, "logger=none", f"dataset={dataset}", *data_for(dataset, speech, vctk, in_tmp))
+    assert f"data     {dataset}: " in output
+    assert "done     2 steps" in output
+
+
+ONE_BY_ONE = [
+    f"{group}={name}"
+    for group in ("model/distribution", "model/conditioners", "optimizer", "trainer", "logger")
+    for name in choices(group)
+    if (group, name) != ("trainer", "base")  # the others are made of it
+]
+
+
+@pytest.mark.parametrize("choice", ONE_BY_ONE)
+def test_choices(run, in_tmp, speech, choice):
+    settings = [*TINY, "dataset=folder", f"dataset.root={speech}"]
+    if choice == "trainer=ddp":
+        settings.append("trainer.strategy=auto")  # two processes have tests of their own
+    assert "done     2 steps" in run("train", *settings, choice)
+    (folder,) = Path("runs").iterdir()
+    logs = {"logger=tensorboard": ["tensorboard"], "logger=csv": ["csv"], "logger=none": []}
+    assert sorted(set(os.listdir(folder)) - {"audio", "checkpoints", "config.yaml"}) == logs.get(
+        choice, ["tensorboard"]
+    )
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_models_in_their_full_size(run, in_tmp, speech, model):
+    sizes = ("model.", "trainer.max_steps", "trainer.limit_val_batches")
+    settings = [s for s in TINY if not s.startswith(sizes)]
+    output = run(
+        "train", *settings, "trainer.max_steps=1", "trainer.limit_val_batches=1", "logger=none", f"model={model}",
+        "dataset=folder", f"dataset.root={speech}", "batch_size=1", "samples.final_seconds=0.005",
+    )  # fmt: skip
+    assert "done     1 steps" in output
+    if model == "paper":
+        assert "30 layers" in output and "receptive field 3071 samples" in output
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_experiments(run, in_tmp, speech, vctk, experiment):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
+    dataset = cfg.hydra.runtime.choices.dataset
+    settings = [*TINY, f"experiment={experiment}", "logger=none", "num_workers=0"]
+    assert "done     2 steps" in run("train", *settings, *data_for(dataset, speech, vctk, in_tmp))

@@ -1,0 +1,46 @@
+"""The contract of generation backends."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from wavenet.model import State, WaveNet
+
+
+class Backend(Protocol):
+    """Takes a trained model once, then runs the loop over time.
+
+    Attributes:
+        name: What `backend=` calls it.
+    """
+
+    name: str
+
+    @staticmethod
+    def refusal(model: WaveNet) -> str | None:
+        """Why this backend cannot serve the model; None if it can."""
+        ...
+
+    def __init__(self, model: WaveNet) -> None: ...
+
+    def run(
+        self,
+        state: State,
+        condition: Tensor | None,
+        uniforms: Tensor,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+    ) -> tuple[Tensor, State]:
+        """Generate as many samples as there are random numbers.
+
+        Args:
+            state: What came before.
+            condition: (B, condition_channels, 1 or T), or None.
+            uniforms: (B, distribution.num_uniforms, T) in [0, 1).
+            temperature: See `OutputDistribution.sample`.
+            top_k: Likewise.
+
+        Returns:
+            (B, T) samples in [-1, 1], and the state after them.
+        """
+        ...
