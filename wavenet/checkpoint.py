@@ -56,9 +56,11 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
             (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
             safetensors.torch.save_file(state, beside / "model.safetensors")
-            folder.mkdir(exist_ok=True)
-            for name in ("model.safetensors", "config.json"):
-                os.replace(beside / name, folder / name)
+            replaced = beside.with_name(f"{beside.name}-replaced")
+            if folder.exists():
+                folder.rename(replaced)
+            beside.rename(folder)
+            shutil.rmtree(replaced, ignore_errors=True)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:

@@ -1,5 +1,6 @@
 import os
 import shutil
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -109,6 +110,17 @@ def test_downloads_go_through_torchaudio(tmp_path, monkeypatch, vctk, dataset, t
     scan = dataset(tmp_path / "new", download=True).scan()
     assert asked == [(str(tmp_path / "new"), True)]
     assert scan.utterances
+
+
+@pytest.mark.parametrize(("dataset", "theirs"), [(VCTK, "VCTK_092"), (LJSpeech, "LJSPEECH")])
+@pytest.mark.parametrize("error", [URLError("no network"), RuntimeError("invalid hash value")])
+def test_a_download_that_fails(tmp_path, monkeypatch, dataset, theirs, error):
+    def fail(root, download):
+        raise error
+
+    monkeypatch.setattr(torchaudio.datasets, theirs, fail)
+    with pytest.raises(DatasetError, match=r"the download failed \(.*(no network|invalid hash).*run the same command"):
+        dataset(tmp_path, download=True).scan()
 
 
 def test_folder_with_and_without_speakers(tmp_path, speech):

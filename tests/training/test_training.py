@@ -109,6 +109,13 @@ def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
         "train", "resume=r/checkpoints/last.ckpt", "trainer.max_steps=6", "optimizer.lr=1e-4"
     )
     assert weights("r/checkpoints/last.ckpt")["global_step"] == 6
+    for override in ("experiment=vctk", "model=paper", "model.num_cycles=2"):
+        with pytest.raises(AssertionError, match=f"exit 2[\\s\\S]*{override}: resume goes on with the run's own model"):
+            run("train", "resume=r", override)
+    with open("r/checkpoints/last.ckpt", "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(AssertionError, match=r"exit 2[\s\S]*last.ckpt: not a checkpoint that can be loaded safely"):
+        run("train", "resume=r")
 
 
 def test_two_processes_learn_the_same_as_one(run, in_tmp, speech):

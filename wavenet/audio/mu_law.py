@@ -59,7 +59,7 @@ def _levels(num_classes: int, device: torch.device) -> Tensor:
     """All decoded values. A table, so that a class is the same sample to the last bit everywhere."""
     mu = num_classes - 1
     with torch.inference_mode(False):
-        companded = 2 * torch.arange(num_classes, dtype=torch.float64) / mu - 1
+        companded = 2 * torch.arange(num_classes, dtype=torch.float64, device="cpu") / mu - 1
         levels = companded.sign() * (float(num_classes) ** companded.abs() - 1) / mu
         return levels.float().to(device)
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from wavenet.checkpoint import read_training_checkpoint
 from wavenet.cli.command import command, load_run_config, plain
 from wavenet.data import Corpus, prepare, split
 from wavenet.model import WaveNet
@@ -125,10 +126,15 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     checkpoint = given / "checkpoints" / "last.ckpt" if given.is_dir() else given
     if not checkpoint.is_file():
         raise ValueError(f"resume={given}: {checkpoint} is not there; give a run's folder or its checkpoints/last.ckpt")
+    read_training_checkpoint(checkpoint)  # a damaged or foreign one is refused here, in one line
     run = checkpoint.resolve().parent.parent
     saved = load_run_config(run / "config.yaml")
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
+        if key == "experiment" or key.split(".")[0] == "model":
+            raise ValueError(
+                f"{override}: resume goes on with the run's own model; give single other settings, or a new run"
+            )
         if key != "resume":
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     saved.run_dir = str(run)

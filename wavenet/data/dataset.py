@@ -1,5 +1,6 @@
 """What every dataset yields."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +61,19 @@ class Dataset(Protocol):
             DatasetError: If the corpus is not there; says the command that gets it.
         """
         ...
+
+
+def download(corpus: Callable[..., object], root: Path) -> None:
+    """Let a torchaudio dataset fetch its corpus into root; it checks the checksum.
+
+    Raises:
+        DatasetError: If the corpus cannot be fetched or what came is damaged.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        corpus(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        raise DatasetError(f"{root}: the download failed ({error}); run the same command again") from error
 
 
 def audio_files(folder: Path) -> list[Path]:

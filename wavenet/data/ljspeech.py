@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torchaudio
 
-from wavenet.data.dataset import DatasetError, Scan, Utterance, audio_files
+from wavenet.data.dataset import DatasetError, Scan, Utterance, audio_files, download
 
 
 class LJSpeech:
@@ -33,8 +33,7 @@ class LJSpeech:
                 files = audio_files(folder / "wavs")
                 return Scan([Utterance(path.stem, path, {"speaker": "LJ"}) for path in files])
         if self.download:
-            self.root.mkdir(parents=True, exist_ok=True)
-            torchaudio.datasets.LJSPEECH(self.root, download=True)
+            download(torchaudio.datasets.LJSPEECH, self.root)
             return LJSpeech(self.root).scan()
         raise DatasetError(
             f"{self.root}: no LJSpeech-1.1 there. Fetch it (2.6 GB) with "

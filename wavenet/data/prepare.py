@@ -86,7 +86,10 @@ def _prepare(
     num_processes: int | None,
     progress: bool,
 ) -> Corpus:
-    scan = dataset.scan()
+    try:
+        scan = dataset.scan()
+    except OSError as error:
+        raise DatasetError(f"dataset '{dataset.name}' cannot be read ({error})") from error
     settings = json.dumps([CACHE_VERSION, sample_rate, trim_db, min_seconds])
     jobs, done, skipped = [], [], list(scan.skipped)
     remembered = _recall(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torchaudio
 
-from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, audio_files, sub_folders
+from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, audio_files, download, sub_folders
 
 _MICROPHONES = ("mic1", "mic2")
 
@@ -48,8 +48,7 @@ class VCTK:
             if (folder / "wav48").is_dir():
                 return self._scan(folder, folder / "wav48", r"(?P<id>.+)")
         if self.download:
-            self.root.mkdir(parents=True, exist_ok=True)
-            torchaudio.datasets.VCTK_092(str(self.root), download=True)
+            download(torchaudio.datasets.VCTK_092, self.root)
             return VCTK(self.root, self.mic).scan()
         raise DatasetError(
             f"{self.root}: no VCTK-Corpus-0.92 or VCTK-Corpus there. Fetch it (11 GB) with "

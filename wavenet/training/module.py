@@ -65,14 +65,15 @@ class WaveNetTraining(L.LightningModule):
         self.model = model
         self.model.stack.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
+        self._log_prob = model.log_prob
         self._lr, self._betas, self._weight_decay = lr, (betas[0], betas[1]), weight_decay
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
 
     def on_fit_start(self) -> None:
-        """Compile, once the weights are on their device."""
+        """Compile training's path; validation and generation have a new shape at every turn."""
         if self._compile:
-            self.model.compile()
+            self._log_prob = torch.compile(self.model.log_prob)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Mean negative log-likelihood of the predicted samples, nats; logged in bits.
@@ -83,7 +84,7 @@ class WaveNetTraining(L.LightningModule):
         """
         waveform, predicted = batch["waveform"], batch["predicted"]
         condition = self.model.condition(batch["conditions"], waveform.shape[0])
-        log_prob, _ = self.model.log_prob(waveform, condition)
+        log_prob, _ = self._log_prob(waveform, condition)
         loss = -(log_prob * predicted).sum() / predicted.sum()
         self.log("train/bits_per_sample", loss.detach() / math.log(2))
         return loss
