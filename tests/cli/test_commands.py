@@ -111,6 +111,8 @@ def test_evaluation_on_another_dataset(trained, run, in_tmp, vctk):
         ("train", ["model.gate_channels=3"], "gate_channels is 3; it must be even"),
         ("train", ["model.kernel_size=0"], "kernel_size is 0"),
         ("train", ["optimizer.lr=-1"], "optimizer.lr is -1"),
+        ("train", ["trainer=gpu"], "trainer: .*(GPU|CUDA|cuda|gpu)"),
+        ("train", ["trainer.precision=7"], "trainer: .*precision|[Pp]recision"),
         ("train", ["batch_size=0"], "batch_size is 0"),
         ("train", ["segment_length=0"], "segment_length is 0"),
         ("train", ["ema_decay=1.5"], "ema_decay is 1.5"),

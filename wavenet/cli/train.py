@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
@@ -50,9 +51,6 @@ def main(cfg: DictConfig) -> None:
             conditioner.categories = corpus.values(conditioner.name)
     model = instantiate(cfg.model, _convert_="all")
 
-    if checkpoint is None and getattr(rank_zero_only, "rank", 0) == 0:
-        cfg.run_dir = str(_new_folder(Path(cfg.run_dir)))
-    run = Path(cfg.run_dir)
     module = WaveNetTraining(
         model, **plain(cfg.optimizer), compile=cfg.compile, gradient_checkpointing=cfg.gradient_checkpointing
     )
@@ -60,8 +58,12 @@ def main(cfg: DictConfig) -> None:
     data = SegmentData(
         train, validation, cfg.segment_length, context, cfg.batch_size, num_workers=cfg.num_workers, seed=cfg.seed
     )
+    if checkpoint is None and getattr(rank_zero_only, "rank", 0) == 0:
+        cfg.run_dir = str(_free_name(Path(cfg.run_dir)))
+    run = Path(cfg.run_dir)
     trainer = _trainer(cfg, run, model, validation)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero:  # nothing was written before everything was built
+        run.mkdir(parents=True, exist_ok=checkpoint is not None)
         OmegaConf.save(OmegaConf.create(plain(cfg)), run / "config.yaml")
         _introduce(trainer, model, corpus, train, validation, run)
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
@@ -96,17 +98,20 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> 
     else:
         settings["limit_val_batches"] = 0
     progress = TrainingProgress(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"])
-    trainer = L.Trainer(
-        **settings,
-        max_epochs=-1,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        default_root_dir=run,
-        logger=logger,
-        callbacks=[progress, *callbacks],
-    )
+    try:
+        trainer = L.Trainer(
+            **settings,
+            max_epochs=-1,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            default_root_dir=run,
+            logger=logger,
+            callbacks=[progress, *callbacks],
+        )
+    except MisconfigurationException as error:
+        raise ValueError(f"trainer: {error}") from error
     progress.samples_per_step *= trainer.world_size
     return trainer
 
@@ -141,16 +146,10 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     return saved, checkpoint
 
 
-def _new_folder(wanted: Path) -> Path:
-    """Make the folder, under another name if the name is taken."""
-    for number in itertools.count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise AssertionError
+def _free_name(wanted: Path) -> Path:
+    """The folder if there is none of that name, else with a number behind it."""
+    names = itertools.chain([wanted], (wanted.with_name(f"{wanted.name}-{n}") for n in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def _introduce(
