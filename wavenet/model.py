@@ -23,11 +23,12 @@ class State(NamedTuple):
 
     Attributes:
         previous: The last sample, (B, 1).
-        layers: The state of the input convolution and then of each residual layer.
+        layers: The state of the input convolution and then of each residual layer; None at the
+            very beginning, where they are zeros.
     """
 
     previous: Tensor
-    layers: list[Tensor]
+    layers: list[Tensor] | None
 
 
 class WaveNet(nn.Module):

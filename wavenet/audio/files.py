@@ -63,9 +63,7 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
             writes, or the file cannot be written.
     """
     path = Path(path)
-    file_format = path.suffix[1:].upper()
-    if file_format not in soundfile.available_formats():
-        raise AudioError(f"{path}: '{path.suffix}' names no audio format; use .wav or .flac")
+    file_format = format_of(path)
     if waveform.dim() != 1 or not bool((waveform.abs() <= 1).all()):
         raise AudioError(f"{path}: the waveform {tuple(waveform.shape)} must be (T,) with samples in [-1, 1]")
     temporary = None
@@ -80,6 +78,18 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise AudioError(f"{path}: cannot be written ({error})") from error
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format that a file's ending names, such as "WAV".
+
+    Raises:
+        AudioError: If it names none that soundfile writes.
+    """
+    suffix = Path(path).suffix
+    if suffix[1:].upper() not in soundfile.available_formats():
+        raise AudioError(f"{path}: '{suffix}' names no audio format; use .wav or .flac")
+    return suffix[1:].upper()
 
 
 def _umask() -> int:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from wavenet import generate, load
-from wavenet.audio import read, write
+from wavenet.audio import format_of, read, write
 from wavenet.cli.command import command
 from wavenet.model import WaveNet
 
@@ -15,6 +15,8 @@ from wavenet.model import WaveNet
 @command("generate")
 def main(cfg: DictConfig) -> None:
     """Generate, and write one file for each utterance."""
+    output = Path(cfg.output)
+    format_of(output)  # a wrong ending fails now, not when the audio is made
     model = load(cfg.checkpoint, cfg.device)
     rate = model.sample_rate
     prompt = None
@@ -42,7 +44,6 @@ def main(cfg: DictConfig) -> None:
             chunk=max(1, min(4000, total // 20)),
             on_progress=advance,
         )
-    output = Path(cfg.output)
     for number, waveform in enumerate(waveforms):
         path = output if cfg.num == 1 else output.with_stem(f"{output.stem}-{number}")
         write(path, waveform, rate)

@@ -184,7 +184,7 @@ def choose_backend(model: WaveNet, name: str = "auto") -> Backend:
 def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Tensor | None) -> State:
     """The model's state after a prompt, or at the very beginning."""
     weight = next(model.parameters())
-    state = State(torch.zeros(num, 1, device=weight.device), _empty_layers(model, num, weight))
+    state = State(torch.zeros(num, 1, device=weight.device), layers=None)
     if prompt is None:
         return state
     if prompt.dim() == 1:
@@ -194,11 +194,6 @@ def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Tensor 
     for piece in prompt.float().to(weight.device).split(_PREFILL_CHUNK, dim=1):
         _, state = model.log_prob(piece, condition, state)
     return state
-
-
-def _empty_layers(model: WaveNet, num: int, like: Tensor) -> list[Tensor]:
-    convolutions = [model.input, *(layer.dilated for layer in model.stack.layers)]
-    return [like.new_zeros(num, c.in_channels, c.padding) for c in convolutions]  # type: ignore[attr-defined]
 
 
 def _check(num: int, seed: int, temperature: float, top_k: int | None, chunk: int, seconds: float | None) -> None:

@@ -1,0 +1,67 @@
+"""What the README shows is run as it stands there."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import ROOT, TINY
+from wavenet.data import prepare
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_both_languages_show_the_same_code():
+    english, japanese = ((ROOT / name).read_text() for name in ("README.md", "README.ja.md"))
+
+    def code(text):
+        blocks = re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL)
+        return [re.sub(r"\s+#.*", "", block) for block in blocks]
+
+    assert len(code(english)) > 5
+    assert code(english) == code(japanese)
+
+
+def test_python_that_makes_sound(run, in_tmp):
+    run("train", *TINY, "run_dir=runs/NAME", "logger=none")
+    names = {}
+    exec(BLOCKS[0].replace("seconds=2", "seconds=0.1"), names)
+    assert soundfile.info("june.wav").frames == 800
+    exec(BLOCKS[1], names)
+    assert names["chunk"].shape == (1, 4000)
+    assert (in_tmp / "june" / "model.safetensors").is_file()
+
+
+def test_a_dataset_in_one_file(in_tmp):
+    (in_tmp / "birds").mkdir()
+    for name in ("thrush_001", "wren_001"):
+        soundfile.write(in_tmp / "birds" / f"{name}.wav", np.sin(np.arange(8000) / 5) / 2, 8000)
+    names = {}
+    exec(BLOCKS[2], names)
+    corpus = prepare(names["Birds"]("birds"), 8000, "cache", progress=False)
+    assert corpus.values("speaker") == ["thrush", "wren"]
+
+
+def test_the_pictures(run, in_tmp, speech):
+    run("train", *TINY, "run_dir=r", "logger=none", "dataset=folder", f"dataset.root={speech}")
+    command = [sys.executable, str(ROOT / "scripts" / "figures.py")]
+    drawn = subprocess.run([*command, "r", "pictures"], capture_output=True, text=True, timeout=120)
+    assert drawn.returncode == 0, drawn.stderr
+    for name in ("stack.png", "generated.png"):
+        assert (in_tmp / "pictures" / name).read_bytes().startswith(b"\x89PNG")
+        assert (ROOT / "data" / "figures" / name).is_file()
+        assert f"data/figures/{name}" in (ROOT / "README.md").read_text()
+    shutil.rmtree("r/audio")
+    refused = subprocess.run([*command, "r", "other"], capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 1
+    assert "no audio/step-* there" in refused.stderr
+    assert not (in_tmp / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md", "CHANGELOG.md"])
+def test_nothing_is_left_to_fill_in(name):
+    assert not re.search(r"@[A-Z_]+@|TODO|TBD", (ROOT / name).read_text())
