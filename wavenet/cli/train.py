@@ -122,7 +122,9 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", r".*does not have many workers")
-    warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")  # the compiler's own doing
+    warnings.filterwarnings(
+        "ignore", r"The \.grad attribute of a Tensor that is not a leaf"
+    )  # the compiler's own doing
     warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 
 
