@@ -30,7 +30,7 @@ def test_training_on_vctk_names_what_it_skipped_and_why(trained):
     folder, output = trained
     assert "skipped  7 recording(s)" in output
     for line in (
-        "p280/p280_001: no mic2 recording, another mic has it",
+        "p280/p280_001: no recording of mic2; dataset.mic=mic1 has one",
         "p362/p362_004: there is a text, but no recording",
     ):
         assert line in output

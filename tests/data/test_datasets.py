@@ -49,14 +49,14 @@ def test_vctk_names_its_known_faults(vctk, below):
     assert all(u.path.name.endswith("_mic2.flac") for u in scan.utterances)
     named = reasons(scan)
     assert set(named) == {f"{p}/{p}_{n:03d}" for p in ("p280", "p315") for n in (1, 2, 3)} | {"p362/p362_004"}
-    assert named["p280/p280_001"] == named["p315/p315_001"] == "no mic2 recording, another mic has it"
+    assert named["p280/p280_001"] == named["p315/p315_001"] == "no recording of mic2; dataset.mic=mic1 has one"
     assert named["p362/p362_004"] == "there is a text, but no recording"
 
 
 def test_vctk_first_microphone(vctk):
     scan = VCTK(vctk, mic="mic1").scan()
     assert {u.conditions["speaker"] for u in scan.utterances} == {"p225", "p280", "p315", "p362"}
-    assert reasons(scan)["s5/s5_001"] == "no mic1 recording, another mic has it"
+    assert reasons(scan)["s5/s5_001"] == "no recording of mic1; dataset.mic=mic2 has one"
     with pytest.raises(DatasetError, match="dataset.mic is 'mic3'; VCTK has mic1 and mic2"):
         VCTK(vctk, mic="mic3")
 

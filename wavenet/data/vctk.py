@@ -44,9 +44,9 @@ class VCTK:
         """
         for folder in (self.root, self.root / "VCTK-Corpus-0.92", self.root / "VCTK-Corpus"):
             if (folder / "wav48_silence_trimmed").is_dir():
-                return self._scan(folder, folder / "wav48_silence_trimmed", rf"(?P<id>.+)_{self.mic}")
+                return self._scan(folder, folder / "wav48_silence_trimmed", self.mic)
             if (folder / "wav48").is_dir():
-                return self._scan(folder, folder / "wav48", r"(?P<id>.+)")
+                return self._scan(folder, folder / "wav48", None)
         if self.download:
             download(torchaudio.datasets.VCTK_092, self.root)
             return VCTK(self.root, self.mic).scan()
@@ -56,21 +56,23 @@ class VCTK:
             "or give dataset.root=PATH"
         )
 
-    def _scan(self, corpus: Path, recordings: Path, pattern: str) -> Scan:
+    def _scan(self, corpus: Path, recordings: Path, mic: str | None) -> Scan:
         utterances: list[Utterance] = []
         skipped: list[Skipped] = []
         for folder in sub_folders(recordings):
             speaker = folder.name
-            files = audio_files(folder)
-            found = {match["id"]: path for path in files if (match := re.fullmatch(pattern, path.stem))}
-            utterances += [Utterance(f"{speaker}/{name}", path, {"speaker": speaker}) for name, path in found.items()]
-            others = {re.sub(r"_mic\d$", "", path.stem) for path in files} - found.keys()
+            takes: dict[str, dict[str | None, Path]] = {}  # of each utterance, by microphone
+            for path in audio_files(folder):
+                match = re.fullmatch(r"(?P<name>.+?)(_(?P<mic>mic\d))?", path.stem)
+                assert match is not None
+                takes.setdefault(match["name"], {})[match["mic"]] = path
+            for name, by_mic in takes.items():
+                if mic in by_mic:
+                    utterances.append(Utterance(f"{speaker}/{name}", by_mic[mic], {"speaker": speaker}))
+                else:
+                    there = ", ".join(f"dataset.mic={other} has one" for other in by_mic if other)
+                    skipped.append(Skipped(f"{speaker}/{name}", f"no recording of {mic}; {there or 'its name is odd'}"))
             texts = {path.stem for path in (corpus / "txt" / speaker).glob("[!.]*.txt")}
-            skipped += [
-                Skipped(f"{speaker}/{name}", f"no {self.mic} recording, another mic has it") for name in sorted(others)
-            ]
-            skipped += [
-                Skipped(f"{speaker}/{name}", "there is a text, but no recording")
-                for name in sorted(texts - found.keys() - others)
-            ]
+            for name in sorted(texts - takes.keys()):
+                skipped.append(Skipped(f"{speaker}/{name}", "there is a text, but no recording"))
         return Scan(utterances, skipped)
