@@ -82,6 +82,7 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Wa
     Raises:
         CheckpointError: If the file is missing, damaged or from elsewhere, or names a class that is
             not this package's. Nothing in the file is run.
+        ValueError: If there is no such device.
     """
     path = find(path)
     if path.is_dir():
@@ -102,7 +103,12 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Wa
         model.load_state_dict(_checked(state, model), assign=True)
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device}: not to be had here ({str(error).splitlines()[0]}); use device=cpu"
+        ) from error
 
 
 def find(path: str | os.PathLike[str]) -> Path:

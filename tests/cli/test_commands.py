@@ -64,7 +64,7 @@ def test_a_batch_a_prompt_and_the_default_speaker(trained, run, in_tmp):
         "generate", f"checkpoint={trained[0] / 'run'}", "num=3", "seconds=0.1", f"prompt={prompt}", "output=o/x.flac"
     )
     assert "speaker=p225 (none was asked for; the model knows p225, p362, s5)" in output
-    assert "x real time" in output
+    assert "x real time" in output and "generating (reference)" in output
     assert sorted(os.listdir("o")) == ["x-0.flac", "x-1.flac", "x-2.flac"]
     assert all(duration(in_tmp / "o" / name) == 0.1 for name in os.listdir("o"))
 
@@ -143,6 +143,7 @@ def test_generation_mistakes(trained, run, in_tmp):
         ("prompt=bad.wav", "bad.wav: not readable as audio"),
         ("output=x.abc", "'.abc' names no audio format"),
         ("backend=abacus", "backend is 'abacus'"),
+        ("device=abacus", "device=abacus: not to be had here"),
     ):
         with pytest.raises(AssertionError, match="exit 2") as error:
             run("generate", checkpoint, "speaker=s5", "seconds=0.02", override)

@@ -3,10 +3,11 @@
 import time
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from wavenet import generate, load
+from wavenet import load, stream
 from wavenet.audio import format_of, read, write
 from wavenet.cli.command import command
 from wavenet.model import WaveNet
@@ -23,27 +24,29 @@ def main(cfg: DictConfig) -> None:
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
     total = max(1, round(cfg.seconds * rate))
-    began = time.perf_counter()
-    with tqdm(total=total, desc="generating", unit="sample", unit_scale=True, dynamic_ncols=True) as bar:
-
-        def advance(made: int) -> None:
-            bar.update(made)
+    talk = stream(
+        model,
+        cfg.seconds,
+        cfg.num,
+        speaker=_speaker(model, cfg.speaker),
+        seed=cfg.seed,
+        temperature=cfg.temperature,
+        top_k=cfg.top_k,
+        prompt=prompt,
+        backend=cfg.backend,
+        chunk=max(1, min(4000, total // 20)),
+    )
+    pieces = []
+    with tqdm(
+        total=total, desc=f"generating ({talk.backend})", unit="sample", unit_scale=True, dynamic_ncols=True
+    ) as bar:
+        began = time.perf_counter()
+        for piece in talk:
+            pieces.append(piece)
+            bar.update(piece.shape[1])
             factor = bar.n * cfg.num / rate / (time.perf_counter() - began)
             bar.set_postfix_str(f"{factor:.3f} x real time")
-
-        waveforms = generate(
-            model,
-            cfg.seconds,
-            cfg.num,
-            speaker=_speaker(model, cfg.speaker),
-            seed=cfg.seed,
-            temperature=cfg.temperature,
-            top_k=cfg.top_k,
-            prompt=prompt,
-            backend=cfg.backend,
-            chunk=max(1, min(4000, total // 20)),
-            on_progress=advance,
-        )
+    waveforms = torch.cat(pieces, dim=1)
     for number, waveform in enumerate(waveforms):
         path = output if cfg.num == 1 else output.with_stem(f"{output.stem}-{number}")
         write(path, waveform, rate)

@@ -56,14 +56,14 @@ def generate(
     if not seconds > 0:
         raise ValueError(f"generate: seconds is {seconds}; it must be above 0")
     pieces = []
-    for chunk in stream(model, seconds=seconds, num=num, **options):
+    for chunk in stream(model, seconds, num, **options):
         pieces.append(chunk)
         if on_progress is not None:
             on_progress(chunk.shape[1])
     return torch.cat(pieces, dim=1)
 
 
-def stream(model: WaveNet, **options: Any) -> "Stream":
+def stream(model: WaveNet, seconds: float | None = None, num: int = 1, **options: Any) -> "Stream":
     """Make audio in chunks, to be heard while it is made; the arguments are `Stream`'s.
 
     >>> from wavenet.distributions import MuLawCategorical
@@ -75,7 +75,7 @@ def stream(model: WaveNet, **options: Any) -> "Stream":
     >>> torch.equal(next(talk), next(stream(model, seed=1, chunk=100, state=kept)))
     True
     """
-    return Stream(model, **options)
+    return Stream(model, seconds, num, **options)
 
 
 class Stream(Iterator[Tensor]):
