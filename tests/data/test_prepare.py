@@ -120,7 +120,7 @@ def test_bad_recordings_are_skipped_by_name(tmp_path, speech):
     soundfile.write(bad / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
     soundfile.write(bad / "loud.wav", np.ones(16000) * 3, 16000, subtype="FLOAT")
     (bad / "broken-link.wav").symlink_to(bad / "nowhere.wav")
-    for _ in range(2):  # the second time from the table
+    for _ in range(2):  # the second time with the good ones from the table
         corpus = prepare(Folder(bad), 16000, tmp_path / "cache", progress=False)
         assert len(corpus.utterances) == 4
         named = {skipped.name: skipped.reason for skipped in corpus.skipped}

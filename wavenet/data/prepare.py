@@ -93,7 +93,6 @@ def _prepare(
     settings = json.dumps([CACHE_VERSION, sample_rate, trim_db, min_seconds])
     jobs, done, skipped = [], [], list(scan.skipped)
     remembered = _recall(folder)
-    entries: dict[str, dict] = {}
     for utterance in _unique(scan.utterances, skipped):
         try:
             source = utterance.path.stat()
@@ -104,16 +103,16 @@ def _prepare(
         key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
         target = folder / f"{_safe(utterance.id)}-{key}.wav"
         entry = remembered.get(key)
-        if entry is not None and ("skipped" in entry or target.is_file()):
-            entries[key] = entry
+        if entry is not None and target.is_file():
             done.append((utterance, target, entry))
         else:
             jobs.append((key, _Job(utterance, target, sample_rate, trim_db, min_seconds)))
     for (key, job), entry in zip(jobs, _run([job for _, job in jobs], num_processes, progress), strict=True):
-        entries[key] = entry
         done.append((job.utterance, job.target, entry))
+        if "skipped" not in entry:  # what failed is tried again next time: a mount may have been away
+            remembered[key] = entry
     if jobs:
-        _remember(folder, remembered | entries)
+        _remember(folder, remembered)
     prepared = []
     for utterance, target, entry in done:
         if "skipped" in entry:

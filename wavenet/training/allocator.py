@@ -10,7 +10,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed blocks for the next step instead of returning them to the system.
 
     By default it maps and unmaps every large activation in every step, and the system clears the
-    pages again each time. Training steps on a CPU became 1.3 to 2 times faster; a process keeps its
+    pages again each time, which large training steps on a CPU feel. The price: a process keeps its
     peak memory until it ends.
 
     Returns:
