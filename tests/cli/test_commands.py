@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -129,7 +130,7 @@ def test_mistakes_end_in_one_line(run, in_tmp, command, overrides, message):
     assert text.startswith("exit 2")
     line = [line for line in text.splitlines() if line.startswith(f"wavenet {command}: ")]
     assert len(line) == 1
-    assert __import__("re").search(message, line[0])
+    assert re.search(message, line[0])
     assert "Traceback" not in text
     assert sorted(os.listdir()) in ([], ["cache"])  # nothing half-made stays behind
 

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from wavenet.data.corpus import Prepared
 from wavenet.data.folder import Folder
 from wavenet.data.prompts import Prompts
 
-prepare_module = __import__("sys").modules[prepare_function.__module__]
+prepare_module = sys.modules[prepare_function.__module__]
 
 
 def made(cache):

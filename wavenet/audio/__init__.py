@@ -1,6 +1,6 @@
 """Pure functions on waveforms: files, resampling, mu-law and the mel spectrogram."""
 
-from wavenet.audio.files import AudioError, format_of, read, write
+from wavenet.audio.files import AudioError, file_name_for, format_of, read, write
 from wavenet.audio.mel import log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_decode, mu_law_encode
 from wavenet.audio.resample import resample
@@ -8,6 +8,7 @@ from wavenet.audio.silence import trim_silence
 
 __all__ = [
     "AudioError",
+    "file_name_for",
     "format_of",
     "log_mel_spectrogram",
     "mu_law_decode",

@@ -92,6 +92,15 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return suffix[1:].upper()
 
 
+def file_name_for(name: str) -> str:
+    """A name in which every character that could trouble a file system is an underscore.
+
+    >>> file_name_for("Zoë, p/225")
+    'Zoë__p_225'
+    """
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
 def _umask() -> int:
     """The process's umask, which can only be read by setting it."""
     mask = os.umask(0)

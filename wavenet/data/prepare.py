@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from wavenet.audio import AudioError, read, resample, trim_silence, write
+from wavenet.audio import AudioError, file_name_for, read, resample, trim_silence, write
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, Skipped, Utterance
 
@@ -184,9 +184,7 @@ def _unique(utterances: list[Utterance], skipped: list[Skipped]) -> Iterator[Utt
 
 def _safe(name: str) -> str:
     """An utterance's id as a relative file name."""
-    return "/".join(
-        "".join(c if c.isalnum() or c in "-_." else "_" for c in p).lstrip(".")[:80] for p in name.split("/")
-    )
+    return "/".join(file_name_for(part).lstrip(".")[:80] for part in name.split("/"))
 
 
 def _recall(folder: Path) -> dict[str, dict]:

@@ -34,18 +34,7 @@ class ReferenceBackend(Backend):
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> tuple[Tensor, State]:
-        """Generate as many samples as there are random numbers. This loop is all of autoregression.
-
-        Args:
-            state: What came before.
-            condition: (B, condition_channels, 1 or T), or None.
-            uniforms: (B, distribution.num_uniforms, T) in [0, 1).
-            temperature: See the distribution's `sample`.
-            top_k: Likewise.
-
-        Returns:
-            (B, T) samples in [-1, 1], and the state after them.
-        """
+        """See `Backend.run`. The loop below is all of autoregression."""
         sample, layers = state
         made = []
         for t in range(uniforms.shape[-1]):

@@ -53,8 +53,6 @@ def generate(
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (lists the known).
     """
-    if not seconds > 0:
-        raise ValueError(f"generate: seconds is {seconds}; it must be above 0")
     pieces = []
     for chunk in stream(model, seconds, num, **options):
         pieces.append(chunk)

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from wavenet.audio import log_mel_spectrogram, write
+from wavenet.audio import file_name_for, log_mel_spectrogram, write
 from wavenet.audio.picture import spectrogram_image
 from wavenet.data import Corpus
 from wavenet.generation import generate
@@ -159,7 +159,7 @@ class AudioSamples(Callback):
 
     def _show(self, trainer: L.Trainer, speaker: str, waveforms: dict[str, Tensor], rate: int) -> None:
         step = trainer.global_step
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in speaker)
+        name = file_name_for(speaker)
         pictures = []
         for kind, waveform in waveforms.items():
             write(self._folder / f"step-{step:07d}" / f"{name}-{kind}.wav", waveform, rate)
