@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from wavenet import WaveNet
 from wavenet.audio import read, resample, write
-from wavenet.conditioning import CategoricalEmbedding
+from wavenet.conditioning import CategoricalEmbedding, Conditioner
 from wavenet.distributions import MuLawCategorical
 
 ROOT = Path(__file__).parents[1]
@@ -94,12 +94,19 @@ def vctk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small() -> Callable[..., WaveNet]:
     """Make a small model with random weights."""
 
-    def make(speakers: tuple[str, ...] = (), dtype: torch.dtype = torch.float32, **numbers: int) -> WaveNet:
+    def make(
+        speakers: tuple[str, ...] = (),
+        dtype: torch.dtype = torch.float32,
+        conditioner: type[Conditioner] | None = None,
+        **numbers: int,
+    ) -> WaveNet:
         sizes = {"residual_channels": 6, "gate_channels": 8, "skip_channels": 10, "condition_channels": 3}
         sizes |= {"kernel_size": 2, "dilation_cycle": 3, "num_cycles": 2} | numbers
         conditioners = {}
         if speakers:
             conditioners["speaker"] = CategoricalEmbedding("speaker", speakers, sizes["condition_channels"])
+        if conditioner is not None:
+            conditioners[conditioner.__name__.lower()] = conditioner()
         model = WaveNet(MuLawCategorical(16, 5), 2000, conditioners, **sizes).to(dtype).eval()
         with torch.no_grad():
             for parameter in model.parameters():
@@ -107,6 +114,23 @@ def small() -> Callable[..., WaveNet]:
         return model
 
     return make
+
+
+class Contour(Conditioner):
+    """A condition that changes with time: three channels made of one number a sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.condition_channels = 3
+        self.weight = torch.nn.Parameter(torch.randn(1, 3, 1))
+
+    def forward(self, conditions, batch_size):
+        return self.weight * conditions["contour"]
+
+
+@pytest.fixture
+def contour() -> type[Conditioner]:
+    return Contour
 
 
 @pytest.fixture

@@ -1,8 +1,17 @@
+"""What every backend keeps: the equation with the parallel forward, and that audio depends on the seed alone."""
+
+import sys
+
 import pytest
 import torch
 
 import wavenet
+from wavenet.generation.sampler import choose_backend
 from wavenet.generation.uniforms import uniforms
+
+# The reference is exact for any batch in float64, the cpu backend computes in float32 and is exact there.
+BACKENDS = [("reference", torch.float64), ("cpu", torch.float32)]
+each_backend = pytest.mark.parametrize(("backend", "dtype"), BACKENDS, ids=[name for name, _ in BACKENDS])
 
 
 def test_step_by_step_parameters_equal_whole_sequence_ones(small):
@@ -19,78 +28,152 @@ def test_step_by_step_parameters_equal_whole_sequence_ones(small):
         torch.testing.assert_close(torch.cat(steps, dim=-1), whole, rtol=tolerance, atol=tolerance)
 
 
-def test_generated_audio_is_what_the_whole_sequence_model_would_draw(small):
+@each_backend
+def test_generated_audio_is_what_the_whole_sequence_model_would_draw(small, backend, dtype):
     """Feed the audio back through the parallel forward, with the same random numbers: the same audio."""
-    model = small(dtype=torch.float64)
-    made = wavenet.generate(model, 0.1, num=2, seed=3)
+    model = small(dtype=dtype)
+    made = wavenet.generate(model, 0.1, num=2, seed=3, backend=backend)
     heard = torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1)
     parameters, _ = model(heard)
     again = model.distribution.sample(parameters, uniforms([3, 4], 0, 200))
-    assert torch.equal(again, made)
+    assert torch.equal(again.float(), made)
 
 
-def test_shape_range_and_seed(small):
-    model = small()
-    made = wavenet.generate(model, 0.05, num=3, seed=1)
+@each_backend
+def test_shape_range_and_seed(small, backend, dtype):
+    model = small(dtype=dtype)
+    made = wavenet.generate(model, 0.05, num=3, seed=1, backend=backend)
     assert made.shape == (3, 100)
     assert made.dtype == torch.float32
     assert made.abs().max() <= 1
-    assert torch.equal(made, wavenet.generate(model, 0.05, num=3, seed=1))
-    assert not torch.equal(made, wavenet.generate(model, 0.05, num=3, seed=2))
+    assert torch.equal(made, wavenet.generate(model, 0.05, num=3, seed=1, backend=backend))
+    assert not torch.equal(made, wavenet.generate(model, 0.05, num=3, seed=2, backend=backend))
     assert not torch.equal(made[0], made[1])
 
 
+@each_backend
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
-def test_chunk_length_changes_nothing(small, chunk):
-    model = small(("ann",))
-    whole = wavenet.generate(model, 0.1, speaker="ann", num=2)
-    assert torch.equal(whole, wavenet.generate(model, 0.1, speaker="ann", num=2, chunk=chunk))
+def test_chunk_length_changes_nothing(small, backend, dtype, chunk):
+    model = small(("ann",), dtype)
+    whole = wavenet.generate(model, 0.1, speaker="ann", num=2, backend=backend)
+    assert torch.equal(whole, wavenet.generate(model, 0.1, speaker="ann", num=2, backend=backend, chunk=chunk))
 
 
-def test_an_utterance_of_a_batch_equals_itself_alone(small):
-    model = small(("ann", "bob"), torch.float64)
-    batch = wavenet.generate(model, 0.2, num=4, seed=5, speaker=["ann", "bob", "ann", "bob"])
-    for k, speaker in enumerate(["ann", "bob", "ann", "bob"]):
-        assert torch.equal(batch[k : k + 1], wavenet.generate(model, 0.2, seed=5 + k, speaker=speaker))
+@each_backend
+def test_an_utterance_of_a_batch_equals_itself_alone(small, backend, dtype):
+    model = small(("ann", "bob"), dtype)
+    speakers = ["ann", "bob", "ann", "bob"]
+    batch = wavenet.generate(model, 0.2, num=4, seed=5, speaker=speakers, backend=backend)
+    for k, speaker in enumerate(speakers):
+        alone = wavenet.generate(model, 0.2, seed=5 + k, speaker=speaker, backend=backend)
+        assert torch.equal(batch[k : k + 1], alone)
 
 
-def test_a_stream_can_be_kept_and_continued(small):
-    model = small()
-    whole = wavenet.generate(model, 0.1, num=2, seed=4)
-    stream = wavenet.stream(model, num=2, seed=4, chunk=60)
+@each_backend
+def test_utterances_of_different_lengths(small, backend, dtype):
+    model = small(("ann", "bob"), dtype)
+    speakers, seconds = ["ann", "bob", "ann"], [0.03, 0.1, 0.05]
+    options = {"num": 3, "seed": 2, "speaker": speakers, "backend": backend}
+    whole = wavenet.generate(model, 0.1, **options)
+    ragged = wavenet.generate(model, seconds, chunk=17, **options)
+    assert ragged.shape == (3, 200)
+    for k, length in enumerate((60, 200, 100)):
+        assert torch.equal(ragged[k, :length], whole[k, :length])
+        assert not ragged[k, length:].any()
+
+
+@each_backend
+def test_a_finished_utterance_is_not_computed(small, backend, dtype, monkeypatch):
+    stream = wavenet.stream(small(dtype=dtype), [0.01, 0.02, 0.04], num=3, backend=backend)
+    batches = []
+    run = type(stream._backend).run
+    monkeypatch.setattr(type(stream._backend), "run", lambda *args: batches.append(args[3].shape) or run(*args))
+    list(stream)
+    assert batches == [(3, 1, 20), (2, 1, 20), (1, 1, 40)]
+
+
+@each_backend
+def test_a_stream_can_be_kept_and_continued(small, backend, dtype):
+    model = small(dtype=dtype)
+    whole = wavenet.generate(model, 0.1, num=2, seed=4, backend=backend)
+    stream = wavenet.stream(model, num=2, seed=4, chunk=60, backend=backend)
     first = next(stream)
     kept = stream.state
     second = stream.read(40)
     assert torch.equal(torch.cat([first, second], dim=1), whole[:, :100])
-    resumed = wavenet.stream(model, seconds=0.05, num=2, seed=4, state=kept)
+    resumed = wavenet.stream(model, seconds=0.05, num=2, seed=4, state=kept, backend=backend)
     assert torch.equal(torch.cat(list(resumed), dim=1), whole[:, 60:160])
 
 
-def test_a_prompt_is_continued(small):
+def test_a_stream_can_be_continued_by_another_backend(small):
+    model = small()
+    whole = wavenet.generate(model, 0.1, num=2, seed=4, backend="reference")
+    for one, other in (("cpu", "reference"), ("reference", "cpu")):
+        stream = wavenet.stream(model, num=2, seed=4, backend=one)
+        first = stream.read(70)
+        second = wavenet.stream(model, num=2, seed=4, state=stream.state, backend=other).read(130)
+        assert torch.equal(torch.cat([first, second], dim=1), whole)
+
+
+@each_backend
+def test_a_ragged_stream_can_be_continued(small, backend, dtype):
+    """Each utterance goes on from its own end."""
+    model = small(dtype=dtype)
+    whole = wavenet.generate(model, 0.1, num=2, seed=4, backend=backend)
+    stream = wavenet.stream(model, [0.02, 0.05], num=2, seed=4, backend=backend)
+    list(stream)
+    resumed = wavenet.generate(model, 0.05, num=2, seed=4, state=stream.state, backend=backend)
+    assert torch.equal(resumed[0], whole[0, 40:140])
+    assert torch.equal(resumed[1], whole[1, 100:200])
+
+
+@each_backend
+def test_a_prompt_is_continued(small, backend, dtype):
     """Prefilled in parallel, the generator stands where it stands after generating the prompt itself."""
-    model = small(("ann",), torch.float64)
-    whole = wavenet.generate(model, 0.1, speaker="ann", seed=9)
+    model = small(("ann",), dtype)
+    whole = wavenet.generate(model, 0.1, speaker="ann", seed=9, backend=backend)
     prompt = whole[0, :80]
-    continued = wavenet.generate(model, 0.05, speaker="ann", prompt=prompt)
-    silent = wavenet.generate(model, 0.05, speaker="ann")
+    continued = wavenet.generate(model, 0.05, speaker="ann", prompt=prompt, backend=backend)
+    silent = wavenet.generate(model, 0.05, speaker="ann", backend=backend)
     assert not torch.equal(continued, silent)
     heard = torch.cat([torch.zeros(1, 1), prompt[None], continued[:, :-1]], dim=1)
     parameters, _ = model(heard, model.condition({"speaker": "ann"}, 1))
     drawn = model.distribution.sample(parameters[..., 80:], uniforms([0], 0, 100))
-    assert torch.equal(drawn, continued)
+    assert torch.equal(drawn.float(), continued)
 
 
-def test_prompts_of_a_batch(small):
-    model = small(dtype=torch.float64)
+@each_backend
+def test_prompts_of_a_batch(small, backend, dtype):
+    model = small(dtype=dtype)
     prompts = torch.rand(2, 50) - 0.5
-    both = wavenet.generate(model, 0.05, num=2, prompt=prompts)
-    assert torch.equal(both[1:], wavenet.generate(model, 0.05, seed=1, prompt=prompts[1]))
+    both = wavenet.generate(model, 0.05, num=2, prompt=prompts, backend=backend)
+    assert torch.equal(both[1:], wavenet.generate(model, 0.05, seed=1, prompt=prompts[1], backend=backend))
 
 
-def test_temperature_and_top_k(small):
-    model = small()
+@each_backend
+def test_a_condition_that_changes_with_time(small, backend, dtype, contour):
+    """It covers the prompt and then what is made, in any chunks; and it must be long enough."""
+    model = small(dtype=dtype, conditioner=contour)
+    course = torch.randn(2, 1, 180, dtype=dtype)
+    prompt = torch.rand(2, 80) - 0.5
+    options = {"num": 2, "prompt": prompt, "conditions": {"contour": course}, "backend": backend}
+    made = wavenet.generate(model, 0.05, **options)
+    heard = torch.cat([torch.zeros(2, 1), prompt, made[:, :-1]], dim=1).to(dtype)
+    parameters, _ = model(heard, model.condition({"contour": course}, 2))
+    assert torch.equal(model.distribution.sample(parameters[..., 80:], uniforms([0, 1], 0, 100)).float(), made)
+    assert torch.equal(wavenet.generate(model, 0.05, chunk=13, **options), made)
+    with pytest.raises(ValueError, match="the conditions cover 180 samples, prompt included; 181 were asked for"):
+        wavenet.generate(model, 0.0505, **options)
+    with pytest.raises(ValueError, match="conditions cover 180 samples, the prompt has 181"):
+        wavenet.generate(model, 0.01, **options | {"prompt": torch.zeros(181)})
+
+
+@each_backend
+def test_temperature_and_top_k(small, backend, dtype):
+    model = small(dtype=dtype)
     assert torch.equal(
-        wavenet.generate(model, 0.05, seed=1, temperature=0), wavenet.generate(model, 0.05, seed=2, top_k=1)
+        wavenet.generate(model, 0.05, seed=1, temperature=0, backend=backend),
+        wavenet.generate(model, 0.05, seed=2, top_k=1, backend=backend),
     )
 
 
@@ -111,6 +194,26 @@ def test_uniforms_can_be_drawn_from_anywhere():
     assert torch.equal(uniforms([7], 10, 5, 3), whole[1:, :, 10:15])
 
 
+def test_auto_takes_the_fastest_and_says_why_not(small, monkeypatch):
+    model = small()
+    assert choose_backend(model).name == "cpu"
+    with pytest.warns(UserWarning, match="slower backend 'reference', because cpu: it computes in float32"):
+        assert choose_backend(small(dtype=torch.float64)).name == "reference"
+    monkeypatch.setitem(sys.modules, "wavenet.generation.cpu_kernels", None)
+    with pytest.warns(UserWarning, match=r"because cpu: numba cannot be used here \(ModuleNotFoundError"):
+        made = wavenet.generate(model, 0.01)
+    assert torch.equal(made, wavenet.generate(model, 0.01, backend="reference"))
+    with pytest.raises(ValueError, match="no backend serves this model: cpu: numba cannot be used here"):
+        choose_backend(model, "cpu")
+
+
+def test_a_diverged_model_is_named(small):
+    model = small()
+    model.stack.layers[1].skip.weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"stack.layers.1.skip.weight holds infinity or nan; training diverged"):
+        wavenet.generate(model, 0.01)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -120,7 +223,10 @@ def test_uniforms_can_be_drawn_from_anywhere():
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"top_k": 0}, "top_k is 0"),
         ({"chunk": 0}, "chunk is 0"),
-        ({"backend": "abacus"}, "backend is 'abacus'; it must be auto or one of reference"),
+        ({"threads": 0}, "threads is 0; it must be at least 1"),
+        ({"backend": "abacus"}, "backend is 'abacus'; it must be auto or one of cpu, reference"),
+        ({"weights": "int3"}, "weights is 'int3'; it must be one of float32, float16, bfloat16, int8"),
+        ({"weights": "int8", "backend": "reference"}, "weights is 'int8'; the reference backend takes the model's own"),
         ({"speaker": "eve"}, "unknown speaker 'eve'; the model knows ann, bob"),
         ({"speaker": None}, "needs a speaker: .* ann, bob"),
         ({"conditions": {"mood": "glad"}}, "not conditioned on mood; it takes speaker"),
@@ -128,6 +234,9 @@ def test_uniforms_can_be_drawn_from_anywhere():
         ({"prompt": torch.zeros(0)}, "T at least 1"),
         ({"prompt": torch.full((10,), 3.0)}, r"a sample is 3; samples must lie in \[-1, 1\]"),
         ({"seconds": 0}, "seconds is 0; it must be above 0"),
+        ({"seconds": float("inf")}, "seconds is inf"),
+        ({"seconds": [1, 2]}, "seconds has 2 lengths; it must be one number, or 1 for num=1"),
+        ({"seconds": [1, -2], "num": 2}, "seconds is -2; it must be above 0"),
     ],
 )
 def test_wrong_options_are_named(small, options, message):

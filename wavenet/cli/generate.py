@@ -1,10 +1,11 @@
 """`wavenet generate`: make audio from a checkpoint."""
 
 import time
+import warnings
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from wavenet import load, stream
@@ -23,19 +24,27 @@ def main(cfg: DictConfig) -> None:
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
-    total = max(1, round(cfg.seconds * rate))
-    talk = stream(
-        model,
-        cfg.seconds,
-        cfg.num,
-        speaker=_speaker(model, cfg.speaker),
-        seed=cfg.seed,
-        temperature=cfg.temperature,
-        top_k=cfg.top_k,
-        prompt=prompt,
-        backend=cfg.backend,
-        chunk=max(1, min(4000, total // 20)),
-    )
+    seconds = OmegaConf.to_container(cfg.seconds) if OmegaConf.is_list(cfg.seconds) else [cfg.seconds] * cfg.num
+    lengths = [max(1, round(length * rate)) for length in seconds]
+    total = max(lengths, default=1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        talk = stream(
+            model,
+            seconds,
+            cfg.num,
+            speaker=_speaker(model, cfg.speaker),
+            seed=cfg.seed,
+            temperature=cfg.temperature,
+            top_k=cfg.top_k,
+            prompt=prompt,
+            backend=cfg.backend,
+            threads=cfg.threads,
+            weights=cfg.weights,
+            chunk=max(1, min(4000, total // 20)),
+        )
+    for warning in caught:
+        print(warning.message)
     pieces = []
     with tqdm(
         total=total, desc=f"generating ({talk.backend})", unit="sample", unit_scale=True, dynamic_ncols=True
@@ -44,10 +53,10 @@ def main(cfg: DictConfig) -> None:
         for piece in talk:
             pieces.append(piece)
             bar.update(piece.shape[1])
-            factor = bar.n * cfg.num / rate / (time.perf_counter() - began)
+            factor = sum(min(bar.n, length) for length in lengths) / rate / (time.perf_counter() - began)
             bar.set_postfix_str(f"{factor:.3f} x real time")
     waveforms = torch.cat(pieces, dim=1)
-    for number, waveform in enumerate(waveforms):
+    for number, waveform in enumerate(row[:length] for row, length in zip(waveforms, lengths, strict=True)):
         path = output if cfg.num == 1 else output.with_stem(f"{output.stem}-{number}")
         write(path, waveform, rate)
         peak, level = waveform.abs().max().item(), waveform.square().mean().sqrt().item()

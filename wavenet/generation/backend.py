@@ -10,8 +10,16 @@ from wavenet.model import State, WaveNet
 class Backend(Protocol):
     """Takes a trained model once, then runs the loop over time.
 
+    Args:
+        model: A trained model that `refusal` says None to.
+        threads: CPU threads to use; None leaves it to the backend.
+        weights: How weights are stored, "float32" or what else the backend has.
+
     Attributes:
         name: What `backend=` calls it.
+
+    Raises:
+        ValueError: If the backend has no such weights.
     """
 
     name: str
@@ -21,7 +29,7 @@ class Backend(Protocol):
         """Why this backend cannot serve the model; None if it can."""
         ...
 
-    def __init__(self, model: WaveNet) -> None: ...
+    def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None: ...
 
     def run(
         self,

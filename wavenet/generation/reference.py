@@ -12,6 +12,11 @@ class ReferenceBackend(Backend):
 
     Args:
         model: A trained model; it is used as it is.
+        threads: Is left to torch.
+        weights: "float32" only, which means those of the model.
+
+    Raises:
+        ValueError: If other weights are asked for.
     """
 
     name = "reference"
@@ -22,7 +27,10 @@ class ReferenceBackend(Backend):
         del model
         return None
 
-    def __init__(self, model: WaveNet) -> None:
+    def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None:
+        del threads
+        if weights != "float32":
+            raise ValueError(f"weights is '{weights}'; the reference backend takes the model's own, weights=float32")
         self._model = model
 
     @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Generation as people call it: a whole waveform, or a stream of chunks that can be continued."""
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,14 @@ import torch
 from torch import Tensor
 
 from wavenet.generation.backend import Backend
+from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State, WaveNet
 
-_BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (ReferenceBackend,)}  # the fastest first
+_BACKENDS: dict[str, type[Backend]] = {
+    backend.name: backend for backend in (CPUBackend, ReferenceBackend)
+}  # fastest first
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
@@ -21,17 +25,19 @@ class StreamState:
     """Where a stream stands: hand it to `stream(model, state=...)` to go on, sample for sample.
 
     Attributes:
-        model: The model's state: the last sample and the convolutions' pasts.
-        position: Samples generated so far, without the prompt.
+        model: The model's state: the last samples and the convolutions' pasts.
+        positions: Samples generated so far for each utterance, without the prompt.
+        prompt_length: Samples of the prompt before them.
     """
 
     model: State
-    position: int
+    positions: tuple[int, ...]
+    prompt_length: int = 0
 
 
 def generate(
     model: WaveNet,
-    seconds: float,
+    seconds: float | Sequence[float],
     num: int = 1,
     *,
     on_progress: Callable[[int], object] | None = None,
@@ -41,14 +47,15 @@ def generate(
 
     Args:
         model: A model, such as `wavenet.load` returns.
-        seconds: Length of what is made.
+        seconds: Length of what is made, or of each utterance.
         num: Number of utterances, made side by side.
         on_progress: Is called with the number of samples made since it was last called.
-        **options: speaker, conditions, seed, temperature, top_k, prompt and backend as in `Stream`.
+        **options: speaker, conditions, seed, temperature, top_k, prompt, backend, threads and weights
+            as in `Stream`.
 
     Returns:
         (num, round(seconds * model.sample_rate)) samples in [-1, 1], float32, on the CPU. A prompt
-        is not repeated in it.
+        is not repeated in it. Utterances that end before the longest are followed by zeros.
 
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (lists the known).
@@ -61,7 +68,7 @@ def generate(
     return torch.cat(pieces, dim=1)
 
 
-def stream(model: WaveNet, seconds: float | None = None, num: int = 1, **options: Any) -> "Stream":
+def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: int = 1, **options: Any) -> "Stream":
     """Make audio in chunks, to be heard while it is made; the arguments are `Stream`'s.
 
     >>> from wavenet.distributions import MuLawCategorical
@@ -84,10 +91,12 @@ class Stream(Iterator[Tensor]):
 
     Args:
         model: The model.
-        seconds: Where to stop; None goes on for ever.
+        seconds: Where to stop, for all utterances or for each; None goes on for ever. One that has
+            ended costs nothing more and is followed by zeros.
         num: Number of utterances.
         speaker: Short for conditions={"speaker": ...}: one name, or one for each utterance.
-        conditions: What the model's conditioners ask for, by name.
+        conditions: What the model's conditioners ask for, by name. What changes with time covers the
+            prompt and then what is made.
         seed: Seed of the first utterance, 0 or more.
         temperature: 1 draws from the model's distribution, less is more careful, 0 takes the most
             likely sample.
@@ -96,7 +105,12 @@ class Stream(Iterator[Tensor]):
             rate. It is run in parallel, not sample by sample.
         chunk: Samples in a chunk; the last one may be shorter.
         state: `Stream.state` of an earlier stream; takes the place of a prompt.
-        backend: "auto" takes the fastest that serves the model; or a name.
+        backend: "auto" takes the fastest that serves the model and warns if that is not the first
+            choice; "cpu" or "reference".
+        threads: CPU threads; None for one with a single utterance, and all of torch's with more. Asked
+            for more than there are utterances, the threads share the layers of each, which needs cores
+            of their own.
+        weights: How the cpu backend stores weights: "float32", "float16", "bfloat16" or "int8".
 
     Raises:
         ValueError: If an argument is out of range; the message says what would be right.
@@ -105,7 +119,7 @@ class Stream(Iterator[Tensor]):
     def __init__(
         self,
         model: WaveNet,
-        seconds: float | None = None,
+        seconds: float | Sequence[float] | None = None,
         num: int = 1,
         *,
         speaker: str | list[str] | None = None,
@@ -117,8 +131,10 @@ class Stream(Iterator[Tensor]):
         chunk: int = 4000,
         state: StreamState | None = None,
         backend: str = "auto",
+        threads: int | None = None,
+        weights: str = "float32",
     ) -> None:
-        _check(num=num, seed=seed, temperature=temperature, top_k=top_k, chunk=chunk, seconds=seconds)
+        _check(num, seed, temperature, top_k, chunk, seconds, threads)
         if prompt is not None and state is not None:
             raise ValueError("stream: prompt and state were both given; a state already holds its past")
         named = dict(conditions or {})
@@ -131,15 +147,20 @@ class Stream(Iterator[Tensor]):
         self._chunk, self._temperature, self._top_k = chunk, temperature, top_k
         self._seeds = [seed + k for k in range(num)]
         self._distribution = model.distribution
-        self._end = None if seconds is None else max(1, round(seconds * model.sample_rate))
-        self._backend = choose_backend(model, backend)
+        self._backend = choose_backend(model, backend, threads, weights)
         with torch.inference_mode():
             self._condition = model.condition(named, num)
-            self.state = state or StreamState(_prefill(model, prompt, num, self._condition), position=0)
-        if self.state.model.previous.shape[0] != num:
-            raise ValueError(f"stream: state is of {self.state.model.previous.shape[0]} utterances, num is {num}")
-        if self._end is not None:
-            self._end += self.state.position
+            if state is None:
+                length = 0 if prompt is None else prompt.shape[-1]
+                state = StreamState(_prefill(model, prompt, num, self._condition), (0,) * num, length)
+        if len(state.positions) != num:
+            raise ValueError(f"stream: state is of {len(state.positions)} utterances, num is {num}")
+        self.state = state
+        self._ends: list[int] | None = None
+        if seconds is not None:
+            each = [seconds] * num if isinstance(seconds, int | float) else seconds
+            lengths = [max(1, round(s * model.sample_rate)) for s in each]
+            self._ends = [position + length for position, length in zip(state.positions, lengths, strict=True)]
 
     @property
     def backend(self) -> str:
@@ -148,53 +169,142 @@ class Stream(Iterator[Tensor]):
 
     def __next__(self) -> Tensor:
         """The next chunk, (num, chunk)."""
-        left = self._chunk if self._end is None else min(self._chunk, self._end - self.state.position)
-        if left <= 0:
+        left = max(self._left())
+        if left == 0:
             raise StopIteration
-        return self.read(left)
+        return self.read(min(left, self._chunk))
 
     def read(self, num_samples: int) -> Tensor:
-        """The next samples, as many as asked for: (num, num_samples)."""
-        previous, position = self.state.model.previous, self.state.position
-        drawn = uniforms(self._seeds, position, num_samples, self._distribution.num_uniforms).to(previous.device)
-        made, after = self._backend.run(self.state.model, self._condition, drawn, self._temperature, self._top_k)
-        self.state = StreamState(after, position + num_samples)
+        """The next samples, as many as asked for: (num, num_samples). After an utterance's end they are 0."""
+        made = torch.zeros(len(self._seeds), num_samples)
+        done = 0
+        while done < num_samples:
+            left = self._left()
+            active = [k for k, samples in enumerate(left) if samples > 0]
+            if not active:
+                break
+            length = min(num_samples - done, *(left[k] for k in active))  # until the first one of them ends
+            made[active, done : done + length] = self._advance(active, length)
+            done += length
+        return made
+
+    def _left(self) -> list[int]:
+        """Samples that each utterance still wants."""
+        if self._ends is None:
+            return [self._chunk] * len(self._seeds)
+        return [end - position for end, position in zip(self._ends, self.state.positions, strict=True)]
+
+    @torch.inference_mode()
+    def _advance(self, active: list[int], length: int) -> Tensor:
+        """Make the next samples of some utterances: (len(active), length)."""
+        whole, positions = self.state.model, list(self.state.positions)
+        everyone = len(active) == len(positions)
+        before, condition = whole, self._condition
+        if not everyone:
+            before = State(whole.previous[active], None if whole.layers is None else [s[active] for s in whole.layers])
+            condition = None if condition is None else condition[active]
+        if condition is not None and condition.shape[-1] > 1:
+            pieces = [self.state.prompt_length + positions[k] for k in active]
+            if max(pieces) + length > condition.shape[-1]:
+                raise ValueError(
+                    f"stream: the conditions cover {condition.shape[-1]} samples, prompt included; "
+                    f"{max(pieces) + length} were asked for"
+                )
+            condition = torch.stack([c[:, p : p + length] for c, p in zip(condition, pieces, strict=True)])
+        drawn = torch.cat(
+            [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
+        )
+        made, after = self._backend.run(
+            before, condition, drawn.to(whole.previous.device), self._temperature, self._top_k
+        )
+        if not everyone:
+            after = _put(whole, active, after)
+        for k in active:
+            positions[k] += length
+        self.state = StreamState(after, tuple(positions), self.state.prompt_length)
         return made.float().cpu()
 
 
-def choose_backend(model: WaveNet, name: str = "auto") -> Backend:
+def choose_backend(model: WaveNet, name: str = "auto", threads: int | None = None, weights: str = "float32") -> Backend:
     """The backend of that name; for "auto" the fastest one that serves the model.
 
+    Warns:
+        UserWarning: If "auto" had to pass over a faster one; says why.
+
     Raises:
-        ValueError: If there is no such backend, or it cannot serve the model; says why.
+        ValueError: If there is no such backend, or it cannot serve the model; says why. Also if the
+            model's weights are not numbers.
     """
     if name != "auto" and name not in _BACKENDS:
         raise ValueError(f"backend is '{name}'; it must be auto or one of {', '.join(_BACKENDS)}")
+    for parameter, values in model.named_parameters():
+        if not values.isfinite().all():
+            raise ValueError(
+                f"the model's {parameter} holds infinity or nan; training diverged, so use an older checkpoint"
+            )
     refusals = []
     for backend in _BACKENDS.values() if name == "auto" else [_BACKENDS[name]]:
         refusal = backend.refusal(model)
         if refusal is None:
-            return backend(model)
+            if refusals:
+                warnings.warn(
+                    f"generating with the slower backend '{backend.name}', because {'; '.join(refusals)}", stacklevel=3
+                )
+            return backend(model, threads, weights)
         refusals.append(f"{backend.name}: {refusal}")
     raise ValueError(f"no backend serves this model: {'; '.join(refusals)}")
 
 
+def _put(whole: State, active: list[int], part: State) -> State:
+    """A batch's state in which some utterances have gone on."""
+    assert part.layers is not None
+    layers = whole.layers or [s.new_zeros(len(whole.previous), *s.shape[1:]) for s in part.layers]
+    index = torch.tensor(active, device=whole.previous.device)
+    return State(
+        whole.previous.index_copy(0, index, part.previous),
+        [s.index_copy(0, index, p) for s, p in zip(layers, part.layers, strict=True)],
+    )
+
+
+@torch.inference_mode()
 def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Tensor | None) -> State:
     """The model's state after a prompt, or at the very beginning."""
     weight = next(model.parameters())
-    state = State(torch.zeros(num, 1, device=weight.device), layers=None)
+    beginning = State(torch.zeros(num, 1, device=weight.device), layers=None)
     if prompt is None:
-        return state
-    if prompt.dim() == 1:
-        prompt = prompt.expand(num, -1)
-    if prompt.dim() != 2 or prompt.shape[0] != num or prompt.shape[1] == 0:
+        return beginning
+    same = prompt.dim() == 1
+    prompts = prompt[None] if same else prompt
+    if prompts.dim() != 2 or prompts.shape[0] not in ((1,) if same else (num,)) or prompts.shape[1] == 0:
         raise ValueError(f"stream: prompt is {tuple(prompt.shape)}; it must be (T,) or ({num}, T), T at least 1")
-    for piece in prompt.float().to(weight.device).split(_PREFILL_CHUNK, dim=1):
-        _, state = model.log_prob(piece, condition, state)
-    return state
+    if condition is not None and 1 < condition.shape[-1] < prompts.shape[1]:
+        raise ValueError(f"stream: conditions cover {condition.shape[-1]} samples, the prompt has {prompts.shape[1]}")
+
+    # One by one: side by side, a batch's products may round otherwise, and audio would depend on the batch.
+    states = []
+    for k in range(num if condition is not None or not same else 1):
+        state = State(torch.zeros(1, 1, device=weight.device, dtype=weight.dtype), layers=None)
+        own = None if condition is None else condition[k : k + 1]
+        start = 0
+        for piece in prompts[0 if same else k][None].to(weight).split(_PREFILL_CHUNK, dim=1):
+            now = own if own is None or own.shape[-1] == 1 else own[..., start : start + piece.shape[1]]
+            _, state = model.log_prob(piece, now, state)
+            start += piece.shape[1]
+        states.append(state)
+    states = states * (num // len(states))
+    layers = [torch.cat(parts) for parts in zip(*(s.layers for s in states if s.layers is not None), strict=True)]
+    return State(torch.cat([state.previous for state in states]), layers)
 
 
-def _check(num: int, seed: int, temperature: float, top_k: int | None, chunk: int, seconds: float | None) -> None:
+def _check(
+    num: int,
+    seed: int,
+    temperature: float,
+    top_k: int | None,
+    chunk: int,
+    seconds: float | Sequence[float] | None,
+    threads: int | None,
+) -> None:
     if num < 1 or chunk < 1:
         raise ValueError(f"stream: num is {num} and chunk is {chunk}; both must be at least 1")
     if seed < 0:
@@ -203,5 +313,11 @@ def _check(num: int, seed: int, temperature: float, top_k: int | None, chunk: in
         raise ValueError(f"stream: temperature is {temperature}; it must be 0 or more, 1 is the model's own")
     if top_k is not None and top_k < 1:
         raise ValueError(f"stream: top_k is {top_k}; it must be at least 1, or null for all")
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f"stream: seconds is {seconds}; it must be above 0")
+    if threads is not None and threads < 1:
+        raise ValueError(f"stream: threads is {threads}; it must be at least 1, or null for as many as are useful")
+    each = [] if seconds is None else [seconds] * num if isinstance(seconds, int | float) else list(seconds)
+    if seconds is not None and len(each) != num:
+        raise ValueError(f"stream: seconds has {len(each)} lengths; it must be one number, or {num} for num={num}")
+    for length in each:
+        if not 0 < length < float("inf"):
+            raise ValueError(f"stream: seconds is {length}; it must be above 0")

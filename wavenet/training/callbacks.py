@@ -1,5 +1,6 @@
 """What happens beside the training steps: averaging, saving, watching, and listening."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,8 @@ class AudioSamples(Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or not self._chosen or seconds <= 0:
             return
         model, rate = pl_module.model, pl_module.model.sample_rate
+        if pl_module.device.type != "cpu":
+            model = copy.deepcopy(model).cpu()  # one sample after the other is work for a CPU
         asked = {
             name: [self._corpus.utterances[i].conditions.get(name) for i in self._chosen.values()]
             for name in model.conditioners

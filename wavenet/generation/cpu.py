@@ -1,0 +1,444 @@
+"""The CPU backend: a model packed once, then the whole loop over time in one native call."""
+
+import ctypes
+import platform
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wavenet.audio import mu_law_decode
+from wavenet.distributions import MuLawCategorical
+from wavenet.generation.backend import Backend
+from wavenet.model import State, WaveNet
+from wavenet.nn import GatedResidualLayer
+
+Array = NDArray[Any]
+WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+_LOOK_AHEAD = 16  # steps, for one utterance; fewer for several, which share the weights that are read
+
+
+class CPUBackend(Backend):
+    """Runs every model with a categorical output in float32 on a CPU; see `cpu_kernels` for how.
+
+    The audio is the same, to the bit, for every batch, number of threads and chunk length.
+
+    Args:
+        model: A trained model. Its weights are copied: later changes are not heard.
+        threads: Threads to use. None takes one for a single utterance, and for more as many as torch
+            uses. Asked for more threads than utterances, they share the layers of each and wait for
+            each other in a busy loop, which is fast only on cores that nobody else uses.
+        weights: How weights are stored: "float32"; or "float16", "bfloat16" or "int8" (with a scale
+            for each output), which are faster where memory is the limit and change the model a little.
+
+    Raises:
+        ValueError: If `weights` is unknown, or needs another processor.
+    """
+
+    name = "cpu"
+
+    @staticmethod
+    def refusal(model: WaveNet) -> str | None:
+        """Why this backend cannot serve the model; None if it can."""
+        weight = next(model.parameters())
+        distribution = type(model.distribution)
+        if weight.device.type != "cpu":
+            return f"the model is on {weight.device}"
+        if weight.dtype != torch.float32:
+            return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
+        if distribution is not MuLawCategorical:
+            return f"it does not know the output distribution {distribution.__name__}"
+        try:
+            import wavenet.generation.cpu_kernels  # noqa: F401, PLC0415
+        except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
+            return f"numba cannot be used here ({type(error).__name__}: {error})"
+        return None
+
+    def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None:
+        from wavenet.generation import cpu_kernels  # noqa: PLC0415
+
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights is '{weights}'; it must be one of {', '.join(WEIGHTS)}")
+        has_halves = "+f16c" in cpu_kernels.FEATURES or platform.machine().lower() not in ("x86_64", "amd64")
+        if weights == "float16" and not has_halves:
+            raise ValueError("weights=float16 needs a processor with F16C; bfloat16 and int8 work on this one")
+        self._kernels = cpu_kernels
+        self._model = model
+        self._threads = threads
+        with torch.inference_mode():
+            self._packed = _pack(model, WEIGHTS[weights], cpu_kernels)
+        self._memories: dict[tuple[int, int, int], _Memory] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def run(
+        self,
+        state: State,
+        condition: Tensor | None,
+        uniforms: Tensor,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+    ) -> tuple[Tensor, State]:
+        """See `Backend.run`."""
+        drawn = np.ascontiguousarray(uniforms.float().numpy()[:, 0])
+        audio, _, layers = self._loop(state, condition, drawn, None, temperature, top_k or 0)
+        waveform = torch.from_numpy(audio)
+        return waveform, State(waveform[:, -1:], layers)
+
+    def parameters(self, waveform: Tensor, condition: Tensor | None = None, state: State | None = None) -> Tensor:
+        """What the network says about given samples: the same as `WaveNet.forward`, by this backend's loop.
+
+        Args:
+            waveform: (B, T) in [-1, 1], float32.
+            condition: (B, condition_channels, 1 or T), or None.
+            state: The layers' states; its last sample is not used.
+
+        Returns:
+            (B, parameter_channels, T).
+        """
+        state = state or State(waveform[:, :1], None)
+        with torch.inference_mode():
+            heard = self._model.distribution.encode(waveform).permute(2, 0, 1).contiguous().numpy()
+        _, parameters, _ = self._loop(state, condition, np.zeros(waveform.shape, np.float32), heard)
+        return torch.from_numpy(parameters).permute(1, 2, 0)
+
+    def _loop(
+        self,
+        state: State,
+        condition: Tensor | None,
+        uniforms: Array,
+        forced: Array | None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+    ) -> tuple[Array, Array, list[Tensor]]:
+        """Hand each thread its utterances, or its part of them; collect what they made."""
+        net = self._packed.net
+        batch, steps = uniforms.shape
+        with torch.inference_mode():
+            heard = self._model.distribution.encode(state.previous)[..., 0].numpy()
+            past = None if state.layers is None else [layer.permute(2, 0, 1).numpy() for layer in state.layers]
+            conditions = np.zeros((1, batch, 0), np.float32)
+            if condition is not None:
+                conditions = condition.permute(2, 0, 1).numpy()
+        jobs: list[tuple[Any, ...]] = []
+        groups: list[tuple[_Memory, _Call]] = []
+        panels = net.gates // self._kernels.PANEL
+        for group, (first, last, parts) in enumerate(_shares(batch, self._threads, panels)):
+            mine = slice(first, last)
+            call = _Call(
+                uniforms=_aligned(uniforms[mine]),
+                conditions=_aligned(conditions[:, mine]),
+                forced=None if forced is None else _aligned(forced[:, mine]),
+                audio=np.zeros((last - first, steps), np.float32),
+                parameters=np.zeros((0 if forced is None else steps, last - first, net.classes), np.float32),
+                arrivals=np.zeros(1, np.int64),
+            )
+            memories = [self._memory(last - first, group, part) for part in range(parts)]
+            for part, memory in enumerate(memories):
+                memory.begin(heard[mine], None if past is None else [layer[:, mine] for layer in past])
+                jobs.append((memory.workspace(memories[0], call), np.float32(temperature), top_k, part, parts))
+            groups.append((memories[0], call))
+        self._run(jobs)
+        audio = np.concatenate([call.audio for _, call in groups])
+        parameters = np.concatenate([call.parameters for _, call in groups], axis=1)
+        pasts = zip(*(memory.past(steps) for memory, _ in groups), strict=True)
+        layers = [torch.from_numpy(np.concatenate(pieces, axis=1)).permute(1, 2, 0) for pieces in pasts]
+        return audio, parameters, layers
+
+    def _memory(self, batch: int, group: int, part: int) -> "_Memory":
+        """A thread's memory, kept from chunk to chunk."""
+        key = (batch, group, part)
+        if key not in self._memories:
+            self._memories[key] = _Memory(self._packed, batch, self._kernels)
+        return self._memories[key]
+
+    def _run(self, jobs: Sequence[tuple[Any, ...]]) -> None:
+        """Run one job here and each other one on a thread of its own."""
+
+        def run(job: tuple[Any, ...]) -> None:
+            self._kernels.run(self._packed.weights, self._packed.net, *job, _yield_address())
+
+        if len(jobs) == 1:
+            run(jobs[0])
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(thread_name_prefix="wavenet")
+        for future in [self._pool.submit(run, job) for job in jobs]:
+            future.result()
+
+
+@dataclass
+class _Call:
+    """What comes in and goes out in one call, for a group of utterances; shapes as in `Workspace`."""
+
+    uniforms: Array
+    conditions: Array
+    forced: Array | None
+    audio: Array
+    parameters: Array
+    arrivals: Array
+
+
+class _Memory:
+    """What one thread needs for a group of utterances: the rings, and room for all it computes."""
+
+    def __init__(self, packed: "_Packed", batch: int, kernels: Any) -> None:
+        net = packed.net
+        self._net, self._kernels, self._batch = net, kernels, batch
+        self._block = block = max(1, _LOOK_AHEAD >> (batch - 1).bit_length())  # a power of two
+        rows, gates, gated, heads, outputs = (
+            _stride(n) for n in (net.rows, net.gates, net.layers * net.half, net.heads, net.outputs)
+        )
+        self._heard = _zeros(batch, net.encoded)
+        self._input_ring = _zeros(net.input_taps, batch, net.encoded)
+        slots = [net.past_taps * dilation + block for dilation in packed.dilations.tolist()]
+        starts = list(accumulate(slots, initial=0))
+        self._rings = _zeros(starts[-1], batch, rows)
+        self._ring_of_layer = [self._rings[a:b] for a, b in pairwise(starts)]
+        self._starts = np.array(starts, np.int64) * self._rings.strides[0]
+        self._hidden = _zeros(net.layers if block > 1 else 1, block, batch, gates)
+        self._fixed = _zeros(net.layers, batch, gates)
+        self._chances = _zeros(net.classes)
+        self._gated = _zeros(batch, gated)
+        self._skips, self._head, self._logits = _zeros(batch, heads), _zeros(batch, heads), _zeros(batch, outputs)
+
+    def begin(self, heard: Array, past: list[Array] | None) -> None:
+        """Put the state in its place: what is heard next (B, encoded), and each layer's past (P, B, C)."""
+        self._heard[:] = heard
+        for i, ring in enumerate([self._input_ring, *self._ring_of_layer]):
+            if past is None:
+                ring[:] = 0
+            else:
+                length, _, channels = past[i].shape
+                ring[:length, :, :channels] = past[i]
+
+    def past(self, steps: int) -> list[Array]:
+        """Each layer's past (P, B, C) after a run of so many steps."""
+        net, past = self._net, []
+        for ring in [self._input_ring, *self._ring_of_layer]:
+            is_input = ring is self._input_ring
+            length = len(ring) - (1 if is_input else self._block)
+            slots = (steps + np.arange(length)) % len(ring)
+            past.append(ring[slots, :, : net.encoded if is_input else net.residual])
+        return past
+
+    def workspace(self, shared: "_Memory", call: _Call) -> Any:
+        """The addresses of it all; `shared` is the memory of the group's first thread."""
+        forced, changing = call.forced, call.conditions.shape[0] > 1
+        return self._kernels.Workspace(
+            batch=self._batch,
+            steps=call.uniforms.shape[1],
+            block=self._block,
+            heard=_address(self._heard),
+            input_ring=_address(self._input_ring),
+            rings=_address(self._rings),
+            starts=_address(self._starts),
+            hidden=_address(self._hidden),
+            fixed=_address(self._fixed),
+            chances=_address(self._chances),
+            gated=_address(shared._gated),
+            skips=_address(shared._skips),
+            head=_address(shared._head),
+            logits=_address(shared._logits),
+            conditions=_address(call.conditions),
+            uniforms=_address(call.uniforms),
+            audio=_address(call.audio),
+            arrivals=_address(call.arrivals),
+            forced=0 if forced is None else _address(forced),
+            parameters=_address(call.parameters),
+            changing=int(changing),
+            hidden_block=self._block if self._block > 1 else 0,
+            row_stride=self._rings.strides[1],
+            gate_stride=self._fixed.strides[1],
+            gated_stride=self._gated.strides[0],
+            head_stride=self._skips.strides[0],
+            output_stride=self._logits.strides[0],
+        )
+
+
+@dataclass
+class _Packed:
+    """A model as the kernels read it: the arrays, and `net` with their addresses."""
+
+    weights: Array
+    biases: Array
+    scales: Array
+    embedding: Array
+    levels: Array
+    dilations: Array
+    windows: Array
+    net: Any
+
+
+@dataclass
+class _Block:
+    """Matrices (outputs, inputs) that are added up in the same outputs, with one bias and scale for each of these."""
+
+    matrices: list[Tensor]
+    bias: Tensor
+    scale: Tensor
+
+
+def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
+    """Lay the model out as `Network` says."""
+    distribution = model.distribution
+    assert isinstance(distribution, MuLawCategorical)
+    panel, lanes = kernels.PANEL, kernels.LANES
+    layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
+    channels = model.gate_channels // 2
+    half = _round_up(channels, lanes)
+
+    def in_panels(count: int) -> Tensor:
+        """Order of outputs: as they are, rounded up; -1 stands for none."""
+        return F.pad(torch.arange(count), (0, -count % panel), value=-1)
+
+    each = F.pad(torch.arange(channels), (0, half - channels), value=-1).reshape(-1, lanes)
+    gated = torch.cat([each, torch.where(each < 0, each, each + channels)], dim=1).flatten()
+
+    def block(convs: Sequence[tuple[Tensor, Tensor | None]], order: Tensor) -> _Block:
+        """Convolutions' weights (outputs, inputs, taps) and biases."""
+        matrices = [_take(tap, order) for weight, _ in convs for tap in weight.unbind(-1)]
+        bias = sum((_take(bias, order) for _, bias in convs if bias is not None), torch.zeros(len(order)))
+        scale = torch.ones(len(order))
+        if dtype == torch.int8:
+            scale = torch.stack([matrix.abs().amax(dim=1) for matrix in matrices]).amax(dim=0) / 127
+            scale[scale == 0] = 1
+            matrices = [(matrix / scale[:, None]).round() for matrix in matrices]
+        return _Block(matrices, bias, scale)
+
+    def pointwise(conv: torch.nn.Conv1d) -> tuple[Tensor, Tensor | None]:
+        return conv.weight, conv.bias
+
+    def of_gates(weight: Tensor) -> Tensor:
+        return F.pad(weight, (0, 0, 0, half - channels))  # inputs of zero for the channels that round up
+
+    rows, heads, outputs = (
+        in_panels(n) for n in (model.residual_channels, model.skip_channels, distribution.num_classes)
+    )
+    first = block([pointwise(model.input.conv)], rows)
+    gates, residuals = [], []
+    for layer in layers:
+        condition = [] if layer.condition is None else [pointwise(layer.condition)]
+        gates.append(block([*condition, pointwise(layer.dilated.conv)], gated))
+        if layer.residual is None:  # the last layer's; its place among the biases stays
+            residuals.append(_Block([], torch.zeros(len(rows)), torch.ones(len(rows))))
+        else:
+            residuals.append(block([(of_gates(layer.residual.weight), layer.residual.bias)], rows))
+    skip_biases = [layer.skip.bias for layer in layers if layer.skip.bias is not None]
+    skip_bias = torch.stack(skip_biases).sum(dim=0) if skip_biases else None
+    skip = block([(torch.cat([of_gates(layer.skip.weight) for layer in layers], dim=1), skip_bias)], heads)
+    head = [block([pointwise(model.head[1])], heads), block([pointwise(model.head[3])], outputs)]  # pyright: ignore[reportArgumentType]
+
+    ahead = [matrix for gate in gates for matrix in gate.matrices[:-1]]
+    now = [[gate.matrices[-1], *residual.matrices] for gate, residual in zip(gates, residuals, strict=True)]
+    last = [matrix for part in (skip, *head) for matrix in part.matrices]
+    matrices = [*ahead, *first.matrices, *(matrix for layer in now for matrix in layer), *last]
+    in_order = [first, *(part for pair in zip(gates, residuals, strict=True) for part in pair), skip, *head]
+
+    flat = torch.cat([m.reshape(-1, panel, m.shape[1]).transpose(1, 2).flatten() for m in matrices]).to(dtype)
+    as_integers = {torch.float16: torch.int16, torch.bfloat16: torch.uint16}  # numba has no such floats
+    dilations = [layer.dilated.conv.dilation[0] for layer in layers]
+    past_taps = model.kernel_size - 1
+    packed = _Packed(
+        weights=_aligned(flat.view(as_integers.get(dtype, dtype)).numpy()),
+        biases=_aligned(torch.cat([part.bias for part in in_order]).numpy()),
+        scales=_aligned(torch.cat([part.scale for part in in_order]).numpy()),
+        embedding=_aligned(distribution.embedding.weight.numpy()),
+        levels=_aligned(mu_law_decode(torch.arange(distribution.num_classes), distribution.num_classes).numpy()),
+        dilations=np.array(dilations, np.int64),
+        windows=np.array(
+            [2 ** ((past_taps - tap) * d).bit_length() // 2 for d in dilations for tap in range(past_taps)], np.int64
+        ),
+        net=None,
+    )
+    sizes = [sum(m.numel() for m in part) for part in (ahead, first.matrices, now[0], *now[1:], last[:1], last[1:2])]
+    offsets = list(accumulate(sizes, initial=0))
+    packed.net = kernels.Network(
+        biases=_address(packed.biases),
+        scales=_address(packed.scales),
+        embedding=_address(packed.embedding),
+        levels=_address(packed.levels),
+        dilations=_address(packed.dilations),
+        windows=_address(packed.windows),
+        layers=len(layers),
+        past_taps=past_taps,
+        input_taps=model.input_kernel_size,
+        encoded=distribution.embedding_channels,
+        condition=model.condition_channels if len(model.conditioners) else 0,
+        residual=model.residual_channels,
+        half=half,
+        skip=model.skip_channels,
+        classes=distribution.num_classes,
+        rows=len(rows),
+        gates=len(gated),
+        heads=len(heads),
+        outputs=len(outputs),
+        ahead_size=len(ahead) and sizes[0] // len(layers),
+        input_0=offsets[1],
+        layer_0=offsets[2],
+        layer_size=sizes[2],
+        skip_0=offsets[-3],
+        head_0=offsets[-2],
+        head_1=offsets[-1],
+    )
+    return packed
+
+
+def _shares(batch: int, threads: int | None, panels: int) -> list[tuple[int, int, int]]:
+    """(first, last + 1) of each group of utterances, and the number of threads that share the group."""
+    threads = threads or (1 if batch == 1 else torch.get_num_threads())
+    groups = min(batch, threads)
+    parts = min(threads // groups, panels)
+    edges = [batch * group // groups for group in range(groups + 1)]
+    return [(a, b, parts) for a, b in pairwise(edges)]
+
+
+def _take(rows: Tensor, order: Tensor) -> Tensor:
+    """The rows in that order; zeros where it is -1."""
+    return torch.cat([rows, torch.zeros_like(rows[:1])])[order]
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
+
+
+def _stride(count: int) -> int:
+    """Floats from a row to the next; a cache line more than a power of two, whose rows would collide in the cache."""
+    return count + 16 if count >= 128 else count
+
+
+def _zeros(*shape: int) -> Array:
+    return _aligned(np.zeros(shape, np.float32))
+
+
+def _aligned(array: Array) -> Array:
+    """A copy, in order, that begins at a multiple of 64 bytes, a cache line."""
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def _address(array: Array) -> int:
+    return array.ctypes.data
+
+
+@cache
+def _yield_address() -> int:
+    """Address of the system's function that offers a thread's core to others."""
+    if sys.platform == "win32":
+        function = ctypes.windll.kernel32.SwitchToThread
+    else:
+        function = ctypes.CDLL(None).sched_yield
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    return address
