@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from tqdm import tqdm
 
 from wavenet import load, stream
@@ -24,9 +24,7 @@ def main(cfg: DictConfig) -> None:
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
-    seconds = OmegaConf.to_container(cfg.seconds) if OmegaConf.is_list(cfg.seconds) else [cfg.seconds] * cfg.num
-    lengths = [max(1, round(length * rate)) for length in seconds]
-    total = max(lengths, default=1)
+    seconds: list[float] = list(cfg.seconds) if isinstance(cfg.seconds, ListConfig) else [cfg.seconds] * cfg.num
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         talk = stream(
@@ -41,10 +39,12 @@ def main(cfg: DictConfig) -> None:
             backend=cfg.backend,
             threads=cfg.threads,
             weights=cfg.weights,
-            chunk=max(1, min(4000, total // 20)),
+            chunk=1000,  # the progress bar moves as often
         )
     for warning in caught:
         print(warning.message)
+    lengths = [max(1, round(length * rate)) for length in seconds]
+    total = max(lengths)
     pieces = []
     with tqdm(
         total=total, desc=f"generating ({talk.backend})", unit="sample", unit_scale=True, dynamic_ncols=True

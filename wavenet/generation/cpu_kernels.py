@@ -41,7 +41,7 @@ DEPTH = 128  # inputs that a tile takes at once, so that its weights stay in the
 SPINS = 4000  # polls of a barrier before the core is offered to others
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_VECTOR = ir.VectorType(_F32, LANES)
+VECTOR = ir.VectorType(_F32, LANES)
 
 
 class Network(NamedTuple):
@@ -175,7 +175,7 @@ class Workspace(NamedTuple):
     output_stride: int
 
 
-def _jit(function: Callable[..., Any]) -> Any:
+def jit(function: Callable[..., Any]) -> Any:
     """Compile without the checks that keep loops from becoming vector code; keep the result on disk if one can."""
     options = {"nogil": True, "error_model": "numpy"}
     try:
@@ -187,7 +187,7 @@ def _jit(function: Callable[..., Any]) -> Any:
 # ---- what Python has no words for: a few machine instructions -----------------------------------
 
 
-def _instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
+def instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
     """Make a function for compiled code of one that emits LLVM instructions: emit(builder, *values)."""
 
     def decorate(emit: Callable[..., Any]) -> Any:
@@ -207,35 +207,37 @@ def _instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
     return decorate
 
 
-def _call(builder: Any, name: str, kind: Any, *values: Any) -> Any:
+def call_llvm(builder: Any, name: str, kind: Any, *values: Any) -> Any:
+    """Emit a call of one of LLVM's own functions, which return `kind`."""
     function = ir.FunctionType(kind, [value.type for value in values])
     return builder.call(cgutils.get_or_insert_function(builder.module, function, name), values)
 
 
-def _pointer(builder: Any, address: Any, kind: Any, index: Any = 0) -> Any:
+def pointer(builder: Any, address: Any, kind: Any, index: Any = 0) -> Any:
+    """Emit the place of the value number `index` of that kind, counted from an address."""
     index = ir.Constant(_I64, index) if isinstance(index, int) else index
     return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
 
 
-@_instruction(types.float32, types.int64, types.int64)
+@instruction(types.float32, types.int64, types.int64)
 def load(b: Any, address: Any, index: Any) -> Any:
     """Read a float."""
-    return b.load(_pointer(b, address, _F32, index))
+    return b.load(pointer(b, address, _F32, index))
 
 
-@_instruction(types.void, types.int64, types.int64, types.float32)
+@instruction(types.void, types.int64, types.int64, types.float32)
 def store(b: Any, address: Any, index: Any, value: Any) -> None:
     """Write a float."""
-    b.store(value, _pointer(b, address, _F32, index))
+    b.store(value, pointer(b, address, _F32, index))
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def load_int(b: Any, address: Any, index: Any) -> Any:
     """Read a whole number of 64 bits."""
-    return b.load(_pointer(b, address, _I64, index))
+    return b.load(pointer(b, address, _I64, index))
 
 
-@_instruction(types.int32, types.float32)
+@instruction(types.int32, types.float32)
 def in_order(b: Any, x: Any) -> Any:
     """A whole number for each float, in the same order."""
     bits = b.bitcast(x, _I32)
@@ -243,7 +245,7 @@ def in_order(b: Any, x: Any) -> Any:
     return b.xor(bits, magnitude)
 
 
-@_instruction(types.float32, types.int64)
+@instruction(types.float32, types.int64)
 def out_of_order(b: Any, number: Any) -> Any:
     """The float that `in_order` makes the number of."""
     bits = b.trunc(number, _I32)
@@ -251,19 +253,19 @@ def out_of_order(b: Any, number: Any) -> Any:
     return b.bitcast(b.xor(bits, magnitude), _F32)
 
 
-@_instruction(types.int64, types.int64, types.int64)
+@instruction(types.int64, types.int64, types.int64)
 def atomic_add(b: Any, address: Any, value: Any) -> Any:
     """Add to a number that other threads see; adding 0 reads it."""
-    return b.atomic_rmw("add", _pointer(b, address, _I64), value, "seq_cst")
+    return b.atomic_rmw("add", pointer(b, address, _I64), value, "seq_cst")
 
 
-@_instruction(types.int64, types.int64)
+@instruction(types.int64, types.int64)
 def atomic_read(b: Any, address: Any) -> Any:
     """Read a number that other threads write."""
-    return b.load_atomic(_pointer(b, address, _I64), "acquire", 8)
+    return b.load_atomic(pointer(b, address, _I64), "acquire", 8)
 
 
-@_instruction(types.void, types.int64)
+@instruction(types.void, types.int64)
 def call(b: Any, address: Any) -> None:
     """Call a C function without arguments."""
     b.call(b.inttoptr(address, ir.FunctionType(_I32, []).as_pointer()), [])
@@ -272,15 +274,15 @@ def call(b: Any, address: Any) -> None:
 def _vector_of_weights(b: Any, kind: Any, address: Any, index: int) -> Any:
     """LANES weights as float32, whatever they are stored as."""
     if kind == types.float32:
-        return b.load(_pointer(b, address, _VECTOR, index), align=4 * LANES)
+        return b.load(pointer(b, address, VECTOR, index), align=4 * LANES)
     stored = _I8 if kind == types.int8 else _I16
-    raw = b.load(_pointer(b, address, ir.VectorType(stored, LANES), index), align=LANES)
+    raw = b.load(pointer(b, address, ir.VectorType(stored, LANES), index), align=LANES)
     if kind == types.int8:
-        return b.sitofp(b.sext(raw, ir.VectorType(_I32, LANES)), _VECTOR)
+        return b.sitofp(b.sext(raw, ir.VectorType(_I32, LANES)), VECTOR)
     if kind == types.int16:  # float16
-        return b.fpext(b.bitcast(raw, ir.VectorType(ir.HalfType(), LANES)), _VECTOR)
+        return b.fpext(b.bitcast(raw, ir.VectorType(ir.HalfType(), LANES)), VECTOR)
     wide = b.zext(raw, ir.VectorType(_I32, LANES))  # bfloat16: the upper half of a float32
-    return b.bitcast(b.shl(wide, ir.Constant(wide.type, [16] * LANES)), _VECTOR)
+    return b.bitcast(b.shl(wide, ir.Constant(wide.type, [16] * LANES)), VECTOR)
 
 
 def _make_tile(rows: int, panels: int) -> Any:
@@ -306,33 +308,33 @@ def _make_tile(rows: int, panels: int) -> Any:
                 return b.add(data, b.mul(element, number(width)))
 
             places = [
-                [_pointer(b, b.add(out, b.mul(number(r), out_stride)), _VECTOR, 2 * p + v) for p, v in outputs]
+                [pointer(b, b.add(out, b.mul(number(r), out_stride)), VECTOR, 2 * p + v) for p, v in outputs]
                 for r in range(rows)
             ]
             before = [[b.load(place, align=4) for place in row] for row in places]
-            zero = ir.Constant(_VECTOR, [0.0] * LANES)
+            zero = ir.Constant(VECTOR, [0.0] * LANES)
             entry, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("sums")
             b.branch(loop)
 
             b.position_at_end(loop)
             k = b.phi(_I64)
             k.add_incoming(number(0), entry)
-            sums = [[b.phi(_VECTOR) for _ in outputs] for _ in range(rows)]
+            sums = [[b.phi(VECTOR) for _ in outputs] for _ in range(rows)]
             vectors = [_vector_of_weights(b, kind, weights_at(p, k), v) for p, v in outputs]
             if rows >= 4:  # fetch what the next tiles need, while this one is busy
-                place = _pointer(b, b.add(data, b.mul(ahead, number(width))), _I8, b.mul(k, number(64)))
-                _call(b, "llvm.prefetch.p0", ir.VoidType(), place, *(ir.Constant(_I32, i) for i in (0, 3, 1)))
+                place = pointer(b, b.add(data, b.mul(ahead, number(width))), _I8, b.mul(k, number(64)))
+                call_llvm(b, "llvm.prefetch.p0", ir.VoidType(), place, *(ir.Constant(_I32, i) for i in (0, 3, 1)))
             following = b.add(k, number(1))
             k.add_incoming(following, loop)
             for r in range(rows):
-                value = b.load(_pointer(b, b.add(x, b.mul(number(r), x_stride)), _F32, k))
+                value = b.load(pointer(b, b.add(x, b.mul(number(r), x_stride)), _F32, k))
                 everywhere = b.shuffle_vector(
-                    b.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(_I32, 0)),
-                    ir.Constant(_VECTOR, ir.Undefined),
+                    b.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(_I32, 0)),
+                    ir.Constant(VECTOR, ir.Undefined),
                     ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES),
                 )
                 for i, vector in enumerate(vectors):
-                    total = _call(b, f"llvm.fmuladd.v{LANES}f32", _VECTOR, vector, everywhere, sums[r][i])
+                    total = call_llvm(b, f"llvm.fmuladd.v{LANES}f32", VECTOR, vector, everywhere, sums[r][i])
                     sums[r][i].add_incoming(zero if kind == types.int8 else before[r][i], entry)
                     sums[r][i].add_incoming(total, loop)
                     sums[r][i] = total
@@ -343,8 +345,8 @@ def _make_tile(rows: int, panels: int) -> Any:
                 for i, (p, v) in enumerate(outputs):
                     total = sums[r][i]
                     if kind == types.int8:
-                        scale = b.load(_pointer(b, scales, _VECTOR, 2 * p + v), align=4)
-                        total = _call(b, f"llvm.fmuladd.v{LANES}f32", _VECTOR, total, scale, before[r][i])
+                        scale = b.load(pointer(b, scales, VECTOR, 2 * p + v), align=4)
+                        total = call_llvm(b, f"llvm.fmuladd.v{LANES}f32", VECTOR, total, scale, before[r][i])
                     b.store(total, places[r][i], align=4)
             return context.get_dummy_value()
 
@@ -357,7 +359,7 @@ _tile_rows, _tile_4, _tile_3, _tile_2, _tile_1 = (_make_tile(rows, 1) for rows i
 _tile_panels = _make_tile(1, PANELS)
 
 
-@_jit
+@jit
 def product(weights, start, depth, first, last, scales, x, x_stride, rows, out, out_stride):
     """Matrix times vectors: out[r, n] += sum over k of W[n, k] * x[r, k], for whole panels of outputs n.
 
@@ -419,12 +421,12 @@ _SHUT = 40.0  # sigmoid is as good as 0 or 1
 
 def _constant(like: Any, value: float) -> Any:
     value = float(np.float32(value))
-    return ir.Constant(like.type, [value] * LANES if like.type == _VECTOR else value)
+    return ir.Constant(like.type, [value] * LANES if like.type == VECTOR else value)
 
 
 def _multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
     """X * y + z, rounded once where the processor can."""
-    return _call(b, f"llvm.fmuladd.{'f32' if x.type == _F32 else f'v{LANES}f32'}", x.type, x, y, z)
+    return call_llvm(b, f"llvm.fmuladd.{'f32' if x.type == _F32 else f'v{LANES}f32'}", x.type, x, y, z)
 
 
 def _clamp(b: Any, x: Any, lowest: float, highest: float) -> Any:
@@ -450,41 +452,41 @@ def _exponential(b: Any, x: Any) -> Any:
     return b.fmul(series, b.bitcast(b.shl(b.bitcast(shifted, bits), places), x.type))
 
 
-@_instruction(types.float32, types.float32)
+@instruction(types.float32, types.float32)
 def exponential(b: Any, x: Any) -> Any:
     """See `_exponential`."""
     return _exponential(b, x)
 
 
-@_instruction(types.void, types.int64, types.int64)
+@instruction(types.void, types.int64, types.int64)
 def gate(b: Any, sums: Any, out: Any) -> None:
     """tanh(filter) * sigmoid(gate) of a panel, within 3e-7: addresses of its sums and of LANES outputs.
 
     With a = exp(-2 filter) and b = exp(-gate) it is (1 - a) / ((1 + a) * (1 + b)): one division.
     """
-    filters, gates = (b.load(_pointer(b, sums, _VECTOR, i), align=4) for i in range(2))
+    filters, gates = (b.load(pointer(b, sums, VECTOR, i), align=4) for i in range(2))
     one, zero = _constant(filters, 1), _constant(filters, 0)
     filters = b.fmul(_clamp(b, filters, -_FLAT, _FLAT), _constant(filters, -2))
     gates = b.fsub(zero, _clamp(b, gates, -_SHUT, _SHUT))
     a, c = _exponential(b, filters), _exponential(b, gates)
-    b.store(b.fdiv(b.fsub(one, a), b.fmul(b.fadd(one, a), b.fadd(one, c))), _pointer(b, out, _VECTOR), align=4)
+    b.store(b.fdiv(b.fsub(one, a), b.fmul(b.fadd(one, a), b.fadd(one, c))), pointer(b, out, VECTOR), align=4)
 
 
-@_jit
+@jit
 def copy(source, target, count):
     """Copy floats between addresses."""
     for i in range(count):
         store(target, i, load(source, i))
 
 
-@_jit
+@jit
 def rectify(address, count):
     """max(x, 0) of `count` floats in place."""
     for i in range(count):
         store(address, i, max(load(address, i), np.float32(0)))
 
 
-@_jit
+@jit
 def draw(logits, classes, uniform, temperature, top_k, chances):
     """Draw a class by inverting the cumulative distribution; the same as `MuLawCategorical.sample`.
 
@@ -528,7 +530,7 @@ def draw(logits, classes, uniform, temperature, top_k, chances):
     return best
 
 
-@_jit
+@jit
 def _sum(address, first, last):
     total = np.float32(0)
     for i in range(first, last):
@@ -536,7 +538,7 @@ def _sum(address, first, last):
     return total
 
 
-@_jit
+@jit
 def _kth_largest(x, count, k):
     """The k-th largest of `count` floats, found bit by bit: as whole numbers, floats are in order too."""
     limit = np.int64(-(2**31))
@@ -553,7 +555,7 @@ def _kth_largest(x, count, k):
 # ---- the loop -----------------------------------------------------------------------------------
 
 
-@_jit
+@jit
 def wait_for_all(arrivals, parts, offer):
     """A barrier: returns when all `parts` threads are here."""
     wanted = (atomic_add(arrivals, 1) // parts + 1) * parts
@@ -564,7 +566,7 @@ def wait_for_all(arrivals, parts, offer):
             call(offer)
 
 
-@_jit
+@jit
 def begin(weights, net, work, first, last):
     """Lay down what the gated convolutions' sums begin with: the bias and a lasting condition."""
     at, count = 4 * first * PANEL, (last - first) * PANEL
@@ -580,7 +582,7 @@ def begin(weights, net, work, first, last):
             )  # fmt: skip
 
 
-@_jit
+@jit
 def hear(weights, net, work, t):
     """The input convolution: from the encoded sample to the first layer's input."""
     batch, taps = work.batch, net.input_taps
@@ -597,7 +599,7 @@ def hear(weights, net, work, t):
         )  # fmt: skip
 
 
-@_jit
+@jit
 def input_of(net, work, layer, t):
     """Address of a layer's input at time t, (B, rows)."""
     past = net.past_taps * load_int(net.dilations, layer)
@@ -605,7 +607,7 @@ def input_of(net, work, layer, t):
     return work.rings + load_int(work.starts, layer) + slot * work.batch * work.row_stride
 
 
-@_jit
+@jit
 def look_ahead(weights, net, work, first, last, layer, t):
     """Add what past taps and a changing condition bring to the next steps' sums, where it is due now."""
     batch, block, dilation = work.batch, work.block, load_int(net.dilations, layer)
@@ -646,7 +648,7 @@ def look_ahead(weights, net, work, first, last, layer, t):
                 )  # fmt: skip
 
 
-@_jit
+@jit
 def gated_layer(weights, net, work, first, last, layer, t):
     """Finish the sums of step t with the present tap, and take the gate."""
     batch = work.batch
@@ -663,7 +665,7 @@ def gated_layer(weights, net, work, first, last, layer, t):
             gate(hidden + b * work.gate_stride + 4 * panel * PANEL, work.gated + out)
 
 
-@_jit
+@jit
 def residual(weights, net, work, layer, t):
     """Write the next layer's input: this layer's, plus what the gates make of it."""
     x, out = input_of(net, work, layer, t), input_of(net, work, layer + 1, t)
@@ -678,7 +680,7 @@ def residual(weights, net, work, layer, t):
     )  # fmt: skip
 
 
-@_jit
+@jit
 def dense(weights, start, depth, first, last, biases, scales, x, x_stride, batch, out, out_stride, rectified):
     """Out = W x + b, and max(out, 0) if asked for."""
     at, count = 4 * first * PANEL, (last - first) * PANEL
@@ -690,7 +692,7 @@ def dense(weights, start, depth, first, last, biases, scales, x, x_stride, batch
             rectify(out + b * out_stride + at, count)
 
 
-@_jit
+@jit
 def run(weights, net, work, temperature, top_k, part, parts, offer):
     """Generate one sample after the other for all utterances of a workspace.
 

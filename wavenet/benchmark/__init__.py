@@ -1,0 +1,5 @@
+"""Measurements of speed, each beside what the machine could do at best and beside the numerical error."""
+
+from wavenet.benchmark.generation import benchmark_generation
+
+__all__ = ["benchmark_generation"]

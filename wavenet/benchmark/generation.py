@@ -1,0 +1,328 @@
+"""How fast generation is, in samples a second, and how near to the machine's limit."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavenet.benchmark.floors import multiply_add_rate, read_bandwidth
+from wavenet.distributions import MuLawCategorical
+from wavenet.generation.cpu import WEIGHTS, CPUBackend
+from wavenet.generation.reference import ReferenceBackend
+from wavenet.generation.uniforms import uniforms
+from wavenet.model import State, WaveNet
+
+SAMPLE_RATE = 16000
+SHAPES: dict[str, dict[str, Any]] = {
+    "S": {"residual_channels": 32, "gate_channels": 64, "skip_channels": 512, "num_cycles": 5},
+    "M20": {"residual_channels": 64, "gate_channels": 128, "skip_channels": 256, "num_cycles": 2},
+    "M30": {"residual_channels": 64, "gate_channels": 128, "skip_channels": 256, "num_cycles": 3},
+    "L": {
+        "residual_channels": 512,
+        "gate_channels": 512,
+        "skip_channels": 256,
+        "kernel_size": 3,
+        "dilation_cycle": 6,
+        "num_cycles": 4,
+    },
+}
+_NARROW = "M30"  # the shape that is also measured with narrower weights
+_SECONDS = 0.5  # of one measurement
+_COMPILE = """
+import time, torch
+from wavenet.distributions import MuLawCategorical
+from wavenet.model import State, WaveNet
+model = WaveNet(MuLawCategorical(), 16000, num_cycles=1).eval()
+begun = time.perf_counter()
+from wavenet.generation.cpu import CPUBackend
+CPUBackend(model, weights="{weights}").run(State(torch.zeros(1, 1), None), None, torch.rand(1, 1, 1))
+print(time.perf_counter() - begun)
+"""
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        shape: Of the model.
+        backend: Its name.
+        weights: How they are stored.
+        batch: Utterances side by side.
+        threads: CPU threads.
+        rate: Samples a second of all utterances, median of the rounds.
+        slowest: Of the rounds.
+        fastest: Of the rounds.
+        real_time: rate / batch / sample rate: how much faster than it is listened to.
+        to_reference: rate over the reference backend's for the same batch, median of ratios in a round.
+        to_floor: rate over what the machine could do at best, measured in the same round; median.
+        error: Largest difference of a parameter from the reference in float32; parameters have a
+            standard deviation of 1.
+        compile: Seconds until the first sample of a fresh process, with nothing compiled before.
+    """
+
+    shape: str
+    backend: str
+    weights: str
+    batch: int
+    threads: int
+    rate: float
+    slowest: float
+    fastest: float
+    real_time: float
+    to_reference: float | None
+    to_floor: float | None
+    error: float | None
+    compile: float | None
+
+
+def make_model(shape: str) -> WaveNet:
+    """A model of that shape with random weights, scaled so that its parameters have a deviation of 1."""
+    torch.manual_seed(0)
+    model = WaveNet(MuLawCategorical(), SAMPLE_RATE, **SHAPES[shape]).eval()
+    with torch.inference_mode():
+        deviation = model(_waveform(1, 200))[0].std()
+    with torch.no_grad():
+        for parameter in model.head[3].parameters():
+            parameter.div_(deviation)
+    return model
+
+
+def _waveform(batch: int, length: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(batch, length, generator=generator) * 2 - 1
+
+
+def products(model: WaveNet) -> int:
+    """Multiplications for one sample: the weights of all matrices, without tables and biases."""
+    tables = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
+    return sum(p.numel() for p in model.parameters() if p.dim() > 1 and id(p) not in tables)
+
+
+def floor(model: WaveNet, batch: int, threads: int, bytes_per_weight: int) -> float:
+    """Samples a second that no program can exceed which reads each weight and multiplies with it, once a sample.
+
+    Each thread reads the weights that it needs, once a step, from the cache that holds them, and
+    multiplies for its utterances; the slower of the two counts. With fewer utterances than threads
+    these share the weights.
+    """
+    sharing = max(1, threads // batch)
+    weights = products(model) / sharing
+    utterances = -(-batch // threads)
+    reading = weights * bytes_per_weight / read_bandwidth(int(weights) * bytes_per_weight, threads)
+    multiplying = weights * utterances / multiply_add_rate(threads)
+    return batch / max(reading, multiplying)
+
+
+def compile_seconds(weights: str, fresh: bool = True) -> float:
+    """Seconds until the first sample in a new process: with an empty cache, or the second time."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"NUMBA_CACHE_DIR": folder}
+        command = [sys.executable, "-c", _COMPILE.format(weights=weights)]
+        seconds = [
+            float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+            for _ in range(1 if fresh else 2)
+        ]
+    return seconds[-1]
+
+
+def _seconds_of(run: Callable[[int], object], length: int, threads: int) -> float:
+    """Time of run(length); measured again, up to five times, if other programs took the cores."""
+    seconds = 0.0
+    for _ in range(5):
+        cpu, began = time.process_time(), time.perf_counter()
+        run(length)
+        seconds = time.perf_counter() - began
+        if (time.process_time() - cpu) / seconds > 0.97 * min(threads, 1):
+            break
+    return seconds
+
+
+def _runner(backend: CPUBackend | ReferenceBackend, batch: int) -> Callable[[int], object]:
+    def run(length: int) -> object:
+        return backend.run(State(torch.zeros(batch, 1), None), None, uniforms(range(batch), 0, length))
+
+    return run
+
+
+def _vocoder(shape: str) -> Callable[[int], object] | None:
+    """r9y9's wavenet-vocoder from PyPI, if it is installed: its incremental mode, one utterance."""
+    try:
+        from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports] # noqa: PLC0415
+    except ImportError:
+        return None
+    sizes = {"kernel_size": 2, "dilation_cycle": 10} | SHAPES[shape]
+    torch.manual_seed(0)
+    model = Vocoder(
+        out_channels=256,
+        layers=sizes["dilation_cycle"] * sizes["num_cycles"],
+        stacks=sizes["num_cycles"],
+        residual_channels=sizes["residual_channels"],
+        gate_channels=sizes["gate_channels"],
+        skip_out_channels=sizes["skip_channels"],
+        kernel_size=sizes["kernel_size"],
+    ).eval()
+    model.make_generation_fast_()
+
+    def run(length: int) -> object:
+        with torch.inference_mode():
+            return model.incremental_forward(T=length)
+
+    return run
+
+
+def benchmark_generation(
+    shapes: Sequence[str] = tuple(SHAPES), rounds: int = 5, batch: int = 32, on_row: Callable[[Row], object] = print
+) -> list[Row]:
+    """Measure every backend on every shape; rounds of all of them take turns, so that a slow minute hits all.
+
+    Args:
+        shapes: Names in `SHAPES`.
+        rounds: Measurements of each.
+        batch: Utterances of the rows with many.
+        on_row: Is called with each row when it is known.
+
+    Returns:
+        The rows.
+    """
+    threads = torch.get_num_threads()
+    compiled = {weights: compile_seconds(weights) for weights in (WEIGHTS if _NARROW in shapes else ["float32"])}
+    rows = []
+    for shape in shapes:
+        model = make_model(shape)
+        x = _waveform(1, 300)
+        with torch.inference_mode():
+            expected, _ = model(x)
+        cases: dict[tuple[str, str, int, int], Callable[[int], object]] = {}
+        for many in (1, batch):
+            cases["reference", "float32", many, threads] = _runner(ReferenceBackend(model), many)
+            for used in dict.fromkeys((1, threads)):
+                cases["cpu", "float32", many, used] = _runner(CPUBackend(model, used), many)
+        for weights in list(WEIGHTS)[1:] if shape == _NARROW else []:
+            cases["cpu", weights, 1, 1] = _runner(CPUBackend(model, 1, weights), 1)
+        vocoder = _vocoder(shape)
+        if vocoder is not None:
+            cases["wavenet-vocoder", "float32", 1, threads] = vocoder
+
+        lengths = {}
+        for case, run in cases.items():
+            run(2)  # the first call compiles
+            length = 8
+            while (seconds := _seconds_of(run, length, case[3])) < _SECONDS / 4:
+                length *= 2
+            lengths[case] = max(8, int(length * _SECONDS / seconds))
+        rates: dict[Any, list[float]] = {case: [] for case in cases}
+        floors: dict[Any, list[float]] = {case: [] for case in cases}
+        for _ in range(rounds):
+            for case, run in cases.items():
+                _, weights, many, used = case
+                rates[case].append(many * lengths[case] / _seconds_of(run, lengths[case], used))
+                floors[case].append(floor(model, many, used, WEIGHTS[weights].itemsize))
+        for case in cases:
+            backend, weights, many, used = case
+            reference = rates["reference", "float32", many, threads]
+            error = None
+            if backend == "cpu":
+                got = CPUBackend(model, used, weights).parameters(x.expand(many, -1))
+                error = (got - expected).abs().max().item()
+            row = Row(
+                *(shape, backend, weights, many, used),
+                rate=statistics.median(rates[case]),
+                slowest=min(rates[case]),
+                fastest=max(rates[case]),
+                real_time=statistics.median(rates[case]) / many / SAMPLE_RATE,
+                to_reference=_median_ratio(rates[case], reference),
+                to_floor=_median_ratio(rates[case], floors[case]),
+                error=error,
+                compile=compiled[weights] if backend == "cpu" else None,
+            )
+            rows.append(row)
+            on_row(row)
+    return rows
+
+
+def _median_ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))
+
+
+def same_samples(shape: str = "M20", length: int = 16000) -> dict[str, Any]:
+    """Draw the same audio with both backends, and look for uniforms that fall next to a boundary of two classes.
+
+    Returns:
+        first_difference: Where the audio first differs, or None.
+        boundary_cases: Uniforms within 1e-6 of a boundary: there rounding may decide.
+        differing_draws: Draws from the reference's parameters, after the same past, that differ.
+    """
+    model = make_model(shape)
+    state, drawn = State(torch.zeros(1, 1), None), uniforms([0], 0, length)
+    made, _ = CPUBackend(model).run(state, None, drawn)
+    expected, _ = ReferenceBackend(model).run(state, None, drawn)
+    differs = (made != expected)[0].nonzero()
+    with torch.inference_mode():
+        parameters, _ = model(torch.cat([torch.zeros(1, 1), made[:, :-1]], dim=1))
+        again = model.distribution.sample(parameters, drawn)
+    boundaries = parameters[0].double().softmax(dim=0).cumsum(dim=0)
+    near = (boundaries - drawn[0].double()).abs().amin(dim=0) < 1e-6
+    return {
+        "shape": shape,
+        "samples": length,
+        "first_difference": int(differs[0]) if len(differs) else None,
+        "boundary_cases": int(near.sum()),
+        "differing_draws": int((made != again).sum()),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].split(":", 1)[1].strip() if lines else name
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "numba")},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+HEADER = (
+    "shape backend          weights  batch threads samples/s     (spread)         x real time  x reference  of floor"
+    "  error    compile s"
+)
+
+
+def line(row: Row) -> str:
+    """A row of the table, under `HEADER`."""
+    spread = f"({row.slowest:.0f} - {row.fastest:.0f})"
+    error = "" if row.error is None else f"{row.error:.1e}"
+    compiled = "" if row.compile is None else f"{row.compile:.1f}"
+    ratio = "" if row.to_reference is None else f"{row.to_reference:.1f}"
+    share = "" if row.to_floor is None else f"{row.to_floor:.2f}"
+    return (
+        f"{row.shape:<5} {row.backend:<16} {row.weights:<8} {row.batch:>5} {row.threads:>7} {row.rate:>9.0f} "
+        f"{spread:>19} {row.real_time:>12.3f} {ratio:>12} {share:>9} {error:>8} {compiled:>9}"
+    )
+
+
+def write_json(path: Path, rows: Sequence[Row], **more: Any) -> None:
+    """Write everything that was measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    result = {"machine": machine(), **more, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(result, indent=2) + "\n")
