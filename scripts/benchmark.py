@@ -14,14 +14,20 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each line; the median counts")
     parser.add_argument("--batch", type=int, default=32, help="utterances in the lines with many")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of a measurement")
+    parser.add_argument("--samples", type=int, default=16000, help="drawn by both backends and compared")
     parser.add_argument("--output", type=Path, default=Path("benchmark.json"))
     asked = parser.parse_args()
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
     print(HEADER)
-    rows = benchmark_generation(asked.shapes, asked.rounds, asked.batch, lambda row: print(line(row), flush=True))
-    cached, same = compile_seconds("float32", fresh=False), same_samples(asked.shapes[0])
+    rows = benchmark_generation(
+        asked.shapes, asked.rounds, asked.batch, asked.seconds, lambda row: print(line(row), flush=True)
+    )
+    cached = compile_seconds("float32", fresh=False)
+    same = [same_samples(shape, asked.samples) for shape in asked.shapes if shape != "L"]
     print(f"until the first sample of a new process, compiled before: {cached:.1f} s")
-    print(f"drawn by both backends: {', '.join(f'{name} {value}' for name, value in same.items())}")
+    for drawn in same:
+        print(f"drawn by both backends: {', '.join(f'{name} {value}' for name, value in drawn.items())}")
     write_json(asked.output, rows, compiled_before_seconds=cached, same_samples=same)
     print(f"written to {asked.output}")
 

@@ -70,6 +70,24 @@ def test_a_batch_a_prompt_and_the_default_speaker(trained, run, in_tmp):
     assert all(duration(in_tmp / "o" / name) == 0.1 for name in os.listdir("o"))
 
 
+def test_lengths_threads_and_weights(trained, run, in_tmp):
+    checkpoint = f"checkpoint={trained[0] / 'run'}"
+    run("generate", checkpoint, "speaker=s5", "num=2", "seconds=[0.05,0.1]", "threads=2", "weights=int8")
+    assert (duration(in_tmp / "out-0.wav"), duration(in_tmp / "out-1.wav")) == (0.05, 0.1)
+    model = wavenet.load(trained[0] / "run")
+    made = wavenet.generate(model, 0.1, speaker="s5", seed=1, weights="int8")
+    torch.testing.assert_close(read("out-1.wav")[0], made[0], rtol=0, atol=1 / 32767)
+    with pytest.raises(AssertionError, match=r"seconds has 3 lengths; it must be one number, or 2 for num=2"):
+        run("generate", checkpoint, "speaker=s5", "num=2", "seconds=[1,2,3]")
+
+
+def test_generation_without_numba(trained, run, in_tmp, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wavenet.generation.cpu_kernels", None)
+    output = run("generate", f"checkpoint={trained[0] / 'run'}", "speaker=s5", "seconds=0.02")
+    assert "generating with the slower backend 'reference', because cpu: numba cannot be used here" in output
+    assert "generating (reference)" in output
+
+
 def test_a_saved_model_and_a_checkpoint_file_serve_as_well(trained, run, in_tmp):
     model = wavenet.load(trained[0] / "run" / "checkpoints" / "best.ckpt")
     wavenet.save(model, "saved")
@@ -91,6 +109,18 @@ def test_evaluation_of_the_runs_own_held_out_utterances(trained, run, in_tmp):
     saved = torch.load(trained[0] / "run" / "checkpoints" / "best.ckpt", weights_only=True)
     best = next(s for name, s in saved["callbacks"].items() if name.startswith("ModelCheckpoint"))["best_model_score"]
     assert best.item() > 0
+
+
+def test_evaluation_of_narrower_weights(trained, run, in_tmp):
+    scores = {}
+    for weights in ("float32", "int8"):
+        run("evaluate", f"checkpoint={trained[0] / 'run'}", "output=scores.json", f"weights={weights}")
+        written = json.loads((in_tmp / "scores.json").read_text())
+        assert written["weights"] == weights
+        scores[weights] = written["bits_per_sample"]["all"]["value"]
+    assert 0 < abs(scores["int8"] - scores["float32"]) < 0.1
+    with pytest.raises(AssertionError, match="weights is 'int3'; it must be one of float32, float16, bfloat16, int8"):
+        run("evaluate", f"checkpoint={trained[0] / 'run'}", "weights=int3")
 
 
 def test_evaluation_on_another_dataset(trained, run, in_tmp, vctk):
@@ -144,6 +174,9 @@ def test_generation_mistakes(trained, run, in_tmp):
         ("prompt=bad.wav", "bad.wav: not readable as audio"),
         ("output=x.abc", "'.abc' names no audio format"),
         ("backend=abacus", "backend is 'abacus'"),
+        ("threads=0", "threads is 0"),
+        ("weights=int3", "weights is 'int3'"),
+        ("seconds=.inf", "seconds is inf"),
         ("device=abacus", "device=abacus: not to be had here"),
     ):
         with pytest.raises(AssertionError, match="exit 2") as error:

@@ -11,7 +11,7 @@ import wavenet
 from wavenet import WaveNet
 from wavenet.distributions import MuLawCategorical
 from wavenet.generation import cpu_kernels as kernels
-from wavenet.generation.cpu import WEIGHTS, CPUBackend
+from wavenet.generation.cpu import WEIGHTS, CPUBackend, with_rounded_weights
 from wavenet.generation.uniforms import uniforms
 
 SHAPES = {
@@ -31,6 +31,8 @@ SHAPES = {
     "many taps": {"kernel_size": 6, "dilation_cycle": 4, "num_cycles": 2, "residual_channels": 20},
     "input taps": {"input_kernel_size": 4, "dilation_cycle": 3, "residual_channels": 130, "bias": False},
 }
+
+needs_float16 = pytest.mark.skipif(not kernels.HAS_FLOAT16, reason="this processor has no float16")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -84,9 +86,9 @@ def test_drawn_samples_equal_the_reference():
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_threads_change_nothing(batch):
     """Also more threads than utterances, which share the layers, and more than there are panels."""
-    model = WaveNet(MuLawCategorical(), 16000, gate_channels=6 * kernels.LANES, dilation_cycle=3, num_cycles=1).eval()
+    model = WaveNet(MuLawCategorical(), 16000, gate_channels=18 * kernels.LANES, dilation_cycle=3, num_cycles=1).eval()
     one = wavenet.generate(model, 0.02, num=batch, backend="cpu", threads=1)
-    for threads in (2, 3, 8):
+    for threads in (2, 3, 8, 12):
         assert torch.equal(wavenet.generate(model, 0.02, num=batch, backend="cpu", threads=threads), one)
     assert torch.equal(wavenet.generate(model, 0.02, num=batch, backend="cpu"), one)
 
@@ -100,7 +102,9 @@ def test_options_of_drawing(small, options):
     assert torch.equal(*made)
 
 
-@pytest.mark.parametrize(("weights", "tolerance"), [("float16", 2e-3), ("bfloat16", 2e-2), ("int8", 5e-2)])
+@pytest.mark.parametrize(
+    ("weights", "tolerance"), [pytest.param("float16", 2e-3, marks=needs_float16), ("bfloat16", 2e-2), ("int8", 5e-2)]
+)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_narrower_weights_change_the_parameters_a_little(weights, tolerance, batch):
     model = WaveNet(MuLawCategorical(), 16000, kernel_size=3, dilation_cycle=4, num_cycles=2).eval()
@@ -110,6 +114,9 @@ def test_narrower_weights_change_the_parameters_a_little(weights, tolerance, bat
     exact = CPUBackend(model).parameters(x)
     error = (CPUBackend(model, weights=weights).parameters(x) - exact).abs().max() / exact.abs().max()
     assert 0 < error < tolerance
+    with torch.inference_mode():
+        scored, _ = with_rounded_weights(model, weights)(x)  # what `wavenet evaluate weights=...` scores
+    torch.testing.assert_close(CPUBackend(model, weights=weights).parameters(x), scored, atol=1e-4, rtol=0)
     made = wavenet.generate(model, 0.02, num=batch, weights=weights)
     assert torch.equal(made, wavenet.generate(model, 0.02, num=batch, weights=weights, threads=3, chunk=17))
 
@@ -117,7 +124,7 @@ def test_narrower_weights_change_the_parameters_a_little(weights, tolerance, bat
 # ---- kernels ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("weights", ["float32", pytest.param("float16", marks=needs_float16), "bfloat16", "int8"])
 def test_product(weights):
     """Whole panels of a matrix times rows, for every tile; other outputs are not touched."""
     generator = np.random.default_rng(0)
@@ -197,6 +204,12 @@ def test_draw_among_equals():
     ]
     assert drawn == list(range(64))
     assert kernels.draw(logits.ctypes.data, 64, np.float32(0.9), np.float32(0), 0, room.ctypes.data) == 0
+
+
+def test_float16_on_a_processor_without_it(small, monkeypatch):
+    monkeypatch.setattr(kernels, "HAS_FLOAT16", False)
+    with pytest.raises(ValueError, match="weights=float16 needs a processor with F16C; bfloat16 and int8 work"):
+        wavenet.generate(small(), 0.01, weights="float16")
 
 
 def test_a_folder_that_cannot_be_written_to_costs_only_the_cache(monkeypatch):

@@ -40,7 +40,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 _NARROW = "M30"  # the shape that is also measured with narrower weights
-_SECONDS = 0.5  # of one measurement
 _COMPILE = """
 import time, torch
 from wavenet.distributions import MuLawCategorical
@@ -83,8 +82,8 @@ class Row:
     slowest: float
     fastest: float
     real_time: float
-    to_reference: float | None
-    to_floor: float | None
+    to_reference: float
+    to_floor: float
     error: float | None
     compile: float | None
 
@@ -140,7 +139,7 @@ def compile_seconds(weights: str, fresh: bool = True) -> float:
 
 
 def _seconds_of(run: Callable[[int], object], length: int, threads: int) -> float:
-    """Time of run(length); measured again, up to five times, if other programs took the cores."""
+    """Time of run(length); measured again, up to five times, if another program took the core."""
     seconds = 0.0
     for _ in range(5):
         cpu, began = time.process_time(), time.perf_counter()
@@ -185,7 +184,11 @@ def _vocoder(shape: str) -> Callable[[int], object] | None:
 
 
 def benchmark_generation(
-    shapes: Sequence[str] = tuple(SHAPES), rounds: int = 5, batch: int = 32, on_row: Callable[[Row], object] = print
+    shapes: Sequence[str] = tuple(SHAPES),
+    rounds: int = 5,
+    batch: int = 32,
+    seconds: float = 0.5,
+    on_row: Callable[[Row], object] = print,
 ) -> list[Row]:
     """Measure every backend on every shape; rounds of all of them take turns, so that a slow minute hits all.
 
@@ -193,6 +196,7 @@ def benchmark_generation(
         shapes: Names in `SHAPES`.
         rounds: Measurements of each.
         batch: Utterances of the rows with many.
+        seconds: Length of a measurement.
         on_row: Is called with each row when it is known.
 
     Returns:
@@ -221,9 +225,9 @@ def benchmark_generation(
         for case, run in cases.items():
             run(2)  # the first call compiles
             length = 8
-            while (seconds := _seconds_of(run, length, case[3])) < _SECONDS / 4:
+            while (taken := _seconds_of(run, length, case[3])) < seconds / 4:
                 length *= 2
-            lengths[case] = max(8, int(length * _SECONDS / seconds))
+            lengths[case] = max(8, int(length * seconds / taken))
         rates: dict[Any, list[float]] = {case: [] for case in cases}
         floors: dict[Any, list[float]] = {case: [] for case in cases}
         for _ in range(rounds):
@@ -302,23 +306,42 @@ def machine() -> dict[str, Any]:
     }
 
 
-HEADER = (
-    "shape backend          weights  batch threads samples/s     (spread)         x real time  x reference  of floor"
-    "  error    compile s"
+_COLUMNS = {
+    "shape": 5,
+    "backend": 15,
+    "weights": 8,
+    "batch": 5,
+    "threads": 7,
+    "samples/s": 9,
+    "slowest - fastest": 17,
+    "x real time": 11,
+    "x reference": 11,
+    "of floor": 8,
+    "error": 7,
+    "compile, s": 10,
+}
+HEADER = "\n".join(
+    f"| {' | '.join(column)} |"
+    for column in (
+        [name.ljust(width) for name, width in _COLUMNS.items()],
+        ["-" * width for width in _COLUMNS.values()],
+    )
 )
 
 
 def line(row: Row) -> str:
-    """A row of the table, under `HEADER`."""
-    spread = f"({row.slowest:.0f} - {row.fastest:.0f})"
-    error = "" if row.error is None else f"{row.error:.1e}"
-    compiled = "" if row.compile is None else f"{row.compile:.1f}"
-    ratio = "" if row.to_reference is None else f"{row.to_reference:.1f}"
-    share = "" if row.to_floor is None else f"{row.to_floor:.2f}"
-    return (
-        f"{row.shape:<5} {row.backend:<16} {row.weights:<8} {row.batch:>5} {row.threads:>7} {row.rate:>9.0f} "
-        f"{spread:>19} {row.real_time:>12.3f} {ratio:>12} {share:>9} {error:>8} {compiled:>9}"
-    )
+    """A row of the table, under `HEADER`; both are Markdown."""
+    cells = [
+        *(row.shape, row.backend, row.weights, str(row.batch), str(row.threads)),
+        f"{row.rate:.0f}",
+        f"{row.slowest:.0f} - {row.fastest:.0f}",
+        f"{row.real_time:.3f}",
+        f"{row.to_reference:.1f}",
+        f"{row.to_floor:.2f}",
+        "" if row.error is None else f"{row.error:.0e}",
+        "" if row.compile is None else f"{row.compile:.1f}",
+    ]
+    return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, _COLUMNS.values(), strict=True))} |"
 
 
 def write_json(path: Path, rows: Sequence[Row], **more: Any) -> None:

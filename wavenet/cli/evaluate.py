@@ -12,13 +12,14 @@ from wavenet.checkpoint import find
 from wavenet.cli.command import command, load_run_config, plain
 from wavenet.data import prepare, split
 from wavenet.evaluation import bits_per_sample
+from wavenet.generation.cpu import with_rounded_weights
 
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Score a checkpoint and write a table and JSON."""
     path = find(cfg.checkpoint)
-    model = load(path, cfg.device)
+    model = with_rounded_weights(load(path, cfg.device), cfg.weights)
     settings = cfg
     if OmegaConf.select(cfg, "dataset") is None:
         run_config = path.parent.parent / "config.yaml"
@@ -37,6 +38,7 @@ def main(cfg: DictConfig) -> None:
     result = {
         "checkpoint": str(path),
         "dataset": corpus.name,
+        "weights": cfg.weights,
         "sample_rate": model.sample_rate,
         "bits_per_sample": {
             name: {"value": s.bits_per_sample, "samples": s.samples, "utterances": s.utterances}

@@ -1,7 +1,8 @@
 """The CPU backend: a model packed once, then the whole loop over time in one native call."""
 
+import copy
 import ctypes
-import platform
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,8 @@ class CPUBackend(Backend):
             import wavenet.generation.cpu_kernels  # noqa: F401, PLC0415
         except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
             return f"numba cannot be used here ({type(error).__name__}: {error})"
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+            return "numba is switched off by NUMBA_DISABLE_JIT"
         return None
 
     def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None:
@@ -68,8 +71,7 @@ class CPUBackend(Backend):
 
         if weights not in WEIGHTS:
             raise ValueError(f"weights is '{weights}'; it must be one of {', '.join(WEIGHTS)}")
-        has_halves = "+f16c" in cpu_kernels.FEATURES or platform.machine().lower() not in ("x86_64", "amd64")
-        if weights == "float16" and not has_halves:
+        if weights == "float16" and not cpu_kernels.HAS_FLOAT16:
             raise ValueError("weights=float16 needs a processor with F16C; bfloat16 and int8 work on this one")
         self._kernels = cpu_kernels
         self._model = model
@@ -78,6 +80,7 @@ class CPUBackend(Backend):
             self._packed = _pack(model, WEIGHTS[weights], cpu_kernels)
         self._memories: dict[tuple[int, int, int], _Memory] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._workers = 0
 
     def run(
         self,
@@ -130,6 +133,7 @@ class CPUBackend(Backend):
                 conditions = condition.permute(2, 0, 1).numpy()
         jobs: list[tuple[Any, ...]] = []
         groups: list[tuple[_Memory, _Call]] = []
+        kept: dict[tuple[int, int, int], _Memory] = {}  # memory is used again while chunks are of the same batch
         panels = net.gates // self._kernels.PANEL
         for group, (first, last, parts) in enumerate(_shares(batch, self._threads, panels)):
             mine = slice(first, last)
@@ -141,24 +145,22 @@ class CPUBackend(Backend):
                 parameters=np.zeros((0 if forced is None else steps, last - first, net.classes), np.float32),
                 arrivals=np.zeros(1, np.int64),
             )
-            memories = [self._memory(last - first, group, part) for part in range(parts)]
-            for part, memory in enumerate(memories):
+            memories = []
+            for part in range(parts):
+                key = (last - first, group, part)
+                memory = self._memories.get(key) or _Memory(self._packed, last - first, self._kernels)
+                kept[key] = memory
+                memories.append(memory)
                 memory.begin(heard[mine], None if past is None else [layer[:, mine] for layer in past])
                 jobs.append((memory.workspace(memories[0], call), np.float32(temperature), top_k, part, parts))
             groups.append((memories[0], call))
+        self._memories = kept
         self._run(jobs)
         audio = np.concatenate([call.audio for _, call in groups])
         parameters = np.concatenate([call.parameters for _, call in groups], axis=1)
         pasts = zip(*(memory.past(steps) for memory, _ in groups), strict=True)
         layers = [torch.from_numpy(np.concatenate(pieces, axis=1)).permute(1, 2, 0) for pieces in pasts]
         return audio, parameters, layers
-
-    def _memory(self, batch: int, group: int, part: int) -> "_Memory":
-        """A thread's memory, kept from chunk to chunk."""
-        key = (batch, group, part)
-        if key not in self._memories:
-            self._memories[key] = _Memory(self._packed, batch, self._kernels)
-        return self._memories[key]
 
     def _run(self, jobs: Sequence[tuple[Any, ...]]) -> None:
         """Run one job here and each other one on a thread of its own."""
@@ -169,10 +171,42 @@ class CPUBackend(Backend):
         if len(jobs) == 1:
             run(jobs[0])
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(thread_name_prefix="wavenet")
+        if self._pool is None or self._workers < len(jobs):  # all must run at once, because they wait for each other
+            self._workers = len(jobs)
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="wavenet")
         for future in [self._pool.submit(run, job) for job in jobs]:
             future.result()
+
+
+def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
+    """A copy of a model, in float32, whose weights are what narrower ones stand for: to score them with.
+
+    Args:
+        model: The model.
+        weights: As in `CPUBackend`; with "float32" the model itself is returned.
+
+    Raises:
+        ValueError: If `weights` is unknown.
+    """
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights is '{weights}'; it must be one of {', '.join(WEIGHTS)}")
+    if weights == "float32":
+        return model
+    model = copy.deepcopy(model)
+    layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
+    groups: list[list[Any]] = [[model.input.conv], [model.head[1]], [model.head[3]]]
+    groups.append([layer.skip for layer in layers])
+    groups += [[layer.residual] for layer in layers if layer.residual is not None]
+    groups += [[c for c in (layer.dilated.conv, layer.condition) if c is not None] for layer in layers]
+    with torch.no_grad():
+        for group in groups:  # what is added up in the same outputs has one scale
+            scale = torch.stack([conv.weight.abs().amax(dim=(1, 2)) for conv in group]).amax(dim=0)[:, None, None] / 127
+            for conv in group:
+                if weights == "int8":
+                    conv.weight.copy_((conv.weight / scale.where(scale > 0, 1.0)).round() * scale)
+                else:
+                    conv.weight.copy_(conv.weight.to(WEIGHTS[weights]))
+    return model
 
 
 @dataclass
@@ -423,9 +457,9 @@ def _aligned(array: Array) -> Array:
     """A copy, in order, that begins at a multiple of 64 bytes, a cache line."""
     memory = np.empty(array.nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
-    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
+    aligned = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    aligned[...] = array
+    return aligned
 
 
 def _address(array: Array) -> int:

@@ -21,6 +21,7 @@ Addresses are plain integers, in bytes; array offsets count elements.
 
 import inspect
 import math
+import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ from numba.extending import intrinsic
 
 FEATURES: str = cpu_target.target_context.codegen().magic_tuple()[2]  # pyright: ignore  # of the processor that numba compiles for
 WIDE = "+avx512f" in FEATURES
+HAS_FLOAT16 = "+f16c" in FEATURES or platform.machine().lower() not in ("x86_64", "amd64")  # in hardware
 LANES = 16 if WIDE else 8  # floats in a register; narrower processors take two registers
 PANEL = 2 * LANES
 ROWS = 8 if WIDE else 6  # utterances or steps in the largest tile: as many as there are registers for
@@ -196,8 +198,7 @@ def instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
             return context.get_dummy_value() if result is types.void else value
 
         def typer(context: Any, *given: Any) -> Any:
-            kinds = (given[i] if kind is None else kind for i, kind in enumerate(arguments))
-            return result(*kinds), codegen
+            return result(*arguments), codegen
 
         names = ["context", *list(inspect.signature(emit).parameters)[1:]]
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
@@ -364,7 +365,7 @@ def product(weights, start, depth, first, last, scales, x, x_stride, rows, out, 
     """Matrix times vectors: out[r, n] += sum over k of W[n, k] * x[r, k], for whole panels of outputs n.
 
     Args:
-        weights: `Network.weights`.
+        weights: See `run`.
         start: Where the matrix begins.
         depth: Its inputs.
         first: The first panel of outputs that is computed.
@@ -425,7 +426,7 @@ def _constant(like: Any, value: float) -> Any:
 
 
 def _multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
-    """X * y + z, rounded once where the processor can."""
+    """Multiply x by y and add z, rounding once where the processor can."""
     return call_llvm(b, f"llvm.fmuladd.{'f32' if x.type == _F32 else f'v{LANES}f32'}", x.type, x, y, z)
 
 
@@ -682,7 +683,7 @@ def residual(weights, net, work, layer, t):
 
 @jit
 def dense(weights, start, depth, first, last, biases, scales, x, x_stride, batch, out, out_stride, rectified):
-    """Out = W x + b, and max(out, 0) if asked for."""
+    """A whole layer: out = W x + b, and max(out, 0) if `rectified`. Addresses and strides as in `product`."""
     at, count = 4 * first * PANEL, (last - first) * PANEL
     for b in range(batch):
         copy(biases + at, out + b * out_stride + at, count)
@@ -696,9 +697,9 @@ def dense(weights, start, depth, first, last, biases, scales, x, x_stride, batch
 def run(weights, net, work, temperature, top_k, part, parts, offer):
     """Generate one sample after the other for all utterances of a workspace.
 
-    `parts` threads may share the utterances: each computes its share of the panels. They keep rings
-    of their own and exchange the outputs of the gates, so they meet once in a layer. All of them
-    draw the same samples.
+    `parts` threads may share the utterances: each computes its share of the panels. Only the outputs
+    of the gates are exchanged, so they meet once in a layer: each takes the small residual product
+    as a whole, into rings of its own, and all of them draw the same samples.
 
     Args:
         weights: The matrices, 64-byte aligned: float32, or int16, uint16 or int8, which stand for
