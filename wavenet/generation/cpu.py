@@ -53,7 +53,7 @@ class CPUBackend(Backend):
         weight = next(model.parameters())
         distribution = type(model.distribution)
         if weight.device.type != "cpu":
-            return f"the model is on {weight.device}"
+            return f"the model is on {weight.device} (device=cpu, or model.cpu(), would do)"
         if weight.dtype != torch.float32:
             return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
         if distribution is not MuLawCategorical:
