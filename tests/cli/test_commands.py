@@ -176,7 +176,9 @@ def test_generation_mistakes(trained, run, in_tmp):
         ("backend=abacus", "backend is 'abacus'"),
         ("threads=0", "threads is 0"),
         ("weights=int3", "weights is 'int3'"),
-        ("seconds=.inf", "seconds is inf"),
+        ("seconds=inf", "seconds is inf; it must be a number above 0"),
+        ("seconds=long", "seconds is long; it must be a number above 0"),
+        ("threads=two", "threads is two; it must be at least 1"),
         ("device=abacus", "device=abacus: not to be had here"),
     ):
         with pytest.raises(AssertionError, match="exit 2") as error:

@@ -233,10 +233,10 @@ def test_a_diverged_model_is_named(small):
         ({"prompt": torch.zeros(3, 10)}, r"prompt is \(3, 10\); it must be \(T,\) or \(1, T\)"),
         ({"prompt": torch.zeros(0)}, "T at least 1"),
         ({"prompt": torch.full((10,), 3.0)}, r"a sample is 3; samples must lie in \[-1, 1\]"),
-        ({"seconds": 0}, "seconds is 0; it must be above 0"),
+        ({"seconds": 0}, "seconds is 0; it must be a number above 0"),
         ({"seconds": float("inf")}, "seconds is inf"),
         ({"seconds": [1, 2]}, "seconds has 2 lengths; it must be one number, or 1 for num=1"),
-        ({"seconds": [1, -2], "num": 2}, "seconds is -2; it must be above 0"),
+        ({"seconds": [1, -2], "num": 2}, "seconds is -2; it must be a number above 0"),
     ],
 )
 def test_wrong_options_are_named(small, options, message):

@@ -88,6 +88,7 @@ def _memory(size: int, thread: int) -> Any:
 
 def _rate(work: Callable[[int, int], None], amount: float, threads: int) -> float:
     """Amount a second and thread, all threads at once; work(thread, repeats) does `amount` each time."""
+    work(0, 1)  # compiles
     repeats = 1
     while True:
         began = time.perf_counter()

@@ -42,7 +42,8 @@ def main(cfg: DictConfig) -> None:
             chunk=1000,  # the progress bar moves as often
         )
     for warning in caught:
-        print(warning.message)
+        if warning.category is UserWarning:  # which backend was passed over, and why
+            print(warning.message)
     lengths = [max(1, round(length * rate)) for length in seconds]
     total = max(lengths)
     pieces = []

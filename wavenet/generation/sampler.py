@@ -313,11 +313,11 @@ def _check(
         raise ValueError(f"stream: temperature is {temperature}; it must be 0 or more, 1 is the model's own")
     if top_k is not None and top_k < 1:
         raise ValueError(f"stream: top_k is {top_k}; it must be at least 1, or null for all")
-    if threads is not None and threads < 1:
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ValueError(f"stream: threads is {threads}; it must be at least 1, or null for as many as are useful")
-    each = [] if seconds is None else [seconds] * num if isinstance(seconds, int | float) else list(seconds)
+    each = [] if seconds is None else [seconds] * num if isinstance(seconds, int | float | str) else list(seconds)
     if seconds is not None and len(each) != num:
         raise ValueError(f"stream: seconds has {len(each)} lengths; it must be one number, or {num} for num={num}")
     for length in each:
-        if not 0 < length < float("inf"):
-            raise ValueError(f"stream: seconds is {length}; it must be above 0")
+        if not isinstance(length, int | float) or not 0 < length < float("inf"):
+            raise ValueError(f"stream: seconds is {length}; it must be a number above 0")
