@@ -1,11 +1,14 @@
 """The CPU backend against the reference, and its kernels against plain arithmetic."""
 
+import os
+import subprocess
+import sys
 from itertools import product as combinations
 
 import numpy as np
 import pytest
 import torch
-from numba import njit
+from numba import njit, types
 
 import wavenet
 from wavenet import WaveNet
@@ -119,6 +122,30 @@ def test_narrower_weights_change_the_parameters_a_little(weights, tolerance, bat
     torch.testing.assert_close(CPUBackend(model, weights=weights).parameters(x), scored, atol=1e-4, rtol=0)
     made = wavenet.generate(model, 0.02, num=batch, weights=weights)
     assert torch.equal(made, wavenet.generate(model, 0.02, num=batch, weights=weights, threads=3, chunk=17))
+
+
+def test_one_compilation_serves_all_shapes(small, contour):
+    for model in (small(), small(("ann",), kernel_size=4, residual_channels=70), small(input_kernel_size=3)):
+        for options in ({}, {"top_k": 3}, {"num": 3, "temperature": 0.5}, {"threads": 2}):
+            speaker = "ann" if "speaker" in model.conditioners else None
+            wavenet.generate(model, 0.01, speaker=speaker, backend="cpu", **options)
+    model = small(conditioner=contour)
+    wavenet.generate(model, 0.01, conditions={"contour": torch.zeros(1, 1, 20)}, backend="cpu")
+    assert sum(signature[0].dtype == types.float32 for signature in kernels.run.signatures) == 1
+
+
+def test_what_is_compiled_is_kept_on_disk(tmp_path):
+    code = (
+        "import torch; from wavenet import generate, WaveNet; from wavenet.distributions import MuLawCategorical\n"
+        "generate(WaveNet(MuLawCategorical(), 8000, num_cycles=1).eval(), 0.001)\n"
+        "from wavenet.generation.cpu_kernels import run; print(sum(run.stats.cache_hits.values()))"
+    )
+    for hits in ("0", "1"):
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert (done.stdout.strip(), done.stderr) == (hits, "")
 
 
 # ---- kernels ------------------------------------------------------------------------------------

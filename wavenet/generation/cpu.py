@@ -163,7 +163,7 @@ class CPUBackend(Backend):
         return audio, parameters, layers
 
     def _run(self, jobs: Sequence[tuple[Any, ...]]) -> None:
-        """Run one job here and each other one on a thread of its own."""
+        """Run a single job here, and several on a thread each."""
 
         def run(job: tuple[Any, ...]) -> None:
             self._kernels.run(self._packed.weights, self._packed.net, *job, _yield_address())
