@@ -12,22 +12,13 @@ from numba import njit, types
 
 import wavenet
 from wavenet import WaveNet
+from wavenet.benchmark import generation as benchmark
 from wavenet.distributions import MuLawCategorical
 from wavenet.generation import cpu_kernels as kernels
 from wavenet.generation.cpu import WEIGHTS, CPUBackend, with_rounded_weights
 from wavenet.generation.uniforms import uniforms
 
-SHAPES = {
-    "S": {"residual_channels": 32, "gate_channels": 64, "skip_channels": 512, "dilation_cycle": 10, "num_cycles": 5},
-    "M30": {"residual_channels": 64, "gate_channels": 128, "skip_channels": 256, "dilation_cycle": 10, "num_cycles": 3},
-    "L": {
-        "residual_channels": 512,
-        "gate_channels": 512,
-        "skip_channels": 256,
-        "kernel_size": 3,
-        "dilation_cycle": 6,
-        "num_cycles": 4,
-    },
+SHAPES = {name: benchmark.SHAPES[name] for name in ("S", "M30", "L")} | {
     "nothing fits": {"residual_channels": 37, "gate_channels": 46, "skip_channels": 41, "kernel_size": 3},
     "one of each": {"residual_channels": 1, "gate_channels": 2, "skip_channels": 1, "dilation_cycle": 1},
     "no past": {"kernel_size": 1, "num_cycles": 1},
