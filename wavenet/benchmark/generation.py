@@ -21,6 +21,7 @@ from torch import Tensor
 from wavenet.benchmark.floors import multiply_add_rate, read_bandwidth
 from wavenet.distributions import MuLawCategorical
 from wavenet.generation.cpu import WEIGHTS, CPUBackend
+from wavenet.generation.cpu_kernels import HAS_FLOAT16
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State, WaveNet
@@ -138,14 +139,14 @@ def compile_seconds(weights: str, fresh: bool = True) -> float:
     return seconds[-1]
 
 
-def _seconds_of(run: Callable[[int], object], length: int, threads: int) -> float:
-    """Time of run(length); measured again, up to five times, if another program took the core."""
+def _seconds_of(run: Callable[[int], object], length: int, busy: int) -> float:
+    """Time of run(length), which keeps so many cores busy; measured again, up to five times, if it did not get them."""
     seconds = 0.0
     for _ in range(5):
         cpu, began = time.process_time(), time.perf_counter()
         run(length)
         seconds = time.perf_counter() - began
-        if (time.process_time() - cpu) / seconds > 0.97 * min(threads, 1):
+        if (time.process_time() - cpu) / seconds > 0.9 * busy:
             break
     return seconds
 
@@ -203,7 +204,8 @@ def benchmark_generation(
         The rows.
     """
     threads = torch.get_num_threads()
-    compiled = {weights: compile_seconds(weights) for weights in (WEIGHTS if _NARROW in shapes else ["float32"])}
+    narrow = [w for w in WEIGHTS if w != "float32" and (w != "float16" or HAS_FLOAT16)] if _NARROW in shapes else []
+    compiled = {weights: compile_seconds(weights) for weights in ["float32", *narrow]}
     rows = []
     for shape in shapes:
         model = make_model(shape)
@@ -215,17 +217,18 @@ def benchmark_generation(
             cases["reference", "float32", many, threads] = _runner(ReferenceBackend(model), many)
             for used in dict.fromkeys((1, threads)):
                 cases["cpu", "float32", many, used] = _runner(CPUBackend(model, used), many)
-        for weights in list(WEIGHTS)[1:] if shape == _NARROW else []:
+        for weights in narrow if shape == _NARROW else []:
             cases["cpu", weights, 1, 1] = _runner(CPUBackend(model, 1, weights), 1)
         vocoder = _vocoder(shape)
         if vocoder is not None:
             cases["wavenet-vocoder", "float32", 1, threads] = vocoder
 
+        busy = {case: case[3] if case[0] == "cpu" else 1 for case in cases}  # torch may leave cores idle
         lengths = {}
         for case, run in cases.items():
             run(2)  # the first call compiles
             length = 8
-            while (taken := _seconds_of(run, length, case[3])) < seconds / 4:
+            while (taken := _seconds_of(run, length, busy[case])) < seconds / 4:
                 length *= 2
             lengths[case] = max(8, int(length * seconds / taken))
         rates: dict[Any, list[float]] = {case: [] for case in cases}
@@ -233,7 +236,7 @@ def benchmark_generation(
         for _ in range(rounds):
             for case, run in cases.items():
                 _, weights, many, used = case
-                rates[case].append(many * lengths[case] / _seconds_of(run, lengths[case], used))
+                rates[case].append(many * lengths[case] / _seconds_of(run, lengths[case], busy[case]))
                 floors[case].append(floor(model, many, used, WEIGHTS[weights].itemsize))
         for case in cases:
             backend, weights, many, used = case
