@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["generation"])
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each line; the median counts")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each line; the median counts")
     parser.add_argument("--batch", type=int, default=32, help="utterances in the lines with many")
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a measurement")
     parser.add_argument("--samples", type=int, default=16000, help="drawn by both backends and compared")
