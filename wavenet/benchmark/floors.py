@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from wavenet.generation.cpu_kernels import LANES, VECTOR, WIDE, call_llvm, instruction, jit, pointer
+from wavenet.generation.cpu_kernels import LANES, VECTOR, WIDE, instruction, jit, multiply_add, pointer
 
 _READERS = 16  # registers that are read into
 _CHAINS = 24 if WIDE else 12  # sums that do not wait for each other: enough to keep the multipliers busy
@@ -61,7 +61,7 @@ def _multiply(b: Any, count: Any, out: Any) -> None:
     starts = [b.load(pointer(b, out, VECTOR, i), align=4) for i in range(2)]
 
     def step(_: Any, values: list[Any]) -> list[Any]:
-        return [call_llvm(b, f"llvm.fmuladd.v{LANES}f32", VECTOR, starts[0], starts[1], x) for x in values]
+        return [multiply_add(b, starts[0], starts[1], x) for x in values]
 
     _store_sum(b, _loop(b, count, [starts[i % 2] for i in range(_CHAINS)], step), out)
 

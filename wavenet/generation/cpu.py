@@ -69,15 +69,14 @@ class CPUBackend(Backend):
     def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None:
         from wavenet.generation import cpu_kernels  # noqa: PLC0415
 
-        if weights not in WEIGHTS:
-            raise ValueError(f"weights is '{weights}'; it must be one of {', '.join(WEIGHTS)}")
+        dtype = _dtype_of(weights)
         if weights == "float16" and not cpu_kernels.HAS_FLOAT16:
             raise ValueError("weights=float16 needs a processor with F16C; bfloat16 and int8 work on this one")
         self._kernels = cpu_kernels
         self._model = model
         self._threads = threads
         with torch.inference_mode():
-            self._packed = _pack(model, WEIGHTS[weights], cpu_kernels)
+            self._packed = _pack(model, dtype, cpu_kernels)
         self._memories: dict[tuple[int, int, int], _Memory] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._workers = 0
@@ -188,8 +187,7 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
     Raises:
         ValueError: If `weights` is unknown.
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights is '{weights}'; it must be one of {', '.join(WEIGHTS)}")
+    dtype = _dtype_of(weights)
     if weights == "float32":
         return model
     model = copy.deepcopy(model)
@@ -205,8 +203,14 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
                 if weights == "int8":
                     conv.weight.copy_((conv.weight / scale.where(scale > 0, 1.0)).round() * scale)
                 else:
-                    conv.weight.copy_(conv.weight.to(WEIGHTS[weights]))
+                    conv.weight.copy_(conv.weight.to(dtype))
     return model
+
+
+def _dtype_of(weights: str) -> torch.dtype:
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights is '{weights}'; it must be one of {', '.join(WEIGHTS)}")
+    return WEIGHTS[weights]
 
 
 @dataclass

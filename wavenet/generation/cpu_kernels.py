@@ -220,6 +220,11 @@ def pointer(builder: Any, address: Any, kind: Any, index: Any = 0) -> Any:
     return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
 
 
+def multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
+    """Multiply x by y and add z, rounding once where the processor can."""
+    return call_llvm(b, f"llvm.fmuladd.{'f32' if x.type == _F32 else f'v{LANES}f32'}", x.type, x, y, z)
+
+
 @instruction(types.float32, types.int64, types.int64)
 def load(b: Any, address: Any, index: Any) -> Any:
     """Read a float."""
@@ -335,7 +340,7 @@ def _make_tile(rows: int, panels: int) -> Any:
                     ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES),
                 )
                 for i, vector in enumerate(vectors):
-                    total = call_llvm(b, f"llvm.fmuladd.v{LANES}f32", VECTOR, vector, everywhere, sums[r][i])
+                    total = multiply_add(b, vector, everywhere, sums[r][i])
                     sums[r][i].add_incoming(zero if kind == types.int8 else before[r][i], entry)
                     sums[r][i].add_incoming(total, loop)
                     sums[r][i] = total
@@ -347,7 +352,7 @@ def _make_tile(rows: int, panels: int) -> Any:
                     total = sums[r][i]
                     if kind == types.int8:
                         scale = b.load(pointer(b, scales, VECTOR, 2 * p + v), align=4)
-                        total = call_llvm(b, f"llvm.fmuladd.v{LANES}f32", VECTOR, total, scale, before[r][i])
+                        total = multiply_add(b, total, scale, before[r][i])
                     b.store(total, places[r][i], align=4)
             return context.get_dummy_value()
 
@@ -425,11 +430,6 @@ def _constant(like: Any, value: float) -> Any:
     return ir.Constant(like.type, [value] * LANES if like.type == VECTOR else value)
 
 
-def _multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
-    """Multiply x by y and add z, rounding once where the processor can."""
-    return call_llvm(b, f"llvm.fmuladd.{'f32' if x.type == _F32 else f'v{LANES}f32'}", x.type, x, y, z)
-
-
 def _clamp(b: Any, x: Any, lowest: float, highest: float) -> Any:
     low, high = _constant(x, lowest), _constant(x, highest)
     x = b.select(b.fcmp_ordered(">", x, low), x, low)
@@ -441,13 +441,13 @@ def _exponential(b: Any, x: Any) -> Any:
 
     exp(x) = 2**n * exp(r), n the nearest whole number to x / ln 2; a Taylor series makes exp(r).
     """
-    shifted = _multiply_add(b, x, _constant(x, 1 / _LN2), _constant(x, _ROUND))
+    shifted = multiply_add(b, x, _constant(x, 1 / _LN2), _constant(x, _ROUND))
     n = b.fsub(shifted, _constant(x, _ROUND))
-    r = _multiply_add(b, n, _constant(x, -_LN2_HIGH), x)
-    r = _multiply_add(b, n, _constant(x, _LN2_HIGH - _LN2), r)
+    r = multiply_add(b, n, _constant(x, -_LN2_HIGH), x)
+    r = multiply_add(b, n, _constant(x, _LN2_HIGH - _LN2), r)
     series = _constant(x, _TAYLOR[0])
     for coefficient in _TAYLOR[1:]:
-        series = _multiply_add(b, series, r, _constant(x, coefficient))
+        series = multiply_add(b, series, r, _constant(x, coefficient))
     bits = _I32 if x.type == _F32 else ir.VectorType(_I32, LANES)
     places = ir.Constant(bits, 23 if x.type == _F32 else [23] * LANES)
     return b.fmul(series, b.bitcast(b.shl(b.bitcast(shifted, bits), places), x.type))
