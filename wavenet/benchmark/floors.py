@@ -57,7 +57,7 @@ def _read(b: Any, address: Any, blocks: Any, out: Any) -> None:
 
 @instruction(types.void, types.int64, types.int64)
 def _multiply(b: Any, count: Any, out: Any) -> None:
-    """X = x * x + c in _CHAINS registers."""
+    """Add a product to each of _CHAINS registers, `count` times."""
     starts = [b.load(pointer(b, out, VECTOR, i), align=4) for i in range(2)]
 
     def step(_: Any, values: list[Any]) -> list[Any]:

@@ -198,10 +198,10 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
     groups += [[c for c in (layer.dilated.conv, layer.condition) if c is not None] for layer in layers]
     with torch.no_grad():
         for group in groups:  # what is added up in the same outputs has one scale
-            scale = torch.stack([conv.weight.abs().amax(dim=(1, 2)) for conv in group]).amax(dim=0)[:, None, None] / 127
+            scale = _scale_of([conv.weight for conv in group])[:, None, None]
             for conv in group:
-                if weights == "int8":
-                    conv.weight.copy_((conv.weight / scale.where(scale > 0, 1.0)).round() * scale)
+                if dtype == torch.int8:
+                    conv.weight.copy_((conv.weight / scale).round() * scale)
                 else:
                     conv.weight.copy_(conv.weight.to(dtype))
     return model
@@ -347,12 +347,11 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         bias = sum((_take(bias, order) for _, bias in convs if bias is not None), torch.zeros(len(order)))
         scale = torch.ones(len(order))
         if dtype == torch.int8:
-            scale = torch.stack([matrix.abs().amax(dim=1) for matrix in matrices]).amax(dim=0) / 127
-            scale[scale == 0] = 1
+            scale = _scale_of(matrices)
             matrices = [(matrix / scale[:, None]).round() for matrix in matrices]
         return _Block(matrices, bias, scale)
 
-    def pointwise(conv: torch.nn.Conv1d) -> tuple[Tensor, Tensor | None]:
+    def weight_and_bias(conv: torch.nn.Conv1d) -> tuple[Tensor, Tensor | None]:
         return conv.weight, conv.bias
 
     def of_gates(weight: Tensor) -> Tensor:
@@ -361,11 +360,11 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
     rows, heads, outputs = (
         in_panels(n) for n in (model.residual_channels, model.skip_channels, distribution.num_classes)
     )
-    first = block([pointwise(model.input.conv)], rows)
+    first = block([weight_and_bias(model.input.conv)], rows)
     gates, residuals = [], []
     for layer in layers:
-        condition = [] if layer.condition is None else [pointwise(layer.condition)]
-        gates.append(block([*condition, pointwise(layer.dilated.conv)], gated))
+        condition = [] if layer.condition is None else [weight_and_bias(layer.condition)]
+        gates.append(block([*condition, weight_and_bias(layer.dilated.conv)], gated))
         if layer.residual is None:  # the last layer's; its place among the biases stays
             residuals.append(_Block([], torch.zeros(len(rows)), torch.ones(len(rows))))
         else:
@@ -373,7 +372,7 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
     skip_biases = [layer.skip.bias for layer in layers if layer.skip.bias is not None]
     skip_bias = torch.stack(skip_biases).sum(dim=0) if skip_biases else None
     skip = block([(torch.cat([of_gates(layer.skip.weight) for layer in layers], dim=1), skip_bias)], heads)
-    head = [block([pointwise(model.head[1])], heads), block([pointwise(model.head[3])], outputs)]  # pyright: ignore[reportArgumentType]
+    head = [block([weight_and_bias(model.head[1])], heads), block([weight_and_bias(model.head[3])], outputs)]  # pyright: ignore[reportArgumentType]
 
     ahead = [matrix for gate in gates for matrix in gate.matrices[:-1]]
     now = [[gate.matrices[-1], *residual.matrices] for gate, residual in zip(gates, residuals, strict=True)]
@@ -437,6 +436,12 @@ def _shares(batch: int, threads: int | None, panels: int) -> list[tuple[int, int
     parts = min(threads // groups, panels)
     edges = [batch * group // groups for group in range(groups + 1)]
     return [(a, b, parts) for a, b in pairwise(edges)]
+
+
+def _scale_of(weights: Sequence[Tensor]) -> Tensor:
+    """What 8-bit weights are multiplied with, for each output (the first dimension)."""
+    scale = torch.stack([weight.flatten(1).abs().amax(dim=1) for weight in weights]).amax(dim=0) / 127
+    return scale.where(scale > 0, 1.0)
 
 
 def _take(rows: Tensor, order: Tensor) -> Tensor:

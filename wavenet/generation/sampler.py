@@ -134,7 +134,8 @@ class Stream(Iterator[Tensor]):
         threads: int | None = None,
         weights: str = "float32",
     ) -> None:
-        _check(num, seed, temperature, top_k, chunk, seconds, threads)
+        _check(num, seed, temperature, top_k, chunk, threads)
+        lengths = None if seconds is None else _lengths(seconds, num, model.sample_rate)
         if prompt is not None and state is not None:
             raise ValueError("stream: prompt and state were both given; a state already holds its past")
         named = dict(conditions or {})
@@ -157,9 +158,7 @@ class Stream(Iterator[Tensor]):
             raise ValueError(f"stream: state is of {len(state.positions)} utterances, num is {num}")
         self.state = state
         self._ends: list[int] | None = None
-        if seconds is not None:
-            each = [seconds] * num if isinstance(seconds, int | float) else seconds
-            lengths = [max(1, round(s * model.sample_rate)) for s in each]
+        if lengths is not None:
             self._ends = [position + length for position, length in zip(state.positions, lengths, strict=True)]
 
     @property
@@ -302,7 +301,6 @@ def _check(
     temperature: float,
     top_k: int | None,
     chunk: int,
-    seconds: float | Sequence[float] | None,
     threads: int | None,
 ) -> None:
     if num < 1 or chunk < 1:
@@ -315,9 +313,14 @@ def _check(
         raise ValueError(f"stream: top_k is {top_k}; it must be at least 1, or null for all")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise ValueError(f"stream: threads is {threads}; it must be at least 1, or null for as many as are useful")
-    each = [] if seconds is None else [seconds] * num if isinstance(seconds, int | float | str) else list(seconds)
-    if seconds is not None and len(each) != num:
+
+
+def _lengths(seconds: float | Sequence[float], num: int, sample_rate: int) -> list[int]:
+    """Samples of each utterance."""
+    each = [seconds] * num if isinstance(seconds, int | float | str) else list(seconds)
+    if len(each) != num:
         raise ValueError(f"stream: seconds has {len(each)} lengths; it must be one number, or {num} for num={num}")
     for length in each:
         if not isinstance(length, int | float) or not 0 < length < float("inf"):
             raise ValueError(f"stream: seconds is {length}; it must be a number above 0")
+    return [max(1, round(length * sample_rate)) for length in each]
