@@ -3,9 +3,13 @@ import runpy
 import sys
 
 import pytest
+import torch
 
 from tests.conftest import ROOT
-from wavenet.benchmark import floors, generation
+from wavenet import WaveNet
+from wavenet.benchmark import data, floors, generation, training
+from wavenet.benchmark.plain import PlainConv1d
+from wavenet.distributions import MuLawCategorical
 
 
 def test_products_and_floor(monkeypatch):
@@ -31,27 +35,22 @@ def test_what_is_measured_of_the_machine():
         assert 1e8 < floors.multiply_add_rate(threads) < 1e13
 
 
-def test_the_script(in_tmp, monkeypatch, capsys):
-    options = [
-        "--shapes",
-        "M20",
-        "--rounds",
-        "1",
-        "--batch",
-        "3",
-        "--seconds",
-        "0.02",
-        "--samples",
-        "200",
-        "--output",
-        "o/b.json",
-    ]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "generation", *options])
+def script(monkeypatch, capsys, *arguments):
+    """Run scripts/benchmark.py; returns what it printed and the JSON that it wrote."""
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments, "--output", "o/b.json"])
     runpy.run_path(str(ROOT / "scripts" / "benchmark.py"), run_name="__main__")
     printed = capsys.readouterr().out
-    assert "of floor" in printed and "written to o/b.json" in printed
-    result = json.loads((in_tmp / "o" / "b.json").read_text())
+    assert "written to o/b.json" in printed
+    with open("o/b.json") as file:
+        result = json.load(file)
     assert result["machine"]["torch"]
+    return printed, result
+
+
+def test_generation(in_tmp, monkeypatch, capsys):
+    options = ["--shapes", "M20", "--rounds", "1", "--batch", "3", "--seconds", "0.02", "--samples", "200"]
+    printed, result = script(monkeypatch, capsys, "generation", *options)
+    assert "of floor" in printed
     ours = [row for row in result["rows"] if row["backend"] == "cpu"]
     assert {row["batch"] for row in ours} == {1, 3}
     for row in ours:
@@ -62,3 +61,61 @@ def test_the_script(in_tmp, monkeypatch, capsys):
     assert same["samples"] == 200
     assert same["differing_draws"] <= same["boundary_cases"]
     assert same["first_difference"] is None or same["boundary_cases"] > 0
+
+
+def test_the_yardstick_is_the_same_network():
+    """With the same weights it has the same log-probabilities."""
+    sizes = {"residual_channels": 6, "gate_channels": 8, "skip_channels": 10, "dilation_cycle": 4, "num_cycles": 2}
+    model, plain = WaveNet(MuLawCategorical(32, 5), 8000, **sizes), PlainConv1d(num_classes=32, **sizes)
+    with torch.no_grad():
+        table = model.distribution.embedding.weight.T
+        plain.input.weight.copy_((model.input.conv.weight[..., 0] @ table).unsqueeze(-1))
+        plain.input.bias.copy_(model.input.conv.bias)
+        layers = list(model.stack.layers)
+        pairs = [(plain.gated[i], layer.dilated.conv) for i, layer in enumerate(layers)]
+        pairs += [(plain.skip[i], layer.skip) for i, layer in enumerate(layers)]
+        pairs += [(plain.residual[i], layer.residual) for i, layer in enumerate(layers[:-1])]
+        for theirs, ours in [*pairs, (plain.head[1], model.head[1]), (plain.head[3], model.head[3])]:
+            theirs.weight.copy_(ours.weight)
+            theirs.bias.copy_(ours.bias)
+    waveform = torch.rand(2, 200) * 2 - 1
+    torch.testing.assert_close(plain.log_prob(waveform), model.log_prob(waveform)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_training(in_tmp, monkeypatch, capsys):
+    options = ["--shapes", "default", "--rounds", "1", "--batch", "1", "--segment", "300", "--seconds", "0.01"]
+    printed, result = script(monkeypatch, capsys, "training", *options, "--no-compile", "--device", "cpu")
+    assert "x conv1d" in printed and "of matmul" in printed
+    networks = [(row["case"]["network"], row["case"]["loop"], row["case"]["keeps_memory"]) for row in result["rows"]]
+    for wanted in ("wavenet", "conv1d"):
+        assert (wanted, "hand", True) in networks and (wanted, "hand", False) in networks
+    assert ("wavenet", "lightning", True) in networks and ("wavenet, PyTorch", "hand", True) in networks
+    for row in result["rows"]:
+        assert row["slowest"] <= row["rate"] <= row["fastest"] and row["rate"] > 0
+        assert row["of_peak"] > 0 and row["of_matmul"] > 0 and row["memory"] >= 0
+        assert (row["error"] is not None) == (row["case"]["network"] == "wavenet")
+        assert row["error"] is None or row["error"] < 1e-4
+    rate = {n: row["rate"] for n, row in zip(networks, result["rows"], strict=True)}
+    ratio = {n: row["to_conv1d"] for n, row in zip(networks, result["rows"], strict=True)}
+    for keeps in (True, False):
+        expected = rate["wavenet", "hand", keeps] / rate["conv1d", "hand", keeps]
+        assert ratio["wavenet", "hand", keeps] == pytest.approx(expected)
+
+
+def test_a_case_that_fails_says_why():
+    with pytest.raises(RuntimeError, match=r"measuring Case\(shape='no such shape'[\s\S]*KeyError"):
+        training.run(training.Case("no such shape"), 0.01)
+
+
+def test_data(in_tmp, monkeypatch, capsys):
+    monkeypatch.setattr(training, "default_rate", lambda segment, seconds: 1e5)
+    printed, result = script(monkeypatch, capsys, "data", "--seconds", "0.05")
+    assert "workers for a GPU" in printed
+    assert [(row["source"], row["workers"]) for row in result["rows"]] == [
+        (source, workers) for source in ("FLAC", "WAV", "cache") for workers in (0, 1)
+    ]
+    for row in result["rows"]:
+        assert row["samples"] == pytest.approx(8000 * row["segments"])
+        assert row["workers_for_gpu"] == pytest.approx(data.GPU_RATE / row["samples"])
+        if row["workers"] == 0:
+            assert row["of_step"] == pytest.approx(1 / (1 + row["samples"] / 1e5))

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
-from wavenet.audio import mu_law_decode
+from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.distributions import MuLawCategorical
 
 FILES = sorted((ROOT / "configs" / "model" / "distribution").glob("*.yaml"))
@@ -124,3 +124,31 @@ def test_wrong_numbers_are_named():
         MuLawCategorical(1)
     with pytest.raises(ValueError, match="embedding_channels is 0"):
         MuLawCategorical(256, 0)
+
+
+@pytest.mark.parametrize("piece", [1, 40, 10**6])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_categorical_log_prob_is_the_cross_entropy(monkeypatch, piece, channels_last):
+    """In values and gradients, however many logits are looked at at once and however they lie in memory."""
+    monkeypatch.setattr("wavenet.distributions.mulaw_categorical._PIECE", piece)
+    distribution, waveform = MuLawCategorical(16, 4), torch.rand(2, 30) * 2 - 1
+    logits = 3 * torch.randn(2, 16, 30, dtype=torch.float64)
+    if channels_last:
+        logits = logits.transpose(1, 2).contiguous().transpose(1, 2)
+    logits.requires_grad_()
+    wanted = -torch.nn.functional.cross_entropy(logits, mu_law_encode(waveform, 16), reduction="none")
+    got = distribution.log_prob(logits, waveform)
+    torch.testing.assert_close(got, wanted)
+    direction = torch.randn(2, 30, dtype=torch.float64)
+    ours, theirs = (torch.autograd.grad(log_prob, logits, direction)[0] for log_prob in (got, wanted))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_categorical_log_prob_of_narrow_logits_is_float32():
+    distribution, waveform = MuLawCategorical(16, 4), torch.rand(2, 30) * 2 - 1
+    logits = torch.randn(2, 16, 30).bfloat16().requires_grad_()
+    got = distribution.log_prob(logits, waveform)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, distribution.log_prob(logits.float(), waveform))
+    got.sum().backward()
+    assert logits.grad.dtype == torch.bfloat16 and logits.grad.isfinite().all()

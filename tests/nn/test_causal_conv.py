@@ -4,6 +4,7 @@ import torch
 
 from tests.contract import verify_streaming
 from wavenet.nn import CausalConv1d
+from wavenet.nn.causal_conv import convolve, shifted_product, single_product
 
 
 def with_kernel(taps, in_channels=1, dilation=1):
@@ -59,6 +60,29 @@ def test_the_future_never_leaks(kernel_size, dilation):
 def test_whole_equals_chunks_equals_steps(kernel_size, dilation, groups, dtype):
     conv = CausalConv1d(4, 6, kernel_size, dilation, groups).to(dtype)
     verify_streaming(conv, torch.randn(2, 4, 41, dtype=dtype), conv)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("kernel_size", "dilation", "length"), [(1, 1, 9), (2, 1, 9), (2, 8, 20), (3, 4, 25), (3, 4, 9)]
+)
+def test_every_form_of_the_convolution_is_the_same(kernel_size, dilation, length, bias):
+    """In outputs and gradients; the last shape is just one window."""
+    x = torch.randn(2, 4, length, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, 4, kernel_size, dtype=torch.float64, requires_grad=True)
+    inputs = (x, weight, torch.randn(6, dtype=torch.float64, requires_grad=True) if bias else None)
+    wanted = torch.nn.functional.conv1d(*inputs, dilation=dilation)
+    one_window = wanted.shape[-1] == 1
+    direction = torch.randn_like(wanted)
+    for form in (convolve, shifted_product, *([single_product] if one_window else [])):
+        y = form(*inputs, dilation)
+        torch.testing.assert_close(y, wanted)
+        for got, expected in zip(
+            torch.autograd.grad(y, [i for i in inputs if i is not None], direction),
+            torch.autograd.grad(wanted, [i for i in inputs if i is not None], direction, retain_graph=True),
+            strict=True,
+        ):
+            torch.testing.assert_close(got, expected)
 
 
 def test_state_is_the_last_inputs():

@@ -62,9 +62,21 @@ def test_layer_is_the_papers_equation():
     now, before = x[0], torch.nn.functional.pad(x[0], (1, 0))[:, :-1]
     hidden = w[..., 0] @ before + w[..., 1] @ now + b[:, None] + v @ h[0]
     z = torch.tanh(hidden[:3]) * torch.sigmoid(hidden[3:])
-    residual, skip, _ = layer(x, h)
+    residual, gated, _ = layer(x, h)
     torch.testing.assert_close(residual[0], x[0] + layer.residual.weight[..., 0] @ z + layer.residual.bias[:, None])
-    torch.testing.assert_close(skip[0], layer.skip.weight[..., 0] @ z + layer.skip.bias[:, None])
+    torch.testing.assert_close(gated[0], z)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("length", [1, 5, 40])
+def test_stack_is_the_sum_of_all_skips(length, bias):
+    stack = ResidualStack(4, 6, 5, 2, [1, 2, 4], bias=bias).double()
+    x = first = torch.randn(2, 4, length, dtype=torch.float64)
+    total = 0
+    for layer in stack.layers:
+        x, gated, _ = layer(x)
+        total = total + torch.nn.functional.conv1d(gated, layer.skip.weight, layer.skip.bias)
+    torch.testing.assert_close(stack(first)[0], total)
 
 
 def test_gradient_checkpointing_changes_nothing():

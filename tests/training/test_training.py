@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import wavenet
 from tests.conftest import ROOT, TINY
 from tests.contract import verify_streaming
-from wavenet.training import LastCheckpoint, LossWatch, WaveNetTraining, keep_freed_memory
+from wavenet.training import CPUNetwork, LastCheckpoint, LossWatch, WaveNetTraining, keep_freed_memory
 from wavenet.training.module import warm_up_then_cosine
 
 FOUR_STEPS = [*TINY, "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1"]
@@ -116,6 +116,25 @@ def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
         file.truncate(1000)
     with pytest.raises(AssertionError, match=r"exit 2[\s\S]*last.ckpt: not a checkpoint that can be loaded safely"):
         run("train", "resume=r")
+
+
+def test_the_fastest_form_is_chosen(run, in_tmp, speech, monkeypatch):
+    """Without a word, unless something is missing; what is learnt is the same."""
+    settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "logger=none"]
+    calls = []
+    log_prob = CPUNetwork.log_prob
+    monkeypatch.setattr(CPUNetwork, "log_prob", lambda *given: (calls.append(1), log_prob(*given))[1])
+    run("train", *settings, "run_dir=native")
+    assert len(calls) == 4
+    run("train", *settings, "run_dir=narrow", "trainer.precision=bf16-mixed")
+    assert len(calls) == 4
+    monkeypatch.setattr(CPUNetwork, "refusal", lambda model: "numba cannot be used here")
+    with pytest.warns(UserWarning, match="several times as long as it could: numba cannot be used here"):
+        run("train", *settings, "run_dir=plain")
+    assert len(calls) == 4
+    native, plain = (weights(f"{name}/checkpoints/last.ckpt")["state_dict"] for name in ("native", "plain"))
+    for name, weight in plain.items():
+        torch.testing.assert_close(native[name], weight, rtol=1e-3, atol=1e-4)
 
 
 def test_two_processes_learn_the_same_as_one(run, in_tmp, speech):

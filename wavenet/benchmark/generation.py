@@ -1,24 +1,20 @@
 """How fast generation is, in samples a second, and how near to the machine's limit."""
 
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wavenet.benchmark.floors import multiply_add_rate, read_bandwidth
+from wavenet.benchmark.table import header, line_of, median_ratio
 from wavenet.distributions import MuLawCategorical
 from wavenet.generation.cpu import WEIGHTS, CPUBackend
 from wavenet.generation.cpu_kernels import HAS_FLOAT16
@@ -253,18 +249,14 @@ def benchmark_generation(
                 slowest=min(rates[case]),
                 fastest=max(rates[case]),
                 real_time=statistics.median(rates[case]) / many / SAMPLE_RATE,
-                to_reference=_median_ratio(rates[case], reference),
-                to_floor=_median_ratio(rates[case], floors[case]),
+                to_reference=median_ratio(rates[case], reference),
+                to_floor=median_ratio(rates[case], floors[case]),
                 error=error,
                 compile=compiled[weights] if backend == "cpu" else None,
             )
             rows.append(row)
             on_row(row)
     return rows
-
-
-def _median_ratio(a: Sequence[float], b: Sequence[float]) -> float:
-    return statistics.median(x / y for x, y in zip(a, b, strict=True))
 
 
 def same_samples(shape: str = "M20", length: int = 16000) -> dict[str, Any]:
@@ -294,23 +286,6 @@ def same_samples(shape: str = "M20", length: int = 16000) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """What it was measured on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        name = lines[0].split(":", 1)[1].strip() if lines else name
-    return {
-        "processor": name,
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numba")},
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
 _COLUMNS = {
     "shape": 5,
     "backend": 15,
@@ -325,13 +300,7 @@ _COLUMNS = {
     "error": 7,
     "compile, s": 10,
 }
-HEADER = "\n".join(
-    f"| {' | '.join(column)} |"
-    for column in (
-        [name.ljust(width) for name, width in _COLUMNS.items()],
-        ["-" * width for width in _COLUMNS.values()],
-    )
-)
+HEADER = header(_COLUMNS)
 
 
 def line(row: Row) -> str:
@@ -346,11 +315,4 @@ def line(row: Row) -> str:
         "" if row.error is None else f"{row.error:.0e}",
         "" if row.compile is None else f"{row.compile:.1f}",
     ]
-    return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, _COLUMNS.values(), strict=True))} |"
-
-
-def write_json(path: Path, rows: Sequence[Row], **more: Any) -> None:
-    """Write everything that was measured."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    result = {"machine": machine(), **more, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    return line_of(cells, _COLUMNS)

@@ -1,14 +1,18 @@
 """A softmax over mu-law classes."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.checks import check_positive_int
 from wavenet.distributions.base import OutputDistribution
+
+_PIECE = 2**18  # logits that are looked at at once: 1 MB of float32, which stays in a CPU's cache
 
 
 class MuLawCategorical(OutputDistribution):
@@ -61,7 +65,11 @@ class MuLawCategorical(OutputDistribution):
             (B, T), float32 (float64 for float64 parameters).
         """
         classes = mu_law_encode(waveform, self.num_classes)
-        return -F.cross_entropy(_at_least_float32(parameters), classes, reduction="none")
+        if torch.compiler.is_compiling():  # the compiler makes one loop of it, and stores nothing in between
+            return -F.cross_entropy(_at_least_float32(parameters), classes, reduction="none")
+        log_prob = _CategoricalLogProb.apply(parameters, classes)
+        assert isinstance(log_prob, Tensor)
+        return log_prob
 
     def sample(
         self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
@@ -89,6 +97,39 @@ class MuLawCategorical(OutputDistribution):
         drawn = uniforms.transpose(1, 2).to(cumulative) * cumulative[..., -1:]
         classes = torch.searchsorted(cumulative, drawn, right=True).squeeze(-1)
         return mu_law_decode(classes, self.num_classes)
+
+
+class _CategoricalLogProb(torch.autograd.Function):
+    """Log-probabilities (B, T) of classes (B, T) from logits (B, P, T), piece by piece.
+
+    Nothing as large as the logits is stored beside them but their gradient, and what is float32 of
+    narrower logits is never more than a piece.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, classes: Tensor) -> Tensor:
+        pieces = _pieces(logits)
+        total = torch.cat([_at_least_float32(logits[..., piece]).logsumexp(dim=1) for piece in pieces], dim=1)
+        ctx.save_for_backward(logits, classes, total)
+        return logits.gather(1, classes.unsqueeze(1)).squeeze(1).to(total.dtype) - total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        logits, classes, total = ctx.saved_tensors
+        grad = grads[0].unsqueeze(1)
+        out = torch.empty_like(logits)
+        for piece in _pieces(logits):
+            share = (_at_least_float32(logits[..., piece]) - total[:, None, piece]).exp_().mul_(-grad[..., piece])
+            out[..., piece] = share.scatter_add_(1, classes[:, None, piece], grad[..., piece])
+        return out, None
+
+
+def _pieces(logits: Tensor) -> list[slice]:
+    """Stretches of time in which there are about _PIECE logits."""
+    batch, channels, samples = logits.shape
+    length = max(1, _PIECE // max(1, batch * channels))
+    return [slice(start, start + length) for start in range(0, samples, length)]
 
 
 def _smooth_embedding(num_classes: int, channels: int) -> Tensor:

@@ -165,7 +165,7 @@ class CPUBackend(Backend):
         """Run a single job here, and several on a thread each."""
 
         def run(job: tuple[Any, ...]) -> None:
-            self._kernels.run(self._packed.weights, self._packed.net, *job, _yield_address())
+            self._kernels.run(self._packed.weights, self._packed.net, *job, yield_address())
 
         if len(jobs) == 1:
             run(jobs[0])
@@ -476,7 +476,7 @@ def _address(array: Array) -> int:
 
 
 @cache
-def _yield_address() -> int:
+def yield_address() -> int:
     """Address of the system's function that offers a thread's core to others."""
     if sys.platform == "win32":
         function = ctypes.windll.kernel32.SwitchToThread

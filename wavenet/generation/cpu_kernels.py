@@ -425,29 +425,31 @@ _FLAT = 9.1  # tanh is 1 in float32 from here on
 _SHUT = 40.0  # sigmoid is as good as 0 or 1
 
 
-def _constant(like: Any, value: float) -> Any:
+def constant(like: Any, value: float) -> Any:
+    """Emit a number, for each lane if `like` is a vector."""
     value = float(np.float32(value))
     return ir.Constant(like.type, [value] * LANES if like.type == VECTOR else value)
 
 
-def _clamp(b: Any, x: Any, lowest: float, highest: float) -> Any:
-    low, high = _constant(x, lowest), _constant(x, highest)
-    x = b.select(b.fcmp_ordered(">", x, low), x, low)
-    return b.select(b.fcmp_ordered("<", x, high), x, high)
+def clamp(b: Any, x: Any, lowest: float, highest: float) -> Any:
+    """Emit x, held between two numbers; what is not a number stays that."""
+    low, high = constant(x, lowest), constant(x, highest)
+    x = b.select(b.fcmp_ordered("<", x, low), low, x)
+    return b.select(b.fcmp_ordered(">", x, high), high, x)
 
 
-def _exponential(b: Any, x: Any) -> Any:
+def emit_exponential(b: Any, x: Any) -> Any:
     """exp(x), -87 <= x <= 87, within 2.5e-7 of its value; for a float or a vector.
 
     exp(x) = 2**n * exp(r), n the nearest whole number to x / ln 2; a Taylor series makes exp(r).
     """
-    shifted = multiply_add(b, x, _constant(x, 1 / _LN2), _constant(x, _ROUND))
-    n = b.fsub(shifted, _constant(x, _ROUND))
-    r = multiply_add(b, n, _constant(x, -_LN2_HIGH), x)
-    r = multiply_add(b, n, _constant(x, _LN2_HIGH - _LN2), r)
-    series = _constant(x, _TAYLOR[0])
+    shifted = multiply_add(b, x, constant(x, 1 / _LN2), constant(x, _ROUND))
+    n = b.fsub(shifted, constant(x, _ROUND))
+    r = multiply_add(b, n, constant(x, -_LN2_HIGH), x)
+    r = multiply_add(b, n, constant(x, _LN2_HIGH - _LN2), r)
+    series = constant(x, _TAYLOR[0])
     for coefficient in _TAYLOR[1:]:
-        series = multiply_add(b, series, r, _constant(x, coefficient))
+        series = multiply_add(b, series, r, constant(x, coefficient))
     bits = _I32 if x.type == _F32 else ir.VectorType(_I32, LANES)
     places = ir.Constant(bits, 23 if x.type == _F32 else [23] * LANES)
     return b.fmul(series, b.bitcast(b.shl(b.bitcast(shifted, bits), places), x.type))
@@ -455,8 +457,8 @@ def _exponential(b: Any, x: Any) -> Any:
 
 @instruction(types.float32, types.float32)
 def exponential(b: Any, x: Any) -> Any:
-    """See `_exponential`."""
-    return _exponential(b, x)
+    """See `emit_exponential`."""
+    return emit_exponential(b, x)
 
 
 @instruction(types.void, types.int64, types.int64)
@@ -466,10 +468,10 @@ def gate(b: Any, sums: Any, out: Any) -> None:
     With a = exp(-2 filter) and b = exp(-gate) it is (1 - a) / ((1 + a) * (1 + b)): one division.
     """
     filters, gates = (b.load(pointer(b, sums, VECTOR, i), align=4) for i in range(2))
-    one, zero = _constant(filters, 1), _constant(filters, 0)
-    filters = b.fmul(_clamp(b, filters, -_FLAT, _FLAT), _constant(filters, -2))
-    gates = b.fsub(zero, _clamp(b, gates, -_SHUT, _SHUT))
-    a, c = _exponential(b, filters), _exponential(b, gates)
+    one, zero = constant(filters, 1), constant(filters, 0)
+    filters = b.fmul(clamp(b, filters, -_FLAT, _FLAT), constant(filters, -2))
+    gates = b.fsub(zero, clamp(b, gates, -_SHUT, _SHUT))
+    a, c = emit_exponential(b, filters), emit_exponential(b, gates)
     b.store(b.fdiv(b.fsub(one, a), b.fmul(b.fadd(one, a), b.fadd(one, c))), pointer(b, out, VECTOR), align=4)
 
 

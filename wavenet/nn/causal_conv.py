@@ -98,7 +98,8 @@ class CausalConv1d(nn.Module):
             wanted = (x.shape[0], self.in_channels, self.padding)
             raise ValueError(f"CausalConv1d: state is {tuple(state.shape)}; for this x it must be {wanted}")
         padded = torch.cat([state, x], dim=-1) if self.padding else x
-        return _convolve(self.conv, padded), padded[..., padded.shape[-1] - self.padding :]
+        y = convolve(padded, self.conv.weight, self.conv.bias, self.conv.dilation[0], self.conv.groups)
+        return y, padded[..., padded.shape[-1] - self.padding :]
 
 
 class PointwiseConv1d(nn.Conv1d):
@@ -115,17 +116,43 @@ class PointwiseConv1d(nn.Conv1d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, in_channels, T) -> (B, out_channels, T)."""
-        return _convolve(self, input)
+        return convolve(input, self.weight, self.bias)
 
 
-def _convolve(conv: nn.Conv1d, x: Tensor) -> Tensor:
-    """The convolution; when x is just as long as its window, the same sums as one small product.
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
+    """A convolution without padding, in the form that is fastest where x is; tests hold all forms equal.
 
-    A convolution's set-up costs more than a single step's arithmetic, so this makes step-by-step
-    generation several times faster.
+    A convolution's set-up costs more than a single step's arithmetic, so step-by-step generation
+    takes a small product instead. On a GPU a matrix product is what the hardware is made for, and
+    dilated convolutions are not.
+
+    Args:
+        x: (B, in_channels, T).
+        weight: (out_channels, in_channels / groups, kernel_size).
+        bias: (out_channels,), or None.
+        dilation: Distance between two taps, in samples.
+        groups: As in `torch.nn.Conv1d`.
+
+    Returns:
+        (B, out_channels, T - (kernel_size - 1) * dilation).
     """
-    window = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
-    if x.shape[-1] != window or conv.groups != 1:
-        return conv._conv_forward(x, conv.weight, conv.bias)
-    taps = x[..., :: conv.dilation[0]]
-    return F.linear(taps.flatten(1), conv.weight.flatten(1), conv.bias).unsqueeze(-1)
+    if groups == 1 and x.shape[-1] == (weight.shape[-1] - 1) * dilation + 1:
+        return single_product(x, weight, bias, dilation)
+    if groups == 1 and x.device.type != "cpu":
+        return shifted_product(x, weight, bias, dilation)
+    return F.conv1d(x, weight, bias, dilation=dilation, groups=groups)
+
+
+def single_product(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """`convolve` where x is just as long as the window, and there is one output step."""
+    return F.linear(x[..., ::dilation].flatten(1), weight.flatten(1), bias).unsqueeze(-1)
+
+
+def shifted_product(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """`convolve` as one matrix product with the taps' views of x, one below the other."""
+    taps = weight.shape[-1]
+    length = x.shape[-1] - (taps - 1) * dilation
+    views = [x[..., tap * dilation : tap * dilation + length] for tap in range(taps)]
+    stacked = torch.cat(views, dim=1) if taps > 1 else x
+    matrix = weight.transpose(1, 2).flatten(1).expand(len(x), -1, -1)
+    return torch.bmm(matrix, stacked) if bias is None else torch.baddbmm(bias[:, None], matrix, stacked)

@@ -69,8 +69,8 @@ class GatedResidualLayer(nn.Module):
             state: The dilated convolution's state, or None at the beginning.
 
         Returns:
-            The residual output (B, residual_channels, T), the skip contribution
-            (B, skip_channels, T), and the state for the next piece.
+            The residual output (B, residual_channels, T), the gated output
+            (B, gate_channels / 2, T), whose `skip` the stack adds up, and the state for the next piece.
 
         Raises:
             ValueError: If a condition is given to a layer without one, or is missing.
@@ -85,4 +85,4 @@ class GatedResidualLayer(nn.Module):
         gated = torch.tanh(filters) * torch.sigmoid(gates)
         if self.residual is not None:
             x = x + self.residual(gated)
-        return x, self.skip(gated), new_state
+        return x, gated, new_state

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from wavenet.checks import check_positive_int
+from wavenet.nn.causal_conv import PointwiseConv1d, convolve
 from wavenet.nn.residual import GatedResidualLayer
+
+_LONG = 16  # steps from which on the skips of all layers are one product
 
 
 def cycle_of_dilations(dilation_cycle: int, num_cycles: int) -> list[int]:
@@ -91,16 +95,32 @@ class ResidualStack(nn.Module):
             The sum of the skips (B, skip_channels, T), and the states for the next piece.
         """
         states = list(state) if state is not None else [None] * len(self.layers)
-        total = None
+        outputs = []
         new_states = []
         for layer, layer_state in zip(self.layers, states, strict=True):
             if self.gradient_checkpointing and self.training:
-                x, skip, new_state = torch.utils.checkpoint.checkpoint(
+                x, gated, new_state = torch.utils.checkpoint.checkpoint(
                     layer, x, condition, layer_state, use_reentrant=False
                 )
             else:
-                x, skip, new_state = layer(x, condition, layer_state)
-            total = skip if total is None else total + skip
+                x, gated, new_state = layer(x, condition, layer_state)
+            outputs.append(gated)
             new_states.append(new_state)
-        assert total is not None
-        return total, new_states
+        return self._skips(outputs), new_states
+
+    def _skips(self, gated: list[Tensor]) -> Tensor:
+        """The sum of all layers' skips; of a whole segment as one matrix product.
+
+        A sum that grows from layer to layer would be read and written as often as there are layers;
+        for single steps, which it does not burden, putting the weights side by side costs more.
+        """
+        skips: list[PointwiseConv1d] = [layer.skip for layer in self.layers]  # pyright: ignore
+        if gated[0].shape[-1] < _LONG:
+            total = skips[0](gated[0])
+            for skip, z in zip(skips[1:], gated[1:], strict=True):
+                total = total + skip(z)
+            return total
+        weight = torch.cat([skip.weight for skip in skips], dim=1)
+        biases = [skip.bias for skip in skips if skip.bias is not None]
+        bias = torch.stack(biases).sum(dim=0) if biases else None
+        return convolve(torch.cat(gated, dim=1), weight, bias)

@@ -1,10 +1,12 @@
 """The LightningModule: loss, optimizer and schedule around a WaveNet."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
@@ -12,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from wavenet.checkpoint import FORMAT_VERSION, describe
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
+from wavenet.training.cpu import CPUNetwork
 
 
 def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fraction: float) -> float:
@@ -36,7 +39,7 @@ class WaveNetTraining(L.LightningModule):
         weight_decay: AdamW's weight decay, on matrices only.
         warmup_steps: Steps until the peak.
         final_lr_fraction: Share of the peak that is left at the last step.
-        compile: Whether to compile the network (`torch.compile`).
+        compile: Whether to compile the network (`torch.compile`), or a mode of it, such as "max-autotune".
         gradient_checkpointing: Whether to trade time for memory; see `ResidualStack`.
 
     Raises:
@@ -51,7 +54,7 @@ class WaveNetTraining(L.LightningModule):
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
         final_lr_fraction: float = 0.05,
-        compile: bool = False,
+        compile: bool | str = False,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -65,15 +68,28 @@ class WaveNetTraining(L.LightningModule):
         self.model = model
         self.model.stack.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
-        self._log_prob = model.log_prob
+        self._log_prob: Callable[[Tensor, Tensor | None], Tensor] = self._plain_log_prob
         self._lr, self._betas, self._weight_decay = lr, (betas[0], betas[1]), weight_decay
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
 
     def on_fit_start(self) -> None:
-        """Compile training's path; validation and generation have a new shape at every turn."""
+        """Choose the fastest form of the network for training; all of them have the same outputs and gradients.
+
+        Only training's path is compiled: validation and generation have a new shape at every turn.
+        """
         if self._compile:
-            self._log_prob = torch.compile(self.model.log_prob)
+            mode = self._compile if isinstance(self._compile, str) else None
+            self._log_prob = torch.compile(self._plain_log_prob, mode=mode)
+        elif self.device.type == "cpu" and self.trainer.precision == "32-true":
+            refusal = CPUNetwork.refusal(self.model)
+            if refusal is None:
+                self._log_prob = CPUNetwork(self.model).log_prob
+            else:
+                rank_zero_warn(f"training takes several times as long as it could: {refusal}")
+
+    def _plain_log_prob(self, waveform: Tensor, condition: Tensor | None) -> Tensor:
+        return self.model.log_prob(waveform, condition)[0]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Mean negative log-likelihood of the predicted samples, nats; logged in bits.
@@ -84,7 +100,7 @@ class WaveNetTraining(L.LightningModule):
         """
         waveform, predicted = batch["waveform"], batch["predicted"]
         condition = self.model.condition(batch["conditions"], waveform.shape[0])
-        log_prob, _ = self._log_prob(waveform, condition)
+        log_prob = self._log_prob(waveform, condition)
         loss = -(log_prob * predicted).sum() / predicted.sum()
         self.log("train/bits_per_sample", loss.detach() / math.log(2))
         return loss
@@ -116,7 +132,8 @@ class WaveNetTraining(L.LightningModule):
         chosen = set(matrices)
         others = [p for p in self.model.parameters() if p not in chosen]
         groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas)
+        fused = self.trainer.precision != "16-mixed"  # whose scaled gradients cannot be clipped before a fused step
+        optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=fused)
 
         def factor(step: int) -> float:
             return warm_up_then_cosine(step, self._warmup_steps, self.trainer.max_steps, self._final_lr_fraction)

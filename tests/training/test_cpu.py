@@ -1,0 +1,192 @@
+"""The CPU's native training pass is the model's own function, in outputs and gradients."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import Contour
+from wavenet import WaveNet
+from wavenet.conditioning import CategoricalEmbedding
+from wavenet.distributions import OutputDistribution
+from wavenet.training import CPUNetwork
+
+LARGEST = 1e-5  # relative error of any gradient, as a vector; 2e-6 was the largest that was seen
+
+
+class Gaussian(OutputDistribution):
+    """A distribution with real-valued input and two parameters: nothing here is known to the native code."""
+
+    in_channels, parameter_channels, num_uniforms, baseline_bits = 1, 2, 2, 1.0
+
+    def encode(self, waveform):
+        return waveform.unsqueeze(1)
+
+    def log_prob(self, parameters, waveform):
+        mean, log_scale = parameters.unbind(1)
+        return -0.5 * ((waveform - mean) * (-log_scale).exp()).square() - log_scale - 0.5 * math.log(2 * math.pi)
+
+    def sample(self, parameters, uniforms, temperature=1.0, top_k=None):
+        raise NotImplementedError
+
+
+def results(log_prob, model, inputs, precision):
+    """Log-probabilities and the gradients of all weights and inputs, for one direction of all samples."""
+    waveform, condition = (None if x is None else x.detach().to(precision) for x in inputs)
+    if condition is not None:
+        condition.requires_grad_()
+    model.zero_grad()
+    got = log_prob(waveform, condition)
+    direction = torch.linspace(-1, 1, got.numel(), dtype=precision).sin().reshape(got.shape)
+    (got * direction).sum().backward()
+    gradients = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
+    if condition is not None:
+        gradients["the condition"] = condition.grad.double()
+    return got.detach().double(), gradients
+
+
+def check(model, waveform, condition=None):
+    """Compare with the model in float64."""
+    inputs = (waveform, condition)
+    native = results(CPUNetwork(model).log_prob, model, inputs, torch.float32)
+    plain = results(lambda x, h: model.log_prob(x, h)[0], model.double(), inputs, torch.float64)
+    model.float()
+    torch.testing.assert_close(native[0], plain[0], rtol=1e-5, atol=1e-4)
+    assert native[1].keys() == plain[1].keys()
+    for name, wanted in plain[1].items():
+        error = (native[1][name] - wanted).norm() / wanted.norm().clamp(min=1e-12)
+        assert error < LARGEST, f"{name}: {error}"
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request):
+    """More threads than cores wait for each other for longer, but end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_any_number_of_threads(small, threads, batch):
+    model = small(dilation_cycle=6, input_kernel_size=3, kernel_size=3)
+    check(model, torch.rand(batch, 700) * 2 - 1)
+
+
+@pytest.mark.parametrize("length", [1, 2, 127, 128, 129, 600])
+def test_any_length(small, length):
+    check(small(dilation_cycle=8), torch.rand(2, length) * 2 - 1)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"residual_channels": 1, "gate_channels": 2, "skip_channels": 1, "dilation_cycle": 1, "num_cycles": 1},
+        {"residual_channels": 64, "gate_channels": 128, "skip_channels": 256},
+        {"residual_channels": 33, "gate_channels": 70, "skip_channels": 129},
+        {"kernel_size": 1, "input_kernel_size": 1},
+        {"kernel_size": 5, "input_kernel_size": 4},
+        {"bias": False},
+    ],
+)
+def test_any_shape(small, numbers):
+    check(small(**numbers), torch.rand(3, 300) * 2 - 1)
+
+
+@pytest.mark.parametrize("changing", [False, True])
+@pytest.mark.parametrize("channels", [3, 40])
+def test_conditions(small, changing, channels, threads):
+    model = small(speakers=("a", "b"), condition_channels=channels)
+    check(model, torch.rand(3, 300) * 2 - 1, torch.randn(3, channels, 300 if changing else 1))
+
+
+def test_gradients_reach_the_conditioners(small):
+    for model, conditions in (
+        (small(speakers=("a", "b")), {"speaker": ["b", "a"]}),
+        (small(conditioner=Contour), {"contour": torch.randn(2, 1, 200)}),
+    ):
+        waveform = torch.rand(2, 200) * 2 - 1
+        gradients = []
+        for log_prob in (CPUNetwork(model).log_prob, lambda *given, model=model: model.log_prob(*given)[0]):
+            model.zero_grad()
+            log_prob(waveform, model.condition(conditions, 2)).sum().backward()
+            gradients.append([p.grad.clone() for p in model.conditioners.parameters() if p.grad is not None])
+        assert len(gradients[0]) == len(list(model.conditioners.parameters()))
+        for native, plain in zip(*gradients, strict=True):
+            torch.testing.assert_close(native, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_distribution_that_it_has_never_seen():
+    conditioners = {"speaker": CategoricalEmbedding("speaker", ["a"], 4)}
+    model = WaveNet(
+        Gaussian(),
+        8000,
+        conditioners,
+        residual_channels=8,
+        gate_channels=12,
+        skip_channels=16,
+        condition_channels=4,
+        dilation_cycle=5,
+        num_cycles=2,
+        input_kernel_size=2,
+    )
+    check(model, torch.rand(2, 333) * 2 - 1, torch.randn(2, 4, 1))
+
+
+def test_two_passes_at_once_and_one_after_the_other(small):
+    """Their memory is not mixed up, and is used again."""
+    model = small()
+    network, waveforms = CPUNetwork(model), torch.rand(3, 2, 400) * 2 - 1
+
+    def gradient(*losses):
+        model.zero_grad()
+        for loss in losses:
+            loss.sum().backward()
+        return [p.grad.clone() for p in model.parameters()]
+
+    alone = [gradient(network.log_prob(x)) for x in waveforms]
+    first, second = network.log_prob(waveforms[0]), network.log_prob(waveforms[1])
+    together = gradient(second, first)
+    for both, a, b in zip(together, alone[0], alone[1], strict=True):
+        torch.testing.assert_close(both, a + b)
+    for again, before in zip(gradient(network.log_prob(waveforms[2])), alone[2], strict=True):
+        assert torch.equal(again, before)
+
+
+def test_weights_are_read_at_every_call(small):
+    model = small()
+    network, waveform = CPUNetwork(model), torch.rand(1, 200) * 2 - 1
+    before = network.log_prob(waveform)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    assert not torch.allclose(network.log_prob(waveform), before)
+    torch.testing.assert_close(network.log_prob(waveform), model.log_prob(waveform)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_not_a_number_stays_that(small):
+    for name in ("stack.layers.0.dilated.conv.weight", "head.1.bias"):
+        model = small()
+        with torch.no_grad():
+            dict(model.named_parameters())[name].view(-1)[0] = math.nan
+        assert CPUNetwork(model).log_prob(torch.rand(1, 50)).isnan().any()
+
+
+def test_it_refuses_what_it_cannot_do(small, monkeypatch):
+    model = small()
+    loss = CPUNetwork(model).log_prob(torch.rand(1, 50)).sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="backward was called a second time"):
+        loss.backward()
+    loss = CPUNetwork(model).log_prob(torch.rand(1, 50)).sum()
+    with torch.no_grad():
+        model.head[1].bias.add_(1)
+        nn.init.zeros_(model.stack.layers[0].dilated.conv.weight)
+    loss.backward()  # what was read was laid out anew, so later changes are no concern
+
+    assert CPUNetwork.refusal(model) is None
+    assert "float64" in CPUNetwork.refusal(small(dtype=torch.float64))
+    assert "on meta" in CPUNetwork.refusal(small().to("meta"))
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert "NUMBA_DISABLE_JIT" in CPUNetwork.refusal(model)

@@ -1,0 +1,97 @@
+"""The command line of `scripts/benchmark.py`."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from wavenet.benchmark import data, generation, training
+from wavenet.benchmark.table import machine, write_json
+
+
+def main() -> None:
+    """Print a table while it grows, and write it as JSON."""
+    parser = argparse.ArgumentParser(description="Measure speed, beside the error and the machine's limit.")
+    subjects = parser.add_subparsers(dest="subject", required=True)
+
+    of_generation = subjects.add_parser("generation", help="audio from a model")
+    of_generation.add_argument("--shapes", nargs="+", choices=list(generation.SHAPES), default=list(generation.SHAPES))
+    of_generation.add_argument("--rounds", type=int, default=7, help="measurements of each line; the median counts")
+    of_generation.add_argument("--batch", type=int, default=32, help="utterances in the lines with many")
+    of_generation.add_argument("--seconds", type=float, default=0.5, help="length of a measurement")
+    of_generation.add_argument("--samples", type=int, default=16000, help="drawn by both backends and compared")
+    of_generation.set_defaults(run=_generation)
+
+    of_training = subjects.add_parser("training", help="steps: forward, backward, optimizer")
+    gpu = torch.cuda.is_available()
+    shapes = list(training.TRAINING_SHAPES)
+    of_training.add_argument("--shapes", nargs="+", choices=shapes, default=["1024"] if gpu else ["M20", "S"])
+    of_training.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if gpu else "cpu")
+    of_training.add_argument("--rounds", type=int, default=3, help="measurements of each line; the median counts")
+    of_training.add_argument("--batch", type=int, default=4, help="segments in a step")
+    of_training.add_argument("--segment", type=int, default=16000, help="samples of a segment, all predicted")
+    of_training.add_argument("--seconds", type=float, default=3.0, help="least length of a measurement")
+    of_training.add_argument("--no-compile", action="store_true", help="leave torch.compile out on a CPU")
+    of_training.set_defaults(run=_training)
+
+    of_data = subjects.add_parser("data", help="reading training segments")
+    of_data.add_argument("--segment", type=int, default=8000, help="samples predicted in a segment")
+    of_data.add_argument("--context", type=int, default=1023, help="samples before it")
+    of_data.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
+    of_data.set_defaults(run=_data)
+
+    for each in (of_generation, of_training, of_data):
+        each.add_argument("--output", type=Path, default=Path("benchmark.json"), help="JSON with all of it")
+    asked = parser.parse_args()
+    print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
+    asked.run(asked)
+    print(f"written to {asked.output}")
+
+
+def _generation(asked: argparse.Namespace) -> None:
+    print(generation.HEADER)
+    rows = generation.benchmark_generation(
+        asked.shapes,
+        asked.rounds,
+        asked.batch,
+        asked.seconds,
+        lambda row: print(generation.line(row), flush=True),
+    )
+    cached = generation.compile_seconds("float32", fresh=False)
+    same = [generation.same_samples(shape, asked.samples) for shape in asked.shapes if shape != "L"]
+    print(f"until the first sample of a new process, compiled before: {cached:.1f} s")
+    for drawn in same:
+        print(f"drawn by both backends: {', '.join(f'{name} {value}' for name, value in drawn.items())}")
+    write_json(asked.output, rows, compiled_before_seconds=cached, same_samples=same)
+
+
+def _training(asked: argparse.Namespace) -> None:
+    print(training.HEADER, flush=True)
+    rows = training.benchmark_training(
+        asked.shapes,
+        asked.device,
+        asked.rounds,
+        asked.batch,
+        asked.segment,
+        asked.seconds,
+        not asked.no_compile,
+        lambda row: print(training.line(row), flush=True),
+    )
+    largest = {}
+    if asked.device == "cuda":
+        for shape in asked.shapes:
+            for again in (False, True):
+                name = f"{shape}, {'with' if again else 'without'} recomputation"
+                largest[name] = training.largest_batch(shape, asked.segment, again)
+                print(f"largest batch of {asked.segment} samples that fits: {name} {largest[name]}", flush=True)
+    write_json(asked.output, rows, largest_batch=largest)
+
+
+def _data(asked: argparse.Namespace) -> None:
+    rate = training.default_rate(asked.segment, asked.seconds)
+    print(f"the default model trains {rate:.0f} predicted samples/s")
+    print(data.HEADER, flush=True)
+    rows = data.benchmark_data(
+        rate, asked.segment, asked.context, seconds=asked.seconds, on_row=lambda row: print(data.line(row), flush=True)
+    )
+    write_json(asked.output, rows, training_rate=rate)

@@ -1,0 +1,59 @@
+"""A yardstick: the same network as anybody would write it at first, from Conv1d and one-hot vectors."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavenet.audio import mu_law_encode
+
+
+class PlainConv1d(nn.Module):
+    """WaveNet with one-hot input, a padded Conv1d for each layer, and skips that are added up layer by layer.
+
+    Args:
+        residual_channels: As in `WaveNet`, like all others.
+        gate_channels: Before the split into filter and gate.
+        skip_channels: Of the skips and the head.
+        kernel_size: Taps.
+        dilation_cycle: Layers in a cycle.
+        num_cycles: Cycles.
+        num_classes: Mu-law classes.
+    """
+
+    def __init__(
+        self,
+        residual_channels: int = 64,
+        gate_channels: int = 128,
+        skip_channels: int = 256,
+        kernel_size: int = 2,
+        dilation_cycle: int = 10,
+        num_cycles: int = 3,
+        num_classes: int = 256,
+    ) -> None:
+        super().__init__()
+        dilations = [2**i for i in range(dilation_cycle)] * num_cycles
+        self.num_classes = num_classes
+        self.pads = [(kernel_size - 1) * dilation for dilation in dilations]
+        self.input = nn.Conv1d(num_classes, residual_channels, 1)
+        self.gated = nn.ModuleList(
+            nn.Conv1d(residual_channels, gate_channels, kernel_size, dilation=dilation) for dilation in dilations
+        )
+        self.skip = nn.ModuleList(nn.Conv1d(gate_channels // 2, skip_channels, 1) for _ in dilations)
+        self.residual = nn.ModuleList(nn.Conv1d(gate_channels // 2, residual_channels, 1) for _ in dilations[1:])
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.Conv1d(skip_channels, skip_channels, 1), nn.ReLU(), nn.Conv1d(skip_channels, num_classes, 1)
+        )
+
+    def log_prob(self, waveform: Tensor) -> Tensor:
+        """(B, T) in [-1, 1] -> log-probability of each sample, (B, T) in nats."""
+        classes = mu_law_encode(waveform, self.num_classes)
+        heard = F.pad(classes[:, :-1], (1, 0), value=self.num_classes // 2)
+        x = self.input(F.one_hot(heard, self.num_classes).transpose(1, 2).float())
+        total = torch.zeros(())
+        for i, conv in enumerate(self.gated):
+            filters, gates = conv(F.pad(x, (self.pads[i], 0))).chunk(2, dim=1)
+            z = torch.tanh(filters) * torch.sigmoid(gates)
+            total = total + self.skip[i](z) if i else self.skip[i](z)
+            if i < len(self.residual):
+                x = x + self.residual[i](z)
+        return -F.cross_entropy(self.head(total), classes, reduction="none")

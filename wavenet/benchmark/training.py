@@ -1,0 +1,428 @@
+"""How fast training is, in predicted samples a second, and how near to the machine's limit.
+
+Every measurement runs in a process of its own (`python -m wavenet.benchmark.training CASE`), because
+the allocator's settings and the peak of the memory belong to a process.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wavenet.benchmark.floors import multiply_add_rate
+from wavenet.benchmark.generation import SAMPLE_RATE, SHAPES, products
+from wavenet.benchmark.plain import PlainConv1d
+from wavenet.benchmark.table import header, line_of, median_ratio
+from wavenet.distributions import MuLawCategorical
+from wavenet.model import WaveNet
+from wavenet.training import CPUNetwork, WaveNetTraining, keep_freed_memory
+
+TRAINING_SHAPES: dict[str, dict[str, Any]] = SHAPES | {
+    "1024": {"residual_channels": 64, "gate_channels": 128, "skip_channels": 1024, "num_cycles": 4},
+    "default": {  # configs/model/small.yaml
+        "residual_channels": 32,
+        "gate_channels": 64,
+        "skip_channels": 64,
+        "dilation_cycle": 9,
+        "num_cycles": 2,
+    },
+}
+VOCODER = "wavenet-vocoder"
+_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        shape: Of the network, in `TRAINING_SHAPES`.
+        network: "wavenet", as training takes it on this device; "wavenet, PyTorch", its readable
+            form; "conv1d", the yardstick in `plain`; or "wavenet-vocoder", r9y9's package from PyPI.
+        loop: "hand", or "lightning" for the trainer that the commands use.
+        precision: "32-true" or "bf16-mixed".
+        compile: Whether it goes through `torch.compile`.
+        keeps_memory: Whether glibc is told to keep freed memory, as the program does on a CPU.
+        checkpointing: Whether activations are recomputed.
+        device: "cpu" or "cuda".
+        batch: Segments.
+        segment: Samples of each; all are predicted.
+    """
+
+    shape: str
+    network: str = "wavenet"
+    loop: str = "hand"
+    precision: str = "32-true"
+    compile: bool = False
+    keeps_memory: bool = True
+    checkpointing: bool = False
+    device: str = "cpu"
+    batch: int = 4
+    segment: int = 16000
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        case: What was measured.
+        rate: Predicted samples a second; median of the rounds.
+        slowest: Of the rounds.
+        fastest: Of the rounds.
+        to_conv1d: rate over the yardstick's with the same memory setting, median of ratios in a round.
+        to_vocoder: rate over wavenet-vocoder's likewise; None where it is not installed.
+        of_matmul: Arithmetic of the step over what torch's matrix product of the same precision
+            reached just before; the arithmetic is three times the forward pass's products.
+        of_peak: The same over the processor's multiply-add peak; None on a GPU.
+        memory: Peak during training beyond what was in use before, bytes.
+        error: Largest relative error of a gradient, against the readable form in float64.
+    """
+
+    case: Case
+    rate: float
+    slowest: float
+    fastest: float
+    to_conv1d: float
+    to_vocoder: float | None
+    of_matmul: float
+    of_peak: float | None
+    memory: float
+    error: float | None
+
+
+def make(case: Case) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
+    """The network, and its log-probabilities as a function of the waveform."""
+    sizes = TRAINING_SHAPES[case.shape]
+    torch.manual_seed(0)
+    if case.network == "conv1d":
+        plain = PlainConv1d(**sizes)
+        return plain, plain.log_prob
+    if case.network == VOCODER:
+        return _vocoder(sizes)
+    model = WaveNet(MuLawCategorical(embedding_channels=sizes["residual_channels"]), SAMPLE_RATE, **sizes)
+    model.stack.gradient_checkpointing = case.checkpointing
+    if case.network == "wavenet" and case.device == "cpu" and not case.compile:
+        return model, CPUNetwork(model).log_prob
+    return model, lambda waveform: model.log_prob(waveform)[0]
+
+
+def _vocoder(sizes: dict[str, Any]) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
+    from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports] # noqa: PLC0415
+
+    from wavenet.audio import mu_law_encode  # noqa: PLC0415
+
+    sizes = {"kernel_size": 2, "dilation_cycle": 10} | sizes
+    model = Vocoder(
+        out_channels=256,
+        layers=sizes["dilation_cycle"] * sizes["num_cycles"],
+        stacks=sizes["num_cycles"],
+        residual_channels=sizes["residual_channels"],
+        gate_channels=sizes["gate_channels"],
+        skip_out_channels=sizes["skip_channels"],
+        kernel_size=sizes["kernel_size"],
+        dropout=0.0,
+    )
+
+    def log_prob(waveform: Tensor) -> Tensor:
+        classes = mu_law_encode(waveform, 256)
+        heard = F.one_hot(F.pad(classes[:, :-1], (1, 0), value=128), 256).transpose(1, 2).float()
+        return -F.cross_entropy(model(heard), classes, reduction="none")
+
+    return model, log_prob
+
+
+def measure(case: Case, seconds: float) -> dict[str, Any]:
+    """Take steps of Adam for so many seconds, after two that warm up.
+
+    Returns:
+        "rate" (predicted samples a second, median of the steps) and "memory" (bytes).
+    """
+    if case.keeps_memory and case.device == "cpu":
+        keep_freed_memory()
+    device = torch.device(case.device)
+    waveform = torch.rand(case.batch, case.segment, generator=torch.Generator().manual_seed(1)).to(device) * 2 - 1
+    before = _memory(device)
+    durations = (_with_lightning if case.loop == "lightning" else _by_hand)(case, waveform, seconds)
+    rate = case.batch * case.segment / statistics.median(durations)
+    return {"rate": rate, "memory": _peak_memory(device) - before}
+
+
+def _by_hand(case: Case, waveform: Tensor, seconds: float) -> list[float]:
+    network, log_prob = make(case)
+    network.to(waveform.device)
+    log_prob = torch.compile(log_prob) if case.compile else log_prob
+    optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, fused=True)
+    durations: list[float] = []
+    while len(durations) < 4 or sum(durations[2:]) < seconds:
+        _wait(waveform.device)
+        began = time.perf_counter()
+        with torch.autocast(case.device, torch.bfloat16, enabled=case.precision == "bf16-mixed"):
+            loss = -log_prob(waveform).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        _wait(waveform.device)
+        durations.append(time.perf_counter() - began)
+    return durations[2:]
+
+
+class _Clock(L.Callback):
+    """Notes when steps end, and gives out the same batch again until there were enough."""
+
+    def __init__(self, batch: dict[str, Any], seconds: float) -> None:
+        self._batch, self._seconds = batch, seconds
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: Any, **more: Any) -> None:
+        _wait(pl_module.device)
+        self.ends.append(time.perf_counter())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while len(self.ends) < 5 or self.ends[-1] - self.ends[1] < self._seconds:
+            yield self._batch
+
+
+def _with_lightning(case: Case, waveform: Tensor, seconds: float) -> list[float]:
+    model, _ = make(case)
+    assert isinstance(model, WaveNet)
+    module = WaveNetTraining(model, lr=_LEARNING_RATE, compile=case.compile, gradient_checkpointing=case.checkpointing)
+    batch = {"waveform": waveform, "predicted": torch.ones_like(waveform, dtype=torch.bool), "conditions": {}}
+    clock = _Clock(batch, seconds)
+    trainer = L.Trainer(
+        accelerator="gpu" if case.device == "cuda" else "cpu",
+        devices=1,
+        precision=case.precision,  # pyright: ignore[reportArgumentType]
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    trainer.fit(module, clock)
+    return [after - before for before, after in pairwise(clock.ends[1:])]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return float(torch.cuda.memory_allocated())
+    return _peak_memory(device)
+
+
+def _peak_memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    import resource  # noqa: PLC0415  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def gradient_error(shape: str, samples: int = 2500) -> float:
+    """Largest relative error of a gradient of `CPUNetwork`, against the readable form in float64."""
+    model, log_prob = make(Case(shape))
+    waveform = torch.rand(2, samples, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    assert isinstance(model, WaveNet)
+    log_prob(waveform).mean().backward()
+    native = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.double().log_prob(waveform.double())[0].mean().backward()
+    exact = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return max(((native[name] - wanted).norm() / wanted.norm()).item() for name, wanted in exact.items())
+
+
+def matmul_rate(device: str, precision: str) -> float:
+    """Multiplications with addition a second that torch's matrix product reaches."""
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    size = 8192 if device == "cuda" else 2048
+    a, b = torch.ones(size, size, dtype=dtype, device=device), torch.ones(size, size, dtype=dtype, device=device)
+    durations = []
+    for _ in range(6):
+        _wait(a.device)
+        began = time.perf_counter()
+        a @ b
+        _wait(a.device)
+        durations.append(time.perf_counter() - began)
+    return size**3 / min(durations)
+
+
+def largest_batch(shape: str, segment: int, checkpointing: bool, seconds: float = 0.1) -> int:
+    """The largest batch, a power of two, that a GPU trains in bfloat16 without running out of memory."""
+    batch, largest = 1, 0
+    case = Case(shape, precision="bf16-mixed", checkpointing=checkpointing, device="cuda", segment=segment)
+    while run(replace(case, batch=batch), seconds) is not None:
+        batch, largest = 2 * batch, batch
+    return largest
+
+
+def default_rate(segment: int, seconds: float) -> float:
+    """Predicted samples a second of the default model in batches of two, on a CPU."""
+    result = run(Case("default", batch=2, segment=segment), seconds)
+    assert result is not None
+    return result["rate"]
+
+
+def cases_of(shape: str, device: str, batch: int, segment: int, compiled: bool) -> list[Case]:
+    """Everything that is measured for a shape on a device."""
+    size = {"device": device, "batch": batch, "segment": segment}
+    others = ["conv1d"] + [VOCODER] * _installed("wavenet_vocoder")
+    if device == "cuda":
+        narrow = {"precision": "bf16-mixed", **size}
+        cases = [Case(shape, compile=on, **narrow) for on in (True, False)]
+        cases += [Case(shape, loop="lightning", compile=True, **narrow), Case(shape, checkpointing=True, **narrow)]
+        return cases + [Case(shape, network, **narrow) for network in others]
+    cases = [Case(shape, loop="lightning", **size)]
+    for keeps in (True, False):
+        cases += [Case(shape, network, keeps_memory=keeps, **size) for network in ("wavenet", *others)]
+    cases.append(Case(shape, "wavenet, PyTorch", **size))
+    return cases + [Case(shape, "wavenet, PyTorch", compile=True, **size)] * compiled
+
+
+def _installed(package: str) -> bool:
+    import importlib.util  # noqa: PLC0415
+
+    return importlib.util.find_spec(package) is not None
+
+
+def run(case: Case, seconds: float) -> dict[str, Any] | None:
+    """Measure in a process of its own; None if it ran out of a GPU's memory."""
+    arguments = [json.dumps(asdict(case)), str(seconds)]
+    command = [sys.executable, "-W", "ignore", "-m", "wavenet.benchmark.training", *arguments]
+    environment = os.environ | {"WAVENET_BENCHMARK_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode and "OutOfMemoryError" in done.stderr:
+        return None
+    if done.returncode:
+        raise RuntimeError(f"measuring {case} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def benchmark_training(
+    shapes: Sequence[str],
+    device: str = "cpu",
+    rounds: int = 3,
+    batch: int = 4,
+    segment: int = 16000,
+    seconds: float = 3.0,
+    compiled: bool = True,
+    on_row: Callable[[Row], object] = print,
+) -> list[Row]:
+    """Measure every network on every shape; rounds of all of them take turns, so that a slow minute hits all.
+
+    Args:
+        shapes: Names in `TRAINING_SHAPES`.
+        device: "cpu" or "cuda".
+        rounds: Measurements of each.
+        batch: Segments in a step.
+        segment: Samples of each, all predicted.
+        seconds: Least length of a measurement; at least two steps are taken.
+        compiled: Whether `torch.compile` is measured on a CPU, which takes minutes.
+        on_row: Is called with each row when it is known.
+
+    Returns:
+        The rows.
+    """
+    rows = []
+    for shape in shapes:
+        cases = cases_of(shape, device, batch, segment, compiled)
+        model, _ = make(Case(shape))
+        assert isinstance(model, WaveNet)
+        arithmetic = 3 * products(model)
+        results: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
+        for _ in range(rounds):
+            for case in cases:
+                matmul = matmul_rate(device, case.precision)
+                peak = multiply_add_rate(torch.get_num_threads()) * torch.get_num_threads() if device == "cpu" else None
+                result = run(case, seconds)
+                if result is None:
+                    raise RuntimeError(f"{case} does not fit into the GPU's memory; ask for a smaller --batch")
+                results[case].append(result | {"matmul": matmul, "peak": peak})
+        error = gradient_error(shape) if device == "cpu" else None
+        for case in cases:
+            rates = _of(results[case], "rate")
+            beside = {
+                other.network: median_ratio(rates, _of(results[other], "rate"))
+                for other in cases
+                if other.network in ("conv1d", VOCODER) and other.keeps_memory == case.keeps_memory
+            }
+            row = Row(
+                case,
+                rate=statistics.median(rates),
+                slowest=min(rates),
+                fastest=max(rates),
+                to_conv1d=beside["conv1d"],
+                to_vocoder=beside.get(VOCODER),
+                of_matmul=arithmetic * median_ratio(rates, _of(results[case], "matmul")),
+                of_peak=arithmetic * median_ratio(rates, _of(results[case], "peak")) if device == "cpu" else None,
+                memory=statistics.median(_of(results[case], "memory")),
+                error=error if case.network == "wavenet" and not case.compile else None,
+            )
+            rows.append(row)
+            on_row(row)
+    return rows
+
+
+def _of(results: Sequence[dict[str, Any]], name: str) -> list[float]:
+    return [result[name] for result in results]
+
+
+_COLUMNS = {
+    "shape": 5,
+    "network": 16,
+    "loop": 9,
+    "precision": 10,
+    "compile": 7,
+    "keeps memory": 12,
+    "batch x segment": 15,
+    "samples/s": 9,
+    "slowest - fastest": 17,
+    "x conv1d": 8,
+    "x vocoder": 9,
+    "of matmul": 9,
+    "of peak": 7,
+    "memory, MB": 10,
+    "error": 5,
+}
+HEADER = header(_COLUMNS)
+
+
+def line(row: Row) -> str:
+    """A row of the table, under `HEADER`; both are Markdown."""
+    case = row.case
+    cells = [
+        *(case.shape, case.network, case.loop, case.precision, "yes" if case.compile else "no"),
+        "yes" if case.keeps_memory else "no",
+        f"{case.batch} x {case.segment}",
+        f"{row.rate:.0f}",
+        f"{row.slowest:.0f} - {row.fastest:.0f}",
+        f"{row.to_conv1d:.2f}",
+        "" if row.to_vocoder is None else f"{row.to_vocoder:.2f}",
+        f"{row.of_matmul:.2f}",
+        "" if row.of_peak is None else f"{row.of_peak:.2f}",
+        f"{row.memory / 1e6:.0f}",
+        "" if row.error is None else f"{row.error:.0e}",
+    ]
+    return line_of(cells, _COLUMNS)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ["WAVENET_BENCHMARK_THREADS"]))
+    print(json.dumps(measure(Case(**json.loads(sys.argv[1])), float(sys.argv[2]))))

@@ -1,0 +1,383 @@
+"""Training on a CPU: the network's forward and backward pass as two native calls."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from wavenet.generation.cpu import yield_address
+from wavenet.model import WaveNet
+from wavenet.nn import GatedResidualLayer
+
+
+class Matrices(NamedTuple):
+    """All weights, [input][output], rounded up to whole panels with zeros.
+
+    E encoded, C condition, R residual, H half, S skip and P parameter channels. The order of 2 H
+    outputs is that of `cpu_kernels`.
+    """
+
+    input: Tensor  # (input taps, E, R)
+    dilated: Tensor  # (layers, taps, R, 2 H)
+    conditioned: Tensor  # (layers, C, 2 H); C = 0 without a condition that changes with time
+    to_residual: Tensor  # (layers - 1, H, R)
+    to_skip: Tensor  # (layers, H, S)
+    head_0: Tensor  # (S, S)
+    head_1: Tensor  # (S, P)
+
+
+class Biases(NamedTuple):
+    """All biases, rounded up likewise."""
+
+    input_bias: Tensor  # (R,)
+    residual_bias: Tensor  # (layers - 1, R)
+    skip_bias: Tensor  # (S,)
+    head_0_bias: Tensor  # (S,)
+    head_1_bias: Tensor  # (P,)
+
+
+class CPUNetwork:
+    """The same function as `WaveNet.log_prob` from the beginning of an utterance, with the same gradients, but faster.
+
+    `cpu_kernels` says how. Its results differ from the model's by rounding only, and do not depend
+    on anything but the inputs and the number of threads.
+
+    Args:
+        model: The model; its weights are read at every call.
+    """
+
+    @staticmethod
+    def refusal(model: WaveNet) -> str | None:
+        """Why this cannot train the model; None if it can."""
+        weight = next(model.parameters())
+        if weight.device.type != "cpu":
+            return f"the model is on {weight.device}"
+        if weight.dtype != torch.float32:
+            return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
+        try:
+            import wavenet.training.cpu_kernels  # noqa: F401, PLC0415
+        except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
+            return f"numba cannot be used here ({type(error).__name__}: {error})"
+        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+            return "numba is switched off by NUMBA_DISABLE_JIT"
+        return None
+
+    def __init__(self, model: WaveNet) -> None:
+        from wavenet.training import cpu_kernels  # noqa: PLC0415
+
+        self._model = model
+        self.kernels = cpu_kernels
+        layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
+        self._layers = layers
+        self.dilations = torch.tensor([layer.dilated.conv.dilation[0] for layer in layers])
+        self._pool: ThreadPoolExecutor | None = None
+        self._workers = 0
+        self.free: dict[int, Tensor] = {}
+
+    def log_prob(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Log-probability of each sample given all that came before it.
+
+        Args:
+            waveform: (B, T) in [-1, 1], float32.
+            condition: (B, condition_channels, 1 or T), or None.
+
+        Returns:
+            (B, T) in nats.
+        """
+        heard = F.pad(waveform[:, :-1], (1, 0))
+        return self._model.distribution.log_prob(self.parameters(heard, condition), waveform)
+
+    def parameters(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What `WaveNet.forward` returns first: (B, parameter_channels, T)."""
+        model, panel = self._model, self.kernels.PANEL
+        samples = waveform.shape[1]
+        schedule = _schedule(len(waveform), torch.get_num_threads())
+        unit = self.kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
+        steps = _round_up(samples, unit)
+
+        def rows(x: Tensor, before: int = 0) -> Tensor:
+            """(B, C, T) -> (B, before + steps, C rounded up), zeros where there is nothing."""
+            width = _round_up(x.shape[1], panel)
+            out = x.new_zeros(len(x), before + steps, self.stride(width))
+            out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
+            return out
+
+        matrices, biases = self._matrices(changing=condition is not None and condition.shape[2] > 1)
+        fixed, conditions = self._fixed(condition), waveform.new_zeros(len(waveform), steps, 0)
+        if condition is not None and condition.shape[2] > 1:
+            conditions = rows(condition)
+        encoded = rows(model.distribution.encode(waveform), model.input_kernel_size - 1)
+        parameters = _Network.apply(self, schedule, encoded, conditions, fixed, *matrices, *biases)
+        assert isinstance(parameters, Tensor)
+        return parameters[:, :samples, : model.distribution.parameter_channels].transpose(1, 2)
+
+    def _matrices(self, changing: bool) -> tuple[Matrices, Biases]:
+        """Lay the weights out; autograd takes the gradients back."""
+        model, layers = self._model, self._layers
+        last_but_one = [layer.residual for layer in layers if layer.residual is not None]
+
+        def of(weights: Sequence[Tensor], inputs: Callable[[Tensor], Tensor], outputs: Callable[[Tensor], Tensor]):  # noqa: ANN202
+            """Weights (outputs, inputs, taps) -> (number, taps, inputs, outputs)."""
+            return outputs(inputs(torch.stack(list(weights)).permute(0, 3, 1, 2)).transpose(2, 3))
+
+        def bias(biases: Sequence[Tensor | None], channels: int) -> Tensor:
+            given = [bias for bias in biases if bias is not None]
+            return self._pad(torch.stack(given) if given else torch.zeros(len(biases), channels))
+
+        pad, order, residual = self._pad, self._order, model.residual_channels
+        first, second = model.head[1], model.head[3]
+        to_residual = [layer.weight for layer in last_but_one] or [torch.zeros(residual, model.gate_channels // 2, 1)]
+        conditioned = [layer.condition.weight for layer in layers if layer.condition is not None and changing]
+        conditioned = conditioned or [torch.zeros(model.gate_channels, 0, 1)] * len(layers)
+        matrices = Matrices(
+            input=of([model.input.conv.weight], pad, pad)[0],
+            dilated=of([layer.dilated.conv.weight for layer in layers], pad, order),
+            conditioned=of(conditioned, pad, order)[:, 0],
+            to_residual=of(to_residual, pad, pad)[:, 0],
+            to_skip=of([layer.skip.weight for layer in layers], pad, pad)[:, 0],
+            head_0=of([first.weight], pad, pad)[0, 0],  # pyright: ignore[reportArgumentType]
+            head_1=of([second.weight], pad, pad)[0, 0],  # pyright: ignore[reportArgumentType]
+        )
+        biases = Biases(
+            input_bias=bias([model.input.conv.bias], residual)[0],
+            residual_bias=bias([layer.bias for layer in last_but_one] or [None], residual),
+            skip_bias=bias([layer.skip.bias for layer in layers], model.skip_channels).sum(dim=0),
+            head_0_bias=pad(first.bias),  # pyright: ignore[reportArgumentType]
+            head_1_bias=pad(second.bias),  # pyright: ignore[reportArgumentType]
+        )
+        return matrices, biases
+
+    def _fixed(self, condition: Tensor | None) -> Tensor:
+        """What the gated convolutions' sums begin with: (1 or B, layers, 2 H)."""
+        layers, gates = self._layers, self._model.gate_channels
+        biases = [layer.dilated.conv.bias for layer in layers]
+        given = [bias for bias in biases if bias is not None]
+        fixed = torch.stack(given) if given else torch.zeros(len(layers), gates)
+        if condition is None or condition.shape[2] > 1:
+            return self._order(fixed.unsqueeze(0))
+        weights = torch.stack([layer.condition.weight[..., 0] for layer in layers if layer.condition is not None])
+        return self._order(fixed + torch.einsum("lgc,bc->blg", weights, condition[..., 0]))
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """The last dimension rounded up to whole panels."""
+        return F.pad(x, (0, -x.shape[-1] % self.kernels.PANEL))
+
+    def _order(self, x: Tensor) -> Tensor:
+        """The last dimension, filters and then gates, in the order of `cpu_kernels`."""
+        halves = self._pad(x.unflatten(-1, (2, -1)))
+        return halves.unflatten(-1, (-1, self.kernels.LANES)).transpose(-3, -2).flatten(-3)
+
+    def stride(self, width: int) -> int:
+        """Floats from a row of so many to the next; see `cpu_kernels.stride`."""
+        return self.kernels.stride(width) // 4
+
+    def run(self, work: Callable[[int], object], workers: int) -> None:
+        """Call work(0) ... work(workers - 1) at the same time."""
+        if workers == 1:
+            work(0)
+            return
+        if self._pool is None or self._workers < workers:
+            self._workers = workers
+            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wavenet")
+        for future in [self._pool.submit(work, worker) for worker in range(workers)]:
+            future.result()
+
+
+Schedule = list[list[tuple[int, int, int]]]
+
+
+def _schedule(batch: int, threads: int) -> Schedule:
+    """For each thread its jobs in order: (utterance, part, parts). What is left over at the end is shared."""
+    left = batch % threads
+    whole = batch - left
+    jobs: Schedule = [[(u, 0, 1) for u in range(thread, whole, threads)] for thread in range(threads)]
+    if left:
+        parts = threads // left
+        for i in range(left * parts):
+            jobs[i].append((whole + i // parts, i % parts, parts))
+    return [mine for mine in jobs if mine]
+
+
+class _Network(torch.autograd.Function):
+    """(encoded, conditions, fixed, matrices, biases) -> parameters, all as rows; see `Matrices` for shapes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        network: CPUNetwork,
+        schedule: Schedule,
+        encoded: Tensor,
+        conditions: Tensor,
+        fixed: Tensor,
+        *weights: Tensor,
+    ) -> Tensor:
+        run = _Run(network, schedule, encoded, conditions, fixed, weights)
+        ctx.run = run
+        ctx.save_for_backward(encoded, conditions, fixed, *weights)  # which finds out if they are changed
+        return run.forward()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        _ = ctx.saved_tensors
+        run, ctx.run = ctx.run, None
+        if run is None:
+            raise RuntimeError("CPUNetwork: backward was called a second time; what it needs is gone after the first")
+        return None, None, *run.backward(grads[0])
+
+
+class _Run:
+    """One batch on its way through the network and back."""
+
+    def __init__(
+        self,
+        network: CPUNetwork,
+        schedule: Schedule,
+        encoded: Tensor,
+        conditions: Tensor,
+        fixed: Tensor,
+        weights: Sequence[Tensor],
+    ) -> None:
+        self._network, self._kernels, self._schedule = network, network.kernels, schedule
+        self._encoded, self._conditions, self._fixed = encoded, conditions, fixed.contiguous()
+        self._matrices = Matrices(*weights[: len(Matrices._fields)])
+        self._biases = Biases(*(bias.contiguous() for bias in weights[len(Matrices._fields) :]))
+        self._batch = len(encoded)
+        self._pad = encoded.shape[1] - conditions.shape[1]  # input taps - 1
+        self._steps = conditions.shape[1]
+        input_taps, encoded_size, residual = self._matrices.input.shape
+        layers, taps, _, gates = self._matrices.dilated.shape
+        skip, outputs = self._matrices.head_1.shape
+        self._sizes = {
+            "layers": layers,
+            "taps": taps,
+            "input_taps": input_taps,
+            "encoded": encoded_size,
+            "condition": self._matrices.conditioned.shape[1],
+            "residual": residual,
+            "half": gates // 2,
+            "skip": skip,
+            "outputs": outputs,
+            "dilations": network.dilations.data_ptr(),
+        }
+        pads = (taps - 1) * int(network.dilations.sum())
+        rows, stride = layers * self._steps + pads, network.stride
+        stored = [rows * stride(residual), rows * stride(gates), self._steps * stride(skip), self._steps * stride(skip)]
+        self._stored = [n * self._batch for n in stored]
+        self._memory = torch.empty(0)
+        self._arrivals = torch.zeros(self._batch, dtype=torch.int64)
+
+    def forward(self) -> Tensor:
+        """Parameters (B, steps, P)."""
+        size = sum(self._stored)
+        memory = self._network.free.pop(size, None)
+        self._memory = torch.empty(size) if memory is None else memory
+        parameters = torch.empty(self._batch, self._steps, self._sizes["outputs"])
+        packed = {name: _panels(m, self._kernels.PANEL) for name, m in self._matrices._asdict().items()}
+        net = self._net(packed, {})
+        half = self._sizes["half"]
+        chunk = self._kernels.CHUNK
+        scratches = torch.empty(len(self._schedule), chunk * self._network.stride(half))
+        nothing = dict.fromkeys(self._kernels.Scratch._fields, 0)
+
+        def work(worker: int) -> None:
+            scratch = self._kernels.Scratch(**nothing | {"gated": scratches[worker].data_ptr()})
+            for u, part, parts in self._schedule[worker]:
+                utterance = self._utterance(u, parameters=parameters)
+                barrier = self._arrivals[u].data_ptr()
+                self._kernels.forward(net, utterance, scratch, part, parts, barrier, yield_address())
+
+        self._network.run(work, len(self._schedule))
+        return parameters
+
+    def backward(self, parameters_grad: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of all inputs."""
+        kernels, sizes, stride = self._kernels, self._sizes, self._network.stride
+        parameters_grad = parameters_grad.contiguous()
+        packed = {name: _panels(m.transpose(-1, -2), kernels.PANEL) for name, m in self._matrices._asdict().items()}
+        net = self._net({}, packed)
+        workers = len(self._schedule)
+        encoded_grad = torch.zeros_like(self._encoded)
+        conditions_grad = torch.zeros_like(self._conditions)
+        input_grad = torch.empty(self._batch, self._steps + self._pad, stride(sizes["residual"]))
+        input_grad[:, self._steps :] = 0
+        parts_most = max(parts for jobs in self._schedule for _, _, parts in jobs)
+        fixed_grad = torch.zeros(self._batch, parts_most, sizes["layers"], 2 * sizes["half"])
+        weights = self._matrices._asdict() | self._biases._asdict()
+        offsets = list(accumulate((w.numel() for w in weights.values()), initial=0))
+        grads = torch.zeros(workers, offsets[-1])
+        widths = {
+            "gated": sizes["half"],
+            "gated_grad": sizes["half"],
+            "residual_grad": sizes["residual"],
+            "skip_grad": sizes["skip"],
+            "hidden_grad": sizes["skip"],
+            "parameters_grad": sizes["outputs"],
+        }
+        room = list(accumulate((kernels.CHUNK * stride(width) for width in widths.values()), initial=0))
+        scratches = torch.empty(workers, room[-1])
+
+        def work(worker: int) -> None:
+            own = {name: scratches[worker, at:].data_ptr() for name, at in zip(widths, room, strict=False)}
+            own |= {name: grads[worker].data_ptr() + 4 * at for name, at in zip(weights, offsets, strict=False)}
+            for u, part, parts in self._schedule[worker]:
+                utterance = self._utterance(
+                    u,
+                    parameters_grad=parameters_grad,
+                    input_grad=input_grad,
+                    encoded_grad=encoded_grad[:, self._pad :],
+                    conditions_grad=conditions_grad,
+                )
+                scratch = kernels.Scratch(**own, fixed=fixed_grad[u, part].data_ptr())
+                barrier = self._arrivals[u].data_ptr()
+                kernels.backward(net, utterance, scratch, part, parts, barrier, yield_address())
+
+        self._network.run(work, workers)
+        self._network.free = {len(self._memory): self._memory}
+        total = grads.sum(dim=0) if workers > 1 else grads[0]
+        of_weights = [total[a:b].view(w.shape) for (a, b), w in zip(pairwise(offsets), weights.values(), strict=True)]
+        fixed_grads = fixed_grad.sum(dim=1)
+        if len(self._fixed) == 1:
+            fixed_grads = fixed_grads.sum(dim=0, keepdim=True)
+        return encoded_grad, conditions_grad, fixed_grads, *of_weights
+
+    def _net(self, forwards: dict[str, Tensor], backwards: dict[str, Tensor]) -> Any:
+        self._packed = forwards, backwards  # keeps the memory behind the addresses
+        addresses = {name: forwards[name].data_ptr() if name in forwards else 0 for name in Matrices._fields}
+        addresses |= {
+            f"{name}_back": backwards[name].data_ptr() if name in backwards else 0 for name in Matrices._fields
+        }
+        addresses |= {name: bias.data_ptr() for name, bias in self._biases._asdict().items()}
+        return self._kernels.Network(**self._sizes, **addresses)
+
+    def _utterance(self, u: int, **rows: Tensor) -> Any:
+        """The addresses of utterance u."""
+        starts = list(accumulate(self._stored, initial=0))
+        stored = [
+            self._memory.data_ptr() + 4 * (start + size // self._batch * u)
+            for start, size in zip(starts, self._stored, strict=False)
+        ]
+        given = dict.fromkeys(self._kernels.Utterance._fields, 0) | {name: x[u].data_ptr() for name, x in rows.items()}
+        given |= dict(zip(("inputs", "gates", "skips", "hidden"), stored, strict=True))
+        given |= {
+            "steps": self._steps,
+            "encoded": self._encoded[u, self._pad :].data_ptr(),
+            "conditions": self._conditions[u].data_ptr(),
+            "fixed": self._fixed[u if len(self._fixed) > 1 else 0].data_ptr(),
+        }
+        return self._kernels.Utterance(**given)
+
+
+def _panels(matrix: Tensor, panel: int) -> Tensor:
+    """(..., inputs, outputs) -> (..., panels, inputs, panel), in memory in this order."""
+    return matrix.unflatten(-1, (-1, panel)).transpose(-3, -2).contiguous()
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple

@@ -1,0 +1,550 @@
+"""The network's forward and backward pass on a CPU, compiled to machine code by numba when it is first used.
+
+A training step done layer by layer waits for memory: every layer's outputs are written, and read back
+by the next operation, long after they left the caches. Here time goes in chunks of CHUNK samples, and
+a chunk goes through the whole network while it is in the cache. What a layer needs of the past, it
+finds in its stored inputs; what it needs of the future's gradients, the backward pass, which runs from
+the last chunk to the first, has stored before.
+
+Stored for the backward pass are each layer's inputs, tanh(filter) and sigmoid(gate), and the two hidden
+layers of the head. Gradients of a layer's sums overwrite the gates they belong to.
+
+**Layout.** Rows are samples, columns channels, rounded up to whole panels of PANEL channels with zeros.
+A matrix stands as panels of PANEL outputs, [panel][input][PANEL], as in generation. The outputs of
+a gated convolution alternate: LANES filters, then the LANES gates of the same channels.
+
+Addresses and strides are plain integers, in bytes.
+"""
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+
+from wavenet.generation.cpu_kernels import (
+    DEPTH,
+    LANES,
+    PANEL,
+    VECTOR,
+    WIDE,
+    clamp,
+    constant,
+    emit_exponential,
+    instruction,
+    jit,
+    load_int,
+    multiply_add,
+    pointer,
+    wait_for_all,
+)
+
+CHUNK = 128  # samples that go through the network at once
+_ROWS = 8 if WIDE else 4  # of a tile; CHUNK and PANEL are multiples of it
+_FLAT, _SHUT = 9.1, 40.0  # tanh is 1 in float32 from here on; sigmoid as good as 0 or 1
+
+
+class Network(NamedTuple):
+    """Sizes (channels, rounded to whole panels) and the addresses of the matrices and biases.
+
+    A matrix's name with `_back` is its transpose. Those of layers lie one after the other.
+    """
+
+    layers: int
+    taps: int
+    input_taps: int
+    encoded: int
+    condition: int  # 0 without a condition that changes with time
+    residual: int
+    half: int
+    skip: int
+    outputs: int
+    dilations: int  # address of int64
+    input: int
+    dilated: int
+    conditioned: int
+    to_residual: int
+    to_skip: int
+    head_0: int
+    head_1: int
+    input_back: int
+    dilated_back: int
+    conditioned_back: int
+    to_residual_back: int
+    to_skip_back: int
+    head_0_back: int
+    head_1_back: int
+    input_bias: int
+    residual_bias: int
+    skip_bias: int
+    head_0_bias: int
+    head_1_bias: int
+
+
+class Utterance(NamedTuple):
+    """Addresses of float32 rows of one utterance, time 0 first; S samples, a multiple of CHUNK * threads."""
+
+    steps: int  # S
+    encoded: int  # (S, encoded), zeros before it
+    conditions: int  # (S, condition)
+    fixed: int  # (layers, 2 * half): bias and lasting condition
+    inputs: int  # of the layers: (pad + S, residual) each, zeros before time 0
+    gates: int  # (S + pad, 2 * half) each, zeros after the end
+    skips: int  # (S, skip), rectified
+    hidden: int  # (S, skip), rectified
+    parameters: int  # (S, outputs)
+    input_grad: int  # (S, residual), of the first layer's input, is written; zeros after the end
+    encoded_grad: int  # (S, encoded) is written
+    conditions_grad: int  # (S, condition) is written
+    parameters_grad: int  # (S, outputs)
+
+
+class Scratch(NamedTuple):
+    """Addresses of one thread's own memory: rows of CHUNK samples, and gradients that it adds to."""
+
+    gated: int  # (CHUNK, half)
+    gated_grad: int  # (CHUNK, half)
+    residual_grad: int  # (CHUNK, residual)
+    skip_grad: int  # (CHUNK, skip)
+    hidden_grad: int  # (CHUNK, skip)
+    parameters_grad: int  # (CHUNK, outputs)
+    fixed: int  # gradient of Utterance.fixed
+    input: int  # gradients of the matrices, [input][output], and of the biases
+    dilated: int
+    conditioned: int
+    to_residual: int
+    to_skip: int
+    head_0: int
+    head_1: int
+    input_bias: int
+    residual_bias: int
+    skip_bias: int
+    head_0_bias: int
+    head_1_bias: int
+
+
+# ---- instructions -------------------------------------------------------------------------------
+
+
+@instruction(types.void, *[types.int64] * 8)
+def _tile(
+    b: Any, x: Any, x_row: Any, x_step: Any, matrix: Any, matrix_step: Any, depth: Any, out: Any, out_row: Any
+) -> None:
+    """out[r, n] += sum over k of x[r, k] * matrix[k, n], for _ROWS rows and a panel; all sums stay in registers."""
+    number = lambda n: ir.Constant(ir.IntType(64), n)  # noqa: E731
+    places = [[pointer(b, b.add(out, b.mul(number(r), out_row)), VECTOR, v) for v in range(2)] for r in range(_ROWS)]
+    before = [[b.load(place, align=4) for place in row] for row in places]
+    entry, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("sums")
+    b.branch(loop)
+
+    b.position_at_end(loop)
+    k, x_at, matrix_at = b.phi(x.type), b.phi(x.type), b.phi(x.type)
+    sums = [[b.phi(VECTOR) for _ in range(2)] for _ in range(_ROWS)]
+    vectors = [b.load(pointer(b, matrix_at, VECTOR, v), align=4) for v in range(2)]
+    totals = []
+    for r in range(_ROWS):
+        value = b.load(pointer(b, b.add(x_at, b.mul(number(r), x_row)), ir.FloatType()))
+        everywhere = b.shuffle_vector(
+            b.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)),
+            ir.Constant(VECTOR, ir.Undefined),
+            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
+        )
+        totals.append([multiply_add(b, vector, everywhere, sums[r][v]) for v, vector in enumerate(vectors)])
+    following = [(k, number(0), b.add(k, number(1))), (x_at, x, b.add(x_at, x_step))]
+    following.append((matrix_at, matrix, b.add(matrix_at, matrix_step)))
+    for r in range(_ROWS):
+        following += [(sums[r][v], before[r][v], totals[r][v]) for v in range(2)]
+    for phi, first, then in following:
+        phi.add_incoming(first, entry)
+        phi.add_incoming(then, loop)
+    b.cbranch(b.icmp_signed("<", following[0][2], depth), loop, after)
+
+    b.position_at_end(after)
+    for r in range(_ROWS):
+        for v in range(2):
+            b.store(totals[r][v], places[r][v], align=4)
+
+
+@instruction(types.void, types.int64)
+def _clear(b: Any, out: Any) -> None:
+    """Write a register of zeros."""
+    b.store(ir.Constant(VECTOR, [0.0] * LANES), pointer(b, out, VECTOR), align=4)
+
+
+@instruction(types.void, types.int64, types.int64)
+def _copy(b: Any, x: Any, out: Any) -> None:
+    """Write LANES floats."""
+    b.store(b.load(pointer(b, x, VECTOR), align=4), pointer(b, out, VECTOR), align=4)
+
+
+@instruction(types.void, types.int64, types.int64, types.int64)
+def _add(b: Any, x: Any, y: Any, out: Any) -> None:
+    """Write x + y, LANES floats each."""
+    x, y = (b.load(pointer(b, place, VECTOR), align=4) for place in (x, y))
+    b.store(b.fadd(x, y), pointer(b, out, VECTOR), align=4)
+
+
+@instruction(types.void, types.int64)
+def _rectify(b: Any, x: Any) -> None:
+    """max(x, 0) of LANES floats in place; what is not a number stays that."""
+    place = pointer(b, x, VECTOR)
+    x = b.load(place, align=4)
+    zero = constant(x, 0)
+    b.store(b.select(b.fcmp_ordered("<", x, zero), zero, x), place, align=4)
+
+
+@instruction(types.void, types.int64, types.int64)
+def _pass_where_positive(b: Any, x: Any, grad: Any) -> None:
+    """Clear LANES gradients where the rectified x is 0."""
+    place = pointer(b, grad, VECTOR)
+    x, grad = b.load(pointer(b, x, VECTOR), align=4), b.load(place, align=4)
+    zero = constant(x, 0)
+    b.store(b.select(b.fcmp_unordered(">", x, zero), grad, zero), place, align=4)
+
+
+@instruction(types.void, types.int64, types.int64)
+def _gate(b: Any, sums: Any, gated: Any) -> None:
+    """Overwrite a panel of sums by tanh(filter) and sigmoid(gate), within 3e-7; write their products.
+
+    With a = exp(-2 filter) and c = exp(-gate), both come from one division by (1 + a) * (1 + c).
+    """
+    places = [pointer(b, sums, VECTOR, i) for i in range(2)]
+    filters, gates = (b.load(place, align=4) for place in places)
+    one = constant(filters, 1)
+    a = emit_exponential(b, b.fmul(clamp(b, filters, -_FLAT, _FLAT), constant(filters, -2)))
+    c = emit_exponential(b, b.fmul(clamp(b, gates, -_SHUT, _SHUT), constant(filters, -1)))
+    share = b.fdiv(one, b.fmul(b.fadd(one, a), b.fadd(one, c)))
+    tanh = b.fmul(b.fmul(b.fsub(one, a), b.fadd(one, c)), share)
+    sigmoid = b.fmul(b.fadd(one, a), share)
+    b.store(tanh, places[0], align=4)
+    b.store(sigmoid, places[1], align=4)
+    b.store(b.fmul(tanh, sigmoid), pointer(b, gated, VECTOR), align=4)
+
+
+@instruction(types.void, types.int64, types.int64)
+def _gate_again(b: Any, gates: Any, gated: Any) -> None:
+    """Write tanh * sigmoid of a panel."""
+    tanh, sigmoid = (b.load(pointer(b, gates, VECTOR, i), align=4) for i in range(2))
+    b.store(b.fmul(tanh, sigmoid), pointer(b, gated, VECTOR), align=4)
+
+
+@instruction(types.void, types.int64, types.int64, types.int64)
+def _gate_back(b: Any, gates: Any, grad: Any, total: Any) -> None:
+    """Overwrite a panel of tanh and sigmoid by the gradients of their sums; add these to `total`."""
+    places, totals = ([pointer(b, address, VECTOR, i) for i in range(2)] for address in (gates, total))
+    tanh, sigmoid = (b.load(place, align=4) for place in places)
+    grad = b.load(pointer(b, grad, VECTOR), align=4)
+    one, carried = constant(tanh, 1), b.fmul(grad, sigmoid)
+    slopes = b.fsub(one, b.fmul(tanh, tanh)), b.fmul(tanh, b.fsub(one, sigmoid))
+    for slope, place, sum_place in zip(slopes, places, totals, strict=True):
+        value = b.fmul(carried, slope)
+        b.store(value, place, align=4)
+        b.store(b.fadd(b.load(sum_place, align=4), value), sum_place, align=4)
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+@jit
+def stride(width):
+    """Bytes from a row of so many floats to the next: no large power of two, whose rows collide in the cache."""
+    return 4 * width + (64 if width >= 128 else 0)
+
+
+@jit
+def multiply(x, x_row, x_step, rows, matrix, matrix_step, panel_size, panels, depth, out, out_row):
+    """out[r, n] += sum over k of x[r, k] * matrix[k, n]; n counts the outputs of whole panels.
+
+    Args:
+        x: Address of x[0, 0].
+        x_row: From x[r, k] to x[r + 1, k].
+        x_step: From x[r, k] to x[r, k + 1].
+        rows: A multiple of _ROWS.
+        matrix: Address of matrix[0, 0].
+        matrix_step: From matrix[k, n] to matrix[k + 1, n].
+        panel_size: From a panel to the next.
+        panels: Their number.
+        depth: Terms of a sum.
+        out: Address of out[0, 0].
+        out_row: From out[r, n] to out[r + 1, n].
+    """
+    for panel in range(panels):
+        for k in range(0, depth, DEPTH):
+            from_, terms = matrix + panel * panel_size + k * matrix_step, min(DEPTH, depth - k)
+            for r in range(0, rows, _ROWS):
+                to = out + r * out_row + 4 * PANEL * panel
+                _tile(x + r * x_row + k * x_step, x_row, x_step, from_, matrix_step, terms, to, out_row)
+
+
+@jit
+def forwards(x, depth, matrix, outputs, out, out_row):
+    """Add products: out += x @ matrix for the rows of a chunk: (CHUNK, depth) and (CHUNK, outputs)."""
+    multiply(
+        x, stride(depth), 4, CHUNK, matrix, 4 * PANEL, 4 * PANEL * depth, outputs // PANEL, depth, out, out_row,
+    )  # fmt: skip
+
+
+@jit
+def matrix_grad(x, inputs, grad, outputs, out):
+    """Add a matrix's gradient of a chunk: out += x.T @ grad, (CHUNK, inputs) and (CHUNK, outputs)."""
+    multiply(
+        x, 4, stride(inputs), inputs, grad, stride(outputs), 4 * PANEL, outputs // PANEL, CHUNK, out, 4 * outputs,
+    )  # fmt: skip
+
+
+@jit
+def clear(out, out_row, width, rows):
+    """Write zeros."""
+    for r in range(rows):
+        for i in range(0, 4 * width, 4 * LANES):
+            _clear(out + r * out_row + i)
+
+
+@jit
+def copy(x, x_row, width, rows, out, out_row):
+    """Copy rows."""
+    for r in range(rows):
+        for i in range(0, 4 * width, 4 * LANES):
+            _copy(x + r * x_row + i, out + r * out_row + i)
+
+
+@jit
+def add_all(rows, width, out):
+    """Add CHUNK rows to one."""
+    for r in range(CHUNK):
+        for i in range(0, 4 * width, 4 * LANES):
+            _add(out + i, rows + r * stride(width) + i, out + i)
+
+
+@jit
+def rectify(x, width):
+    """max(x, 0) in place."""
+    for r in range(CHUNK):
+        for i in range(0, 4 * width, 4 * LANES):
+            _rectify(x + r * stride(width) + i)
+
+
+@jit
+def pass_where_positive(x, grad, width):
+    """Clear gradients where the rectified x is 0."""
+    for r in range(CHUNK):
+        for i in range(0, 4 * width, 4 * LANES):
+            _pass_where_positive(x + r * stride(width) + i, grad + r * stride(width) + i)
+
+
+# ---- the network --------------------------------------------------------------------------------
+
+
+@jit
+def inputs_of(net, utterance, layer, t):
+    """Address of a layer's input at time t; layer `net.layers` is the first one that there is no room for."""
+    at = utterance.inputs
+    for i in range(layer + 1):
+        pad = (net.taps - 1) * load_int(net.dilations, i)
+        at += stride(net.residual) * (pad + (utterance.steps if i < layer else t))
+    return at
+
+
+@jit
+def gates_of(net, utterance, layer, t):
+    """Address of a layer's gates at time t."""
+    at = utterance.gates
+    for i in range(layer):
+        at += stride(2 * net.half) * (utterance.steps + (net.taps - 1) * load_int(net.dilations, i))
+    return at + stride(2 * net.half) * t
+
+
+@jit
+def clear_pads(net, utterance):
+    """Write the zeros before the beginning and after the end."""
+    for layer in range(net.layers):
+        pad = (net.taps - 1) * load_int(net.dilations, layer)
+        clear(inputs_of(net, utterance, layer, -pad), stride(net.residual), net.residual, pad)
+        clear(gates_of(net, utterance, layer, utterance.steps), stride(2 * net.half), 2 * net.half, pad)
+
+
+@jit
+def forward(net, utterance, scratch, part, parts, arrivals, offer):
+    """Parameters for every sample of an utterance.
+
+    `parts` threads may share it: of each CHUNK * parts samples every one has its chunk, and they meet
+    before each layer, which hears what the others' chunks hold.
+
+    Args:
+        net: A `Network`.
+        utterance: An `Utterance`.
+        scratch: This thread's `Scratch`.
+        part: Number of this thread.
+        parts: Threads that run this.
+        arrivals: Address of a barrier's counter, int64.
+        offer: Address of the operating system's function that lets other threads run.
+    """
+    if part == 0:
+        clear_pads(net, utterance)
+    for t in range(part * CHUNK, utterance.steps, parts * CHUNK):
+        hear(net, utterance, t)
+        copy(net.skip_bias, 0, net.skip, CHUNK, utterance.skips + stride(net.skip) * t, stride(net.skip))
+        for layer in range(net.layers):
+            if parts > 1:
+                wait_for_all(arrivals, parts, offer)
+            gated_layer(net, utterance, scratch, layer, t)
+        head(net, utterance, t)
+
+
+@jit
+def hear(net, utterance, t):
+    """The input convolution: from the encoded samples to the first layer's inputs."""
+    x, row = inputs_of(net, utterance, 0, t), stride(net.residual)
+    copy(net.input_bias, 0, net.residual, CHUNK, x, row)
+    for tap in range(net.input_taps):
+        heard = utterance.encoded + stride(net.encoded) * (t - (net.input_taps - 1 - tap))
+        forwards(heard, net.encoded, net.input + 4 * tap * net.encoded * net.residual, net.residual, x, row)
+
+
+@jit
+def gated_layer(net, utterance, scratch, layer, t):
+    """One layer: writes its gates and the next layer's inputs, and adds to the skips."""
+    residual, half, skip, dilation = net.residual, net.half, net.skip, load_int(net.dilations, layer)
+    row, gates_row = stride(residual), stride(2 * half)
+    x, gates, gated = inputs_of(net, utterance, layer, t), gates_of(net, utterance, layer, t), scratch.gated
+    copy(utterance.fixed + 8 * layer * half, 0, 2 * half, CHUNK, gates, gates_row)
+    if net.condition > 0:
+        conditions = utterance.conditions + stride(net.condition) * t
+        forwards(
+            conditions, net.condition, net.conditioned + 8 * layer * net.condition * half, 2 * half, gates, gates_row
+        )  # fmt: skip
+    for tap in range(net.taps):
+        past = x - row * (net.taps - 1 - tap) * dilation
+        forwards(
+            past, residual, net.dilated + 8 * (layer * net.taps + tap) * residual * half, 2 * half, gates, gates_row
+        )  # fmt: skip
+    for r in range(CHUNK):
+        for i in range(half // LANES):
+            _gate(gates + r * gates_row + 8 * LANES * i, gated + r * stride(half) + 4 * LANES * i)
+    if layer < net.layers - 1:
+        above, bias = inputs_of(net, utterance, layer + 1, t), net.residual_bias + 4 * residual * layer
+        for r in range(CHUNK):
+            for i in range(0, 4 * residual, 4 * LANES):
+                _add(x + r * row + i, bias + i, above + r * row + i)
+        forwards(gated, half, net.to_residual + 4 * layer * half * residual, residual, above, row)
+    skips = utterance.skips + stride(skip) * t
+    forwards(gated, half, net.to_skip + 4 * layer * half * skip, skip, skips, stride(skip))
+
+
+@jit
+def head(net, utterance, t):
+    """The head: from the sum of skips to the parameters."""
+    skip, outputs, row = net.skip, net.outputs, stride(net.skip)
+    skips, hidden, parameters = utterance.skips + row * t, utterance.hidden + row * t, utterance.parameters
+    rectify(skips, skip)
+    copy(net.head_0_bias, 0, skip, CHUNK, hidden, row)
+    forwards(skips, skip, net.head_0, skip, hidden, row)
+    rectify(hidden, skip)
+    copy(net.head_1_bias, 0, outputs, CHUNK, parameters + 4 * outputs * t, 4 * outputs)
+    forwards(hidden, skip, net.head_1, outputs, parameters + 4 * outputs * t, 4 * outputs)
+
+
+@jit
+def backward(net, utterance, scratch, part, parts, arrivals, offer):
+    """Gradients of an utterance, from its end to its beginning; once only, for it overwrites the gates.
+
+    Args:
+        net: A `Network`.
+        utterance: An `Utterance`, after `forward`.
+        scratch: This thread's `Scratch`.
+        part: Number of this thread.
+        parts: Threads that run this.
+        arrivals: Address of a barrier's counter, int64.
+        offer: Address of the operating system's function that lets other threads run.
+    """
+    row = stride(net.residual)
+    for t in range(utterance.steps - (parts - part) * CHUNK, -1, -parts * CHUNK):
+        head_back(net, utterance, scratch, t)
+        clear(scratch.residual_grad, row, net.residual, CHUNK)  # nobody hears the last layer's residual
+        if net.condition > 0:
+            conditions = utterance.conditions_grad + stride(net.condition) * t
+            clear(conditions, stride(net.condition), net.condition, CHUNK)
+        for layer in range(net.layers - 1, -1, -1):
+            gates_back(net, utterance, scratch, layer, t)
+            if parts > 1:
+                wait_for_all(arrivals, parts, offer)
+            convolution_back(net, utterance, scratch, layer, t)
+        copy(scratch.residual_grad, row, net.residual, CHUNK, utterance.input_grad + row * t, row)
+        if parts > 1:
+            wait_for_all(arrivals, parts, offer)
+        hear_back(net, utterance, scratch, t)
+
+
+@jit
+def head_back(net, utterance, scratch, t):
+    """From the parameters' gradient to the skips'."""
+    skip, outputs, row = net.skip, net.outputs, stride(net.skip)
+    grad, hidden_grad, skip_grad = scratch.parameters_grad, scratch.hidden_grad, scratch.skip_grad
+    copy(utterance.parameters_grad + 4 * outputs * t, 4 * outputs, outputs, CHUNK, grad, stride(outputs))
+    skips, hidden = utterance.skips + row * t, utterance.hidden + row * t
+    matrix_grad(hidden, skip, grad, outputs, scratch.head_1)
+    add_all(grad, outputs, scratch.head_1_bias)
+    clear(hidden_grad, row, skip, CHUNK)
+    forwards(grad, outputs, net.head_1_back, skip, hidden_grad, row)
+    pass_where_positive(hidden, hidden_grad, skip)
+    matrix_grad(skips, skip, hidden_grad, skip, scratch.head_0)
+    add_all(hidden_grad, skip, scratch.head_0_bias)
+    clear(skip_grad, row, skip, CHUNK)
+    forwards(hidden_grad, skip, net.head_0_back, skip, skip_grad, row)
+    pass_where_positive(skips, skip_grad, skip)
+    add_all(skip_grad, skip, scratch.skip_bias)
+
+
+@jit
+def gates_back(net, utterance, scratch, layer, t):
+    """From the skips' gradient, and that of the layer's output, to the gated convolution's."""
+    residual, half, skip, row, gates_row = net.residual, net.half, net.skip, stride(net.half), stride(2 * net.half)
+    gates, gated, grad = gates_of(net, utterance, layer, t), scratch.gated, scratch.gated_grad
+    for r in range(CHUNK):
+        for i in range(half // LANES):
+            _gate_again(gates + r * gates_row + 8 * LANES * i, gated + r * row + 4 * LANES * i)
+    clear(grad, row, half, CHUNK)
+    if layer < net.layers - 1:
+        x_grad, at = scratch.residual_grad, 4 * layer * half * residual
+        matrix_grad(gated, half, x_grad, residual, scratch.to_residual + at)
+        add_all(x_grad, residual, scratch.residual_bias + 4 * layer * residual)
+        forwards(x_grad, residual, net.to_residual_back + at, half, grad, row)
+    at = 4 * layer * half * skip
+    matrix_grad(gated, half, scratch.skip_grad, skip, scratch.to_skip + at)
+    forwards(scratch.skip_grad, skip, net.to_skip_back + at, half, grad, row)
+    total = scratch.fixed + 8 * layer * half
+    for r in range(CHUNK):
+        for i in range(0, 4 * half, 4 * LANES):
+            _gate_back(gates + r * gates_row + 2 * i, grad + r * row + i, total + 2 * i)
+
+
+@jit
+def convolution_back(net, utterance, scratch, layer, t):
+    """From the gated convolution's gradient to that of the layer's input, which is added to its output's."""
+    residual, half, dilation = net.residual, net.half, load_int(net.dilations, layer)
+    row, gates_row = stride(residual), stride(2 * half)
+    x, gates = inputs_of(net, utterance, layer, t), gates_of(net, utterance, layer, t)
+    if net.condition > 0:
+        at, conditions = 8 * layer * net.condition * half, stride(net.condition) * t
+        matrix_grad(utterance.conditions + conditions, net.condition, gates, 2 * half, scratch.conditioned + at)
+        out, out_row = utterance.conditions_grad + conditions, stride(net.condition)
+        forwards(gates, 2 * half, net.conditioned_back + at, net.condition, out, out_row)
+    for tap in range(net.taps):
+        delay, at = (net.taps - 1 - tap) * dilation, 8 * (layer * net.taps + tap) * residual * half
+        matrix_grad(x - row * delay, residual, gates, 2 * half, scratch.dilated + at)
+        later = gates + gates_row * delay
+        forwards(later, 2 * half, net.dilated_back + at, residual, scratch.residual_grad, row)
+
+
+@jit
+def hear_back(net, utterance, scratch, t):
+    """From the first layer's input to the encoded samples."""
+    residual, encoded, row, heard_row = net.residual, net.encoded, stride(net.residual), stride(net.encoded)
+    add_all(scratch.residual_grad, residual, scratch.input_bias)
+    out = utterance.encoded_grad + heard_row * t
+    clear(out, heard_row, encoded, CHUNK)
+    for tap in range(net.input_taps):
+        delay, at = net.input_taps - 1 - tap, 4 * tap * encoded * residual
+        heard = utterance.encoded + heard_row * (t - delay)
+        matrix_grad(heard, encoded, scratch.residual_grad, residual, scratch.input + at)
+        later = utterance.input_grad + row * (t + delay)
+        forwards(later, residual, net.input_back + at, encoded, out, heard_row)
