@@ -84,7 +84,7 @@ def test_the_yardstick_is_the_same_network():
 
 def test_training(in_tmp, monkeypatch, capsys):
     options = ["--shapes", "default", "--rounds", "1", "--batch", "1", "--segment", "300", "--seconds", "0.01"]
-    printed, result = script(monkeypatch, capsys, "training", *options, "--no-compile", "--device", "cpu")
+    printed, result = script(monkeypatch, capsys, "training", *options, "--device", "cpu")
     assert "x conv1d" in printed and "of matmul" in printed
     networks = [(row["case"]["network"], row["case"]["loop"], row["case"]["keeps_memory"]) for row in result["rows"]]
     for wanted in ("wavenet", "conv1d"):

@@ -190,3 +190,13 @@ def test_it_refuses_what_it_cannot_do(small, monkeypatch):
     assert "on meta" in CPUNetwork.refusal(small().to("meta"))
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert "NUMBA_DISABLE_JIT" in CPUNetwork.refusal(model)
+
+
+def test_wrong_conditions_are_named(small):
+    waveform = torch.rand(2, 50)
+    with pytest.raises(ValueError, match="no condition was given, but the model was built for one"):
+        CPUNetwork(small(speakers=("a",))).log_prob(waveform)
+    with pytest.raises(ValueError, match=r"condition is \(2, 3, 49\); for this model it must be \(2, 3, 1 or 50\)"):
+        CPUNetwork(small(speakers=("a",))).log_prob(waveform, torch.zeros(2, 3, 49))
+    with pytest.raises(ValueError, match="it must be None, for it has no conditioners"):
+        CPUNetwork(small()).log_prob(waveform, torch.zeros(2, 3, 1))

@@ -296,6 +296,8 @@ def test_decay_is_for_matrices_only(small):
 def test_wrong_numbers_are_named(small):
     with pytest.raises(ValueError, match="optimizer.lr is 0"):
         WaveNetTraining(small(), lr=0)
+    with pytest.raises(ValueError, match="compile is 'fast'; it must be true, false or one of default"):
+        WaveNetTraining(small(), lr=0.1, compile="fast")
     with pytest.raises(ValueError, match="optimizer.warmup_steps is -1"):
         WaveNetTraining(small(), lr=0.1, warmup_steps=-1)
 

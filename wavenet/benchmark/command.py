@@ -31,7 +31,7 @@ def main() -> None:
     of_training.add_argument("--batch", type=int, default=4, help="segments in a step")
     of_training.add_argument("--segment", type=int, default=16000, help="samples of a segment, all predicted")
     of_training.add_argument("--seconds", type=float, default=3.0, help="least length of a measurement")
-    of_training.add_argument("--no-compile", action="store_true", help="leave torch.compile out on a CPU")
+    of_training.add_argument("--compile", action="store_true", help="torch.compile on a CPU too, which takes minutes")
     of_training.set_defaults(run=_training)
 
     of_data = subjects.add_parser("data", help="reading training segments")
@@ -74,7 +74,7 @@ def _training(asked: argparse.Namespace) -> None:
         asked.batch,
         asked.segment,
         asked.seconds,
-        not asked.no_compile,
+        asked.compile,
         lambda row: print(training.line(row), flush=True),
     )
     largest = {}

@@ -40,6 +40,7 @@ TRAINING_SHAPES: dict[str, dict[str, Any]] = SHAPES | {
 }
 VOCODER = "wavenet-vocoder"
 _LEARNING_RATE = 1e-3
+_LEAST_STEPS = 3  # that count; one before them warms up
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _vocoder(sizes: dict[str, Any]) -> tuple[torch.nn.Module, Callable[[Tensor],
 
 
 def measure(case: Case, seconds: float) -> dict[str, Any]:
-    """Take steps of Adam for so many seconds, after two that warm up.
+    """Take steps of AdamW for so many seconds, after one that warms up.
 
     Returns:
         "rate" (predicted samples a second, median of the steps) and "memory" (bytes).
@@ -165,7 +166,7 @@ def _by_hand(case: Case, waveform: Tensor, seconds: float) -> list[float]:
     log_prob = torch.compile(log_prob) if case.compile else log_prob
     optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, fused=True)
     durations: list[float] = []
-    while len(durations) < 4 or sum(durations[2:]) < seconds:
+    while len(durations) < 1 + _LEAST_STEPS or sum(durations[1:]) < seconds:
         _wait(waveform.device)
         began = time.perf_counter()
         with torch.autocast(case.device, torch.bfloat16, enabled=case.precision == "bf16-mixed"):
@@ -175,7 +176,7 @@ def _by_hand(case: Case, waveform: Tensor, seconds: float) -> list[float]:
         optimizer.step()
         _wait(waveform.device)
         durations.append(time.perf_counter() - began)
-    return durations[2:]
+    return durations[1:]
 
 
 class _Clock(L.Callback):
@@ -190,7 +191,7 @@ class _Clock(L.Callback):
         self.ends.append(time.perf_counter())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        while len(self.ends) < 5 or self.ends[-1] - self.ends[1] < self._seconds:
+        while len(self.ends) < 1 + _LEAST_STEPS or self.ends[-1] - self.ends[0] < self._seconds:
             yield self._batch
 
 
@@ -212,7 +213,7 @@ def _with_lightning(case: Case, waveform: Tensor, seconds: float) -> list[float]
         callbacks=[clock],
     )
     trainer.fit(module, clock)
-    return [after - before for before, after in pairwise(clock.ends[1:])]
+    return [after - before for before, after in pairwise(clock.ends)]
 
 
 def _wait(device: torch.device) -> None:
@@ -322,7 +323,7 @@ def benchmark_training(
     batch: int = 4,
     segment: int = 16000,
     seconds: float = 3.0,
-    compiled: bool = True,
+    compiled: bool = False,
     on_row: Callable[[Row], object] = print,
 ) -> list[Row]:
     """Measure every network on every shape; rounds of all of them take turns, so that a slow minute hits all.
@@ -333,7 +334,7 @@ def benchmark_training(
         rounds: Measurements of each.
         batch: Segments in a step.
         segment: Samples of each, all predicted.
-        seconds: Least length of a measurement; at least two steps are taken.
+        seconds: Least length of a measurement; at least _LEAST_STEPS steps are taken.
         compiled: Whether `torch.compile` is measured on a CPU, which takes minutes.
         on_row: Is called with each row when it is known.
 

@@ -94,9 +94,14 @@ class CPUNetwork:
         return self._model.distribution.log_prob(self.parameters(heard, condition), waveform)
 
     def parameters(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
-        """What `WaveNet.forward` returns first: (B, parameter_channels, T)."""
+        """What `WaveNet.forward` returns first: (B, parameter_channels, T).
+
+        Raises:
+            ValueError: If a condition is missing, is given to a model without conditioners, or has another shape.
+        """
         model, panel = self._model, self.kernels.PANEL
         samples = waveform.shape[1]
+        self._check(condition, len(waveform), samples)
         schedule = _schedule(len(waveform), torch.get_num_threads())
         unit = self.kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
         steps = _round_up(samples, unit)
@@ -116,6 +121,14 @@ class CPUNetwork:
         parameters = _Network.apply(self, schedule, encoded, conditions, fixed, *matrices, *biases)
         assert isinstance(parameters, Tensor)
         return parameters[:, :samples, : model.distribution.parameter_channels].transpose(1, 2)
+
+    def _check(self, condition: Tensor | None, batch: int, samples: int) -> None:
+        channels = self._model.condition_channels if len(self._model.conditioners) else 0
+        if condition is None and channels:
+            raise ValueError("CPUNetwork: no condition was given, but the model was built for one")
+        if condition is not None and condition.shape not in ((batch, channels, 1), (batch, channels, samples)):
+            wanted = f"({batch}, {channels}, 1 or {samples})" if channels else "None, for it has no conditioners"
+            raise ValueError(f"CPUNetwork: condition is {tuple(condition.shape)}; for this model it must be {wanted}")
 
     def _matrices(self, changing: bool) -> tuple[Matrices, Biases]:
         """Lay the weights out; autograd takes the gradients back."""

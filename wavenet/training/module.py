@@ -16,6 +16,8 @@ from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.training.cpu import CPUNetwork
 
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
+
 
 def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fraction: float) -> float:
     """Factor of the learning rate: up in a line, then down along half a cosine to final_fraction.
@@ -65,6 +67,8 @@ class WaveNetTraining(L.LightningModule):
                 f"optimizer.warmup_steps is {warmup_steps} and optimizer.final_lr_fraction is {final_lr_fraction}; "
                 "they must be at least 0, and between 0 and 1"
             )
+        if not isinstance(compile, bool) and compile not in COMPILE_MODES:
+            raise ValueError(f"compile is '{compile}'; it must be true, false or one of {', '.join(COMPILE_MODES)}")
         self.model = model
         self.model.stack.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
