@@ -285,12 +285,27 @@ def test_schedule():
 
 def test_decay_is_for_matrices_only(small):
     training = WaveNetTraining(small(("ann",)), lr=0.1, weight_decay=0.5)
-    training.trainer = SimpleNamespace(max_steps=10)
+    training.trainer = SimpleNamespace(max_steps=10, precision="32-true")
     decayed, free = training.configure_optimizers()["optimizer"].param_groups
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.5, 0)
     names = {id(p): name for name, p in training.named_parameters()}
     assert all("bias" in names[id(p)] or "embedding" in names[id(p)] for p in free["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_every_precision(small, precision):
+    training = WaveNetTraining(small(), lr=0.1)
+    training.trainer = SimpleNamespace(max_steps=10, precision=precision)
+    optimizer = training.configure_optimizers()["optimizer"]
+    assert optimizer.defaults["fused"]
+    for algorithm, largest in (("norm", 0.5), ("value", 0.01), (None, 0.5)):
+        for parameter in training.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        training.configure_gradient_clipping(optimizer, largest, algorithm)
+        norm = torch.cat([p.grad.flatten() for p in training.parameters()]).norm().item()
+        highest = max(p.grad.max().item() for p in training.parameters())
+        assert (highest if algorithm == "value" else norm) == pytest.approx(largest, rel=1e-3)
 
 
 def test_wrong_numbers_are_named(small):

@@ -88,7 +88,7 @@ class Row:
             reached just before; the arithmetic is three times the forward pass's products.
         of_peak: The same over the processor's multiply-add peak; None on a GPU.
         memory: Peak during training beyond what was in use before, bytes.
-        error: Largest relative error of a gradient, against the readable form in float64.
+        error: Largest relative error of a gradient in float32, against the readable form in float64.
     """
 
     case: Case
@@ -237,9 +237,9 @@ def _peak_memory(device: torch.device) -> float:
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
-def gradient_error(shape: str, samples: int = 2500) -> float:
-    """Largest relative error of a gradient of `CPUNetwork`, against the readable form in float64."""
-    model, log_prob = make(Case(shape))
+def gradient_error(shape: str, network: str = "wavenet", samples: int = 2500) -> float:
+    """Largest relative error of a gradient in float32, against the readable form in float64."""
+    model, log_prob = make(Case(shape, network))
     waveform = torch.rand(2, samples, generator=torch.Generator().manual_seed(2)) * 2 - 1
     assert isinstance(model, WaveNet)
     log_prob(waveform).mean().backward()
@@ -356,7 +356,8 @@ def benchmark_training(
                 if result is None:
                     raise RuntimeError(f"{case} does not fit into the GPU's memory; ask for a smaller --batch")
                 results[case].append(result | {"matmul": matmul, "peak": peak})
-        error = gradient_error(shape) if device == "cpu" else None
+        exact = ["wavenet", "wavenet, PyTorch"] if device == "cpu" else []
+        errors = {network: gradient_error(shape, network) for network in exact}
         for case in cases:
             rates = _of(results[case], "rate")
             beside = {
@@ -374,7 +375,7 @@ def benchmark_training(
                 of_matmul=arithmetic * median_ratio(rates, _of(results[case], "matmul")),
                 of_peak=arithmetic * median_ratio(rates, _of(results[case], "peak")) if device == "cpu" else None,
                 memory=statistics.median(_of(results[case], "memory")),
-                error=error if case.network == "wavenet" and not case.compile else None,
+                error=None if case.compile else errors.get(case.network),
             )
             rows.append(row)
             on_row(row)

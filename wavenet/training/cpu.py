@@ -72,13 +72,13 @@ class CPUNetwork:
         from wavenet.training import cpu_kernels  # noqa: PLC0415
 
         self._model = model
-        self.kernels = cpu_kernels
+        self._kernels = cpu_kernels
         layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
         self._layers = layers
-        self.dilations = torch.tensor([layer.dilated.conv.dilation[0] for layer in layers])
+        self._dilations = torch.tensor([layer.dilated.conv.dilation[0] for layer in layers])
         self._pool: ThreadPoolExecutor | None = None
         self._workers = 0
-        self.free: dict[int, Tensor] = {}
+        self._free: dict[int, Tensor] = {}  # memory of the last backward pass, by its size
 
     def log_prob(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
         """Log-probability of each sample given all that came before it.
@@ -99,17 +99,17 @@ class CPUNetwork:
         Raises:
             ValueError: If a condition is missing, is given to a model without conditioners, or has another shape.
         """
-        model, panel = self._model, self.kernels.PANEL
+        model, panel = self._model, self._kernels.PANEL
         samples = waveform.shape[1]
         self._check(condition, len(waveform), samples)
         schedule = _schedule(len(waveform), torch.get_num_threads())
-        unit = self.kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
+        unit = self._kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
         steps = _round_up(samples, unit)
 
         def rows(x: Tensor, before: int = 0) -> Tensor:
             """(B, C, T) -> (B, before + steps, C rounded up), zeros where there is nothing."""
             width = _round_up(x.shape[1], panel)
-            out = x.new_zeros(len(x), before + steps, self.stride(width))
+            out = x.new_zeros(len(x), before + steps, self._stride(width))
             out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
             return out
 
@@ -179,18 +179,18 @@ class CPUNetwork:
 
     def _pad(self, x: Tensor) -> Tensor:
         """The last dimension rounded up to whole panels."""
-        return F.pad(x, (0, -x.shape[-1] % self.kernels.PANEL))
+        return F.pad(x, (0, -x.shape[-1] % self._kernels.PANEL))
 
     def _order(self, x: Tensor) -> Tensor:
         """The last dimension, filters and then gates, in the order of `cpu_kernels`."""
         halves = self._pad(x.unflatten(-1, (2, -1)))
-        return halves.unflatten(-1, (-1, self.kernels.LANES)).transpose(-3, -2).flatten(-3)
+        return halves.unflatten(-1, (-1, self._kernels.LANES)).transpose(-3, -2).flatten(-3)
 
-    def stride(self, width: int) -> int:
+    def _stride(self, width: int) -> int:
         """Floats from a row of so many to the next; see `cpu_kernels.stride`."""
-        return self.kernels.stride(width) // 4
+        return self._kernels.stride(width) // 4
 
-    def run(self, work: Callable[[int], object], workers: int) -> None:
+    def _run(self, work: Callable[[int], object], workers: int) -> None:
         """Call work(0) ... work(workers - 1) at the same time."""
         if workers == 1:
             work(0)
@@ -257,7 +257,7 @@ class _Run:
         fixed: Tensor,
         weights: Sequence[Tensor],
     ) -> None:
-        self._network, self._kernels, self._schedule = network, network.kernels, schedule
+        self._network, self._kernels, self._schedule = network, network._kernels, schedule
         self._encoded, self._conditions, self._fixed = encoded, conditions, fixed.contiguous()
         self._matrices = Matrices(*weights[: len(Matrices._fields)])
         self._biases = Biases(*(bias.contiguous() for bias in weights[len(Matrices._fields) :]))
@@ -277,10 +277,10 @@ class _Run:
             "half": gates // 2,
             "skip": skip,
             "outputs": outputs,
-            "dilations": network.dilations.data_ptr(),
+            "dilations": network._dilations.data_ptr(),
         }
-        pads = (taps - 1) * int(network.dilations.sum())
-        rows, stride = layers * self._steps + pads, network.stride
+        pads = (taps - 1) * int(network._dilations.sum())
+        rows, stride = layers * self._steps + pads, network._stride
         stored = [rows * stride(residual), rows * stride(gates), self._steps * stride(skip), self._steps * stride(skip)]
         self._stored = [n * self._batch for n in stored]
         self._memory = torch.empty(0)
@@ -289,14 +289,14 @@ class _Run:
     def forward(self) -> Tensor:
         """Parameters (B, steps, P)."""
         size = sum(self._stored)
-        memory = self._network.free.pop(size, None)
+        memory = self._network._free.pop(size, None)
         self._memory = torch.empty(size) if memory is None else memory
         parameters = torch.empty(self._batch, self._steps, self._sizes["outputs"])
         packed = {name: _panels(m, self._kernels.PANEL) for name, m in self._matrices._asdict().items()}
         net = self._net(packed, {})
         half = self._sizes["half"]
         chunk = self._kernels.CHUNK
-        scratches = torch.empty(len(self._schedule), chunk * self._network.stride(half))
+        scratches = torch.empty(len(self._schedule), chunk * self._network._stride(half))
         nothing = dict.fromkeys(self._kernels.Scratch._fields, 0)
 
         def work(worker: int) -> None:
@@ -306,12 +306,12 @@ class _Run:
                 barrier = self._arrivals[u].data_ptr()
                 self._kernels.forward(net, utterance, scratch, part, parts, barrier, yield_address())
 
-        self._network.run(work, len(self._schedule))
+        self._network._run(work, len(self._schedule))
         return parameters
 
     def backward(self, parameters_grad: Tensor) -> tuple[Tensor, ...]:
         """Gradients of all inputs."""
-        kernels, sizes, stride = self._kernels, self._sizes, self._network.stride
+        kernels, sizes, stride = self._kernels, self._sizes, self._network._stride
         parameters_grad = parameters_grad.contiguous()
         packed = {name: _panels(m.transpose(-1, -2), kernels.PANEL) for name, m in self._matrices._asdict().items()}
         net = self._net({}, packed)
@@ -351,8 +351,8 @@ class _Run:
                 barrier = self._arrivals[u].data_ptr()
                 kernels.backward(net, utterance, scratch, part, parts, barrier, yield_address())
 
-        self._network.run(work, workers)
-        self._network.free = {len(self._memory): self._memory}
+        self._network._run(work, workers)
+        self._network._free = {len(self._memory): self._memory}
         total = grads.sum(dim=0) if workers > 1 else grads[0]
         of_weights = [total[a:b].view(w.shape) for (a, b), w in zip(pairwise(offsets), weights.values(), strict=True)]
         fixed_grads = fixed_grad.sum(dim=1)

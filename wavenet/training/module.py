@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.checkpoint import FORMAT_VERSION, describe
@@ -136,8 +137,7 @@ class WaveNetTraining(L.LightningModule):
         chosen = set(matrices)
         others = [p for p in self.model.parameters() if p not in chosen]
         groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
-        fused = self.trainer.precision != "16-mixed"  # whose scaled gradients cannot be clipped before a fused step
-        optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=fused)
+        optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=not self._scales_gradients)
 
         def factor(step: int) -> float:
             return warm_up_then_cosine(step, self._warmup_steps, self.trainer.max_steps, self._final_lr_fraction)
@@ -146,6 +146,24 @@ class WaveNetTraining(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "learning_rate"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip; Lightning refuses that to a fused optimizer in any mixed precision, though only float16 scales."""
+        if self._scales_gradients:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val and gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+        elif gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    @property
+    def _scales_gradients(self) -> bool:
+        return self.trainer.precision == "16-mixed"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the model's description beside its weights, so that the file can be loaded by itself."""
