@@ -4,7 +4,7 @@ import copy
 import ctypes
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -50,20 +50,11 @@ class CPUBackend(Backend):
     @staticmethod
     def refusal(model: WaveNet) -> str | None:
         """Why this backend cannot serve the model; None if it can."""
-        weight = next(model.parameters())
         distribution = type(model.distribution)
-        if weight.device.type != "cpu":
-            return f"the model is on {weight.device} (device=cpu, or model.cpu(), would do)"
-        if weight.dtype != torch.float32:
-            return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
+        if (refusal := native_refusal(model)) is not None:
+            return refusal
         if distribution is not MuLawCategorical:
             return f"it does not know the output distribution {distribution.__name__}"
-        try:
-            import wavenet.generation.cpu_kernels  # noqa: F401, PLC0415
-        except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
-            return f"numba cannot be used here ({type(error).__name__}: {error})"
-        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
-            return "numba is switched off by NUMBA_DISABLE_JIT"
         return None
 
     def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None:
@@ -78,8 +69,7 @@ class CPUBackend(Backend):
         with torch.inference_mode():
             self._packed = _pack(model, dtype, cpu_kernels)
         self._memories: dict[tuple[int, int, int], _Memory] = {}
-        self._pool: ThreadPoolExecutor | None = None
-        self._workers = 0
+        self._workers = Workers()
 
     def run(
         self,
@@ -154,26 +144,50 @@ class CPUBackend(Backend):
                 jobs.append((memory.workspace(memories[0], call), np.float32(temperature), top_k, part, parts))
             groups.append((memories[0], call))
         self._memories = kept
-        self._run(jobs)
+
+        def run(job: int) -> None:
+            self._kernels.run(self._packed.weights, net, *jobs[job], yield_address())
+
+        self._workers.run(run, len(jobs))
         audio = np.concatenate([call.audio for _, call in groups])
         parameters = np.concatenate([call.parameters for _, call in groups], axis=1)
         pasts = zip(*(memory.past(steps) for memory, _ in groups), strict=True)
         layers = [torch.from_numpy(np.concatenate(pieces, axis=1)).permute(1, 2, 0) for pieces in pasts]
         return audio, parameters, layers
 
-    def _run(self, jobs: Sequence[tuple[Any, ...]]) -> None:
-        """Run a single job here, and several on a thread each."""
 
-        def run(job: tuple[Any, ...]) -> None:
-            self._kernels.run(self._packed.weights, self._packed.net, *job, yield_address())
+def native_refusal(model: WaveNet) -> str | None:
+    """Why native code cannot compute with a model's weights, or not on this machine; None if it can."""
+    weight = next(model.parameters())
+    if weight.device.type != "cpu":
+        return f"the model is on {weight.device} (device=cpu, or model.cpu(), would do)"
+    if weight.dtype != torch.float32:
+        return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
+    try:
+        import wavenet.generation.cpu_kernels  # noqa: F401, PLC0415
+    except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
+        return f"numba cannot be used here ({type(error).__name__}: {error})"
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return "numba is switched off by NUMBA_DISABLE_JIT"
+    return None
 
-        if len(jobs) == 1:
-            run(jobs[0])
+
+class Workers:
+    """Threads for work whose parts wait for each other, and so must run at the same time; kept for the next call."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._size = 0
+
+    def run(self, work: Callable[[int], object], count: int) -> None:
+        """Call work(0) ... work(count - 1), a single one here, and several on a thread each."""
+        if count == 1:
+            work(0)
             return
-        if self._pool is None or self._workers < len(jobs):  # all must run at once, because they wait for each other
-            self._workers = len(jobs)
-            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="wavenet")
-        for future in [self._pool.submit(run, job) for job in jobs]:
+        if self._pool is None or self._size < count:
+            self._size = count
+            self._pool = ThreadPoolExecutor(count, thread_name_prefix="wavenet")
+        for future in [self._pool.submit(work, number) for number in range(count)]:
             future.result()
 
 
@@ -332,7 +346,7 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
     panel, lanes = kernels.PANEL, kernels.LANES
     layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
     channels = model.gate_channels // 2
-    half = _round_up(channels, lanes)
+    half = round_up(channels, lanes)
 
     def in_panels(count: int) -> Tensor:
         """Order of outputs: as they are, rounded up; -1 stands for none."""
@@ -449,7 +463,8 @@ def _take(rows: Tensor, order: Tensor) -> Tensor:
     return torch.cat([rows, torch.zeros_like(rows[:1])])[order]
 
 
-def _round_up(count: int, multiple: int) -> int:
+def round_up(count: int, multiple: int) -> int:
+    """The next multiple."""
     return -(-count // multiple) * multiple
 
 

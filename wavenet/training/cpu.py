@@ -1,8 +1,6 @@
 """Training on a CPU: the network's forward and backward pass as two native calls."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -11,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from wavenet.generation.cpu import yield_address
+from wavenet.generation.cpu import Workers, native_refusal, round_up, yield_address
 from wavenet.model import WaveNet
 from wavenet.nn import GatedResidualLayer
 
@@ -55,18 +53,7 @@ class CPUNetwork:
     @staticmethod
     def refusal(model: WaveNet) -> str | None:
         """Why this cannot train the model; None if it can."""
-        weight = next(model.parameters())
-        if weight.device.type != "cpu":
-            return f"the model is on {weight.device}"
-        if weight.dtype != torch.float32:
-            return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
-        try:
-            import wavenet.training.cpu_kernels  # noqa: F401, PLC0415
-        except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
-            return f"numba cannot be used here ({type(error).__name__}: {error})"
-        if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
-            return "numba is switched off by NUMBA_DISABLE_JIT"
-        return None
+        return native_refusal(model)
 
     def __init__(self, model: WaveNet) -> None:
         from wavenet.training import cpu_kernels  # noqa: PLC0415
@@ -76,8 +63,7 @@ class CPUNetwork:
         layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
         self._layers = layers
         self._dilations = torch.tensor([layer.dilated.conv.dilation[0] for layer in layers])
-        self._pool: ThreadPoolExecutor | None = None
-        self._workers = 0
+        self._workers = Workers()
         self._free: dict[int, Tensor] = {}  # memory of the last backward pass, by its size
 
     def log_prob(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -104,11 +90,11 @@ class CPUNetwork:
         self._check(condition, len(waveform), samples)
         schedule = _schedule(len(waveform), torch.get_num_threads())
         unit = self._kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
-        steps = _round_up(samples, unit)
+        steps = round_up(samples, unit)
 
         def rows(x: Tensor, before: int = 0) -> Tensor:
             """(B, C, T) -> (B, before + steps, C rounded up), zeros where there is nothing."""
-            width = _round_up(x.shape[1], panel)
+            width = round_up(x.shape[1], panel)
             out = x.new_zeros(len(x), before + steps, self._stride(width))
             out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
             return out
@@ -189,17 +175,6 @@ class CPUNetwork:
     def _stride(self, width: int) -> int:
         """Floats from a row of so many to the next; see `cpu_kernels.stride`."""
         return self._kernels.stride(width) // 4
-
-    def _run(self, work: Callable[[int], object], workers: int) -> None:
-        """Call work(0) ... work(workers - 1) at the same time."""
-        if workers == 1:
-            work(0)
-            return
-        if self._pool is None or self._workers < workers:
-            self._workers = workers
-            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="wavenet")
-        for future in [self._pool.submit(work, worker) for worker in range(workers)]:
-            future.result()
 
 
 Schedule = list[list[tuple[int, int, int]]]
@@ -306,7 +281,7 @@ class _Run:
                 barrier = self._arrivals[u].data_ptr()
                 self._kernels.forward(net, utterance, scratch, part, parts, barrier, yield_address())
 
-        self._network._run(work, len(self._schedule))
+        self._network._workers.run(work, len(self._schedule))
         return parameters
 
     def backward(self, parameters_grad: Tensor) -> tuple[Tensor, ...]:
@@ -351,7 +326,7 @@ class _Run:
                 barrier = self._arrivals[u].data_ptr()
                 kernels.backward(net, utterance, scratch, part, parts, barrier, yield_address())
 
-        self._network._run(work, workers)
+        self._network._workers.run(work, workers)
         self._network._free = {len(self._memory): self._memory}
         total = grads.sum(dim=0) if workers > 1 else grads[0]
         of_weights = [total[a:b].view(w.shape) for (a, b), w in zip(pairwise(offsets), weights.values(), strict=True)]
@@ -390,7 +365,3 @@ class _Run:
 def _panels(matrix: Tensor, panel: int) -> Tensor:
     """(..., inputs, outputs) -> (..., panels, inputs, panel), in memory in this order."""
     return matrix.unflatten(-1, (-1, panel)).transpose(-3, -2).contiguous()
-
-
-def _round_up(count: int, multiple: int) -> int:
-    return -(-count // multiple) * multiple
