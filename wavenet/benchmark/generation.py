@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wavenet.benchmark.floors import multiply_add_rate, read_bandwidth
+from wavenet.benchmark.plain import vocoder
 from wavenet.benchmark.table import header, line_of, median_ratio
 from wavenet.distributions import MuLawCategorical
 from wavenet.generation.cpu import WEIGHTS, CPUBackend
@@ -156,21 +157,11 @@ def _runner(backend: CPUBackend | ReferenceBackend, batch: int) -> Callable[[int
 
 def _vocoder(shape: str) -> Callable[[int], object] | None:
     """r9y9's wavenet-vocoder from PyPI, if it is installed: its incremental mode, one utterance."""
+    torch.manual_seed(0)
     try:
-        from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports] # noqa: PLC0415
+        model = vocoder(SHAPES[shape]).eval()
     except ImportError:
         return None
-    sizes = {"kernel_size": 2, "dilation_cycle": 10} | SHAPES[shape]
-    torch.manual_seed(0)
-    model = Vocoder(
-        out_channels=256,
-        layers=sizes["dilation_cycle"] * sizes["num_cycles"],
-        stacks=sizes["num_cycles"],
-        residual_channels=sizes["residual_channels"],
-        gate_channels=sizes["gate_channels"],
-        skip_out_channels=sizes["skip_channels"],
-        kernel_size=sizes["kernel_size"],
-    ).eval()
     model.make_generation_fast_()
 
     def run(length: int) -> object:
@@ -215,9 +206,9 @@ def benchmark_generation(
                 cases["cpu", "float32", many, used] = _runner(CPUBackend(model, used), many)
         for weights in narrow if shape == _NARROW else []:
             cases["cpu", weights, 1, 1] = _runner(CPUBackend(model, 1, weights), 1)
-        vocoder = _vocoder(shape)
-        if vocoder is not None:
-            cases["wavenet-vocoder", "float32", 1, threads] = vocoder
+        incremental = _vocoder(shape)
+        if incremental is not None:
+            cases["wavenet-vocoder", "float32", 1, threads] = incremental
 
         busy = {case: case[3] if case[0] == "cpu" else 1 for case in cases}  # torch may leave cores idle
         lengths = {}

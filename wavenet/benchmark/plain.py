@@ -1,10 +1,14 @@
-"""A yardstick: the same network as anybody would write it at first, from Conv1d and one-hot vectors."""
+"""Yardsticks: the same network as anybody would write it at first, and as r9y9's package has it."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.audio import mu_law_encode
+from wavenet.nn import cycle_of_dilations
 
 
 class PlainConv1d(nn.Module):
@@ -31,7 +35,7 @@ class PlainConv1d(nn.Module):
         num_classes: int = 256,
     ) -> None:
         super().__init__()
-        dilations = [2**i for i in range(dilation_cycle)] * num_cycles
+        dilations = cycle_of_dilations(dilation_cycle, num_cycles)
         self.num_classes = num_classes
         self.pads = [(kernel_size - 1) * dilation for dilation in dilations]
         self.input = nn.Conv1d(num_classes, residual_channels, 1)
@@ -57,3 +61,28 @@ class PlainConv1d(nn.Module):
             if i < len(self.residual):
                 x = x + self.residual[i](z)
         return -F.cross_entropy(self.head(total), classes, reduction="none")
+
+
+def vocoder(sizes: Mapping[str, int], **options: Any) -> Any:
+    """The network of wavenet-vocoder, from PyPI, for 256 classes.
+
+    Args:
+        sizes: As `PlainConv1d` takes them.
+        options: Further ones, for the package's constructor.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports] # noqa: PLC0415
+
+    sizes = {"kernel_size": 2, "dilation_cycle": 10, **sizes}
+    return Vocoder(
+        out_channels=256,
+        layers=sizes["dilation_cycle"] * sizes["num_cycles"],
+        stacks=sizes["num_cycles"],
+        residual_channels=sizes["residual_channels"],
+        gate_channels=sizes["gate_channels"],
+        skip_out_channels=sizes["skip_channels"],
+        kernel_size=sizes["kernel_size"],
+        **options,
+    )

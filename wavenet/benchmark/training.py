@@ -4,6 +4,7 @@ Every measurement runs in a process of its own (`python -m wavenet.benchmark.tra
 the allocator's settings and the peak of the memory belong to a process.
 """
 
+import importlib.util
 import json
 import os
 import statistics
@@ -20,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wavenet.audio import mu_law_encode
 from wavenet.benchmark.floors import multiply_add_rate
 from wavenet.benchmark.generation import SAMPLE_RATE, SHAPES, products
-from wavenet.benchmark.plain import PlainConv1d
+from wavenet.benchmark.plain import PlainConv1d, vocoder
 from wavenet.benchmark.table import header, line_of, median_ratio
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
@@ -120,21 +122,7 @@ def make(case: Case) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
 
 
 def _vocoder(sizes: dict[str, Any]) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
-    from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports] # noqa: PLC0415
-
-    from wavenet.audio import mu_law_encode  # noqa: PLC0415
-
-    sizes = {"kernel_size": 2, "dilation_cycle": 10} | sizes
-    model = Vocoder(
-        out_channels=256,
-        layers=sizes["dilation_cycle"] * sizes["num_cycles"],
-        stacks=sizes["num_cycles"],
-        residual_channels=sizes["residual_channels"],
-        gate_channels=sizes["gate_channels"],
-        skip_out_channels=sizes["skip_channels"],
-        kernel_size=sizes["kernel_size"],
-        dropout=0.0,
-    )
+    model = vocoder(sizes, dropout=0.0)
 
     def log_prob(waveform: Tensor) -> Tensor:
         classes = mu_law_encode(waveform, 256)
@@ -298,8 +286,6 @@ def cases_of(shape: str, device: str, batch: int, segment: int, compiled: bool) 
 
 
 def _installed(package: str) -> bool:
-    import importlib.util  # noqa: PLC0415
-
     return importlib.util.find_spec(package) is not None
 
 

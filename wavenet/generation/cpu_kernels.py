@@ -461,17 +461,22 @@ def exponential(b: Any, x: Any) -> Any:
     return emit_exponential(b, x)
 
 
+def gate_exponentials(b: Any, sums: Any) -> tuple[Any, Any, Any]:
+    """Emit 1, exp(-2 filter) and exp(-gate) of the panel of sums at an address."""
+    filters, gates = (b.load(pointer(b, sums, VECTOR, i), align=4) for i in range(2))
+    one, zero = constant(filters, 1), constant(filters, 0)
+    filters = b.fmul(clamp(b, filters, -_FLAT, _FLAT), constant(filters, -2))
+    gates = b.fsub(zero, clamp(b, gates, -_SHUT, _SHUT))
+    return one, emit_exponential(b, filters), emit_exponential(b, gates)
+
+
 @instruction(types.void, types.int64, types.int64)
 def gate(b: Any, sums: Any, out: Any) -> None:
     """tanh(filter) * sigmoid(gate) of a panel, within 3e-7: addresses of its sums and of LANES outputs.
 
     With a = exp(-2 filter) and b = exp(-gate) it is (1 - a) / ((1 + a) * (1 + b)): one division.
     """
-    filters, gates = (b.load(pointer(b, sums, VECTOR, i), align=4) for i in range(2))
-    one, zero = constant(filters, 1), constant(filters, 0)
-    filters = b.fmul(clamp(b, filters, -_FLAT, _FLAT), constant(filters, -2))
-    gates = b.fsub(zero, clamp(b, gates, -_SHUT, _SHUT))
-    a, c = emit_exponential(b, filters), emit_exponential(b, gates)
+    one, a, c = gate_exponentials(b, sums)
     b.store(b.fdiv(b.fsub(one, a), b.fmul(b.fadd(one, a), b.fadd(one, c))), pointer(b, out, VECTOR), align=4)
 
 

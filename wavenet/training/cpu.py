@@ -99,10 +99,10 @@ class CPUNetwork:
             out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
             return out
 
-        matrices, biases = self._matrices(changing=condition is not None and condition.shape[2] > 1)
-        fixed, conditions = self._fixed(condition), waveform.new_zeros(len(waveform), steps, 0)
-        if condition is not None and condition.shape[2] > 1:
-            conditions = rows(condition)
+        changing = condition if condition is not None and condition.shape[2] > 1 else None
+        matrices, biases = self._matrices(changing is not None)
+        fixed = self._fixed(condition if changing is None else None)
+        conditions = waveform.new_zeros(len(waveform), steps, 0) if changing is None else rows(changing)
         encoded = rows(model.distribution.encode(waveform), model.input_kernel_size - 1)
         parameters = _Network.apply(self, schedule, encoded, conditions, fixed, *matrices, *biases)
         assert isinstance(parameters, Tensor)
@@ -153,12 +153,12 @@ class CPUNetwork:
         return matrices, biases
 
     def _fixed(self, condition: Tensor | None) -> Tensor:
-        """What the gated convolutions' sums begin with: (1 or B, layers, 2 H)."""
+        """What the gated convolutions' sums begin with, given a lasting condition: (1 or B, layers, 2 H)."""
         layers, gates = self._layers, self._model.gate_channels
         biases = [layer.dilated.conv.bias for layer in layers]
         given = [bias for bias in biases if bias is not None]
         fixed = torch.stack(given) if given else torch.zeros(len(layers), gates)
-        if condition is None or condition.shape[2] > 1:
+        if condition is None:
             return self._order(fixed.unsqueeze(0))
         weights = torch.stack([layer.condition.weight[..., 0] for layer in layers if layer.condition is not None])
         return self._order(fixed + torch.einsum("lgc,bc->blg", weights, condition[..., 0]))

@@ -27,9 +27,8 @@ from wavenet.generation.cpu_kernels import (
     PANEL,
     VECTOR,
     WIDE,
-    clamp,
     constant,
-    emit_exponential,
+    gate_exponentials,
     instruction,
     jit,
     load_int,
@@ -40,7 +39,6 @@ from wavenet.generation.cpu_kernels import (
 
 CHUNK = 128  # samples that go through the network at once
 _ROWS = 8 if WIDE else 4  # of a tile; CHUNK and PANEL are multiples of it
-_FLAT, _SHUT = 9.1, 40.0  # tanh is 1 in float32 from here on; sigmoid as good as 0 or 1
 
 
 class Network(NamedTuple):
@@ -207,16 +205,12 @@ def _gate(b: Any, sums: Any, gated: Any) -> None:
 
     With a = exp(-2 filter) and c = exp(-gate), both come from one division by (1 + a) * (1 + c).
     """
-    places = [pointer(b, sums, VECTOR, i) for i in range(2)]
-    filters, gates = (b.load(place, align=4) for place in places)
-    one = constant(filters, 1)
-    a = emit_exponential(b, b.fmul(clamp(b, filters, -_FLAT, _FLAT), constant(filters, -2)))
-    c = emit_exponential(b, b.fmul(clamp(b, gates, -_SHUT, _SHUT), constant(filters, -1)))
+    one, a, c = gate_exponentials(b, sums)
     share = b.fdiv(one, b.fmul(b.fadd(one, a), b.fadd(one, c)))
     tanh = b.fmul(b.fmul(b.fsub(one, a), b.fadd(one, c)), share)
     sigmoid = b.fmul(b.fadd(one, a), share)
-    b.store(tanh, places[0], align=4)
-    b.store(sigmoid, places[1], align=4)
+    for i, value in enumerate((tanh, sigmoid)):
+        b.store(value, pointer(b, sums, VECTOR, i), align=4)
     b.store(b.fmul(tanh, sigmoid), pointer(b, gated, VECTOR), align=4)
 
 
