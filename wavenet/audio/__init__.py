@@ -2,15 +2,18 @@
 
 from wavenet.audio.files import AudioError, file_name_for, format_of, read, write
 from wavenet.audio.mel import log_mel_spectrogram
-from wavenet.audio.mu_law import mu_law_decode, mu_law_encode
+from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
 from wavenet.audio.resample import resample
+from wavenet.audio.samples import check_samples
 from wavenet.audio.silence import trim_silence
 
 __all__ = [
     "AudioError",
+    "check_samples",
     "file_name_for",
     "format_of",
     "log_mel_spectrogram",
+    "mu_law_compand",
     "mu_law_decode",
     "mu_law_encode",
     "read",

@@ -6,12 +6,40 @@ import math
 import torch
 from torch import Tensor
 
+from wavenet.audio.samples import check_samples
+
+
+def mu_law_compand(waveform: Tensor, num_classes: int = 256) -> Tensor:
+    """Bend the scale of amplitudes so that quiet samples get more of it (ITU-T G.711).
+
+    f(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu) with mu = num_classes - 1.
+
+    Args:
+        waveform: Samples in [-1, 1], any shape.
+        num_classes: 2 or more.
+
+    Returns:
+        Companded levels in [-1, 1], the waveform's shape, float32 (float64 for float64).
+
+    Raises:
+        ValueError: If a sample is outside [-1, 1] or not a number.
+
+    >>> mu_law_compand(torch.tensor([-1.0, 0.0, 1 / 255]))
+    tensor([-1.0000,  0.0000,  0.1250])
+    """
+    _check_num_classes(num_classes)
+    check_samples("mu_law", waveform)
+    mu = num_classes - 1
+    if waveform.dtype != torch.float64:
+        waveform = waveform.float()
+    sign = 1 - 2 * (waveform < 0).to(waveform)  # not 0 at 0, where the slope is steepest and its gradient matters
+    return sign * torch.log1p(mu * (sign * waveform)) / math.log1p(mu)
+
 
 def mu_law_encode(waveform: Tensor, num_classes: int = 256) -> Tensor:
     """Quantise a waveform to classes (van den Oord et al., 2016, section 2.2; ITU-T G.711).
 
-    f(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu) with mu = num_classes - 1, then f's range [-1, 1]
-    is rounded to num_classes levels.
+    What `mu_law_compand` makes of it, a range of [-1, 1], is rounded to num_classes levels.
 
     Args:
         waveform: Samples in [-1, 1], any shape.
@@ -26,15 +54,7 @@ def mu_law_encode(waveform: Tensor, num_classes: int = 256) -> Tensor:
     >>> mu_law_encode(torch.tensor([-1.0, 0.0, 0.01, 1.0]))
     tensor([  0, 128, 157, 255])
     """
-    _check_num_classes(num_classes)
-    if not torch.compiler.is_compiling() and not bool((waveform.abs() <= 1).all()):
-        worst = waveform.flatten()[waveform.abs().nan_to_num(math.inf).argmax()].item()
-        raise ValueError(f"mu_law_encode: a sample is {worst:g}; samples must lie in [-1, 1]: scale the waveform")
-    mu = num_classes - 1
-    if waveform.dtype != torch.float64:
-        waveform = waveform.float()
-    companded = waveform.sign() * torch.log1p(mu * waveform.abs()) / math.log1p(mu)
-    return ((companded + 1) / 2 * mu + 0.5).floor().long()
+    return ((mu_law_compand(waveform, num_classes) + 1) / 2 * (num_classes - 1) + 0.5).floor().long()
 
 
 def mu_law_decode(classes: Tensor, num_classes: int = 256) -> Tensor:

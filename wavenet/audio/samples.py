@@ -1,0 +1,25 @@
+"""What may be a sample of audio."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def check_samples(owner: str, waveform: Tensor) -> None:
+    """Raise unless every sample lies in [-1, 1]. Compiled code, which cannot raise, skips the check.
+
+    Args:
+        owner: The function whose argument it is; the message begins with it.
+        waveform: Samples, any shape.
+
+    Raises:
+        ValueError: If a sample is outside [-1, 1] or not a number.
+
+    >>> check_samples("encode", torch.tensor([0.5, -2.0]))
+    Traceback (most recent call last):
+    ValueError: encode: a sample is -2; samples must lie in [-1, 1]: scale the waveform
+    """
+    if not torch.compiler.is_compiling() and not bool((waveform.abs() <= 1).all()):
+        worst = waveform.flatten()[waveform.abs().nan_to_num(math.inf).argmax()].item()
+        raise ValueError(f"{owner}: a sample is {worst:g}; samples must lie in [-1, 1]: scale the waveform")
