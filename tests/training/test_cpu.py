@@ -27,6 +27,9 @@ class Gaussian(OutputDistribution):
         mean, log_scale = parameters.unbind(1)
         return -0.5 * ((waveform - mean) * (-log_scale).exp()).square() - log_scale - 0.5 * math.log(2 * math.pi)
 
+    def log2_levels(self, waveform):
+        return torch.zeros_like(waveform)
+
     def sample(self, parameters, uniforms, temperature=1.0, top_k=None):
         raise NotImplementedError
 

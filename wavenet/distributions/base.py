@@ -2,21 +2,38 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 
 class OutputDistribution(nn.Module, ABC):
     """What a sample of audio may be, given the network's parameters.
 
+    **Bits of different distributions.** A distribution over few classes says less about a sample
+    than one over the 65536 levels of 16-bit audio, so its bits are fewer. `log2_levels` is the
+    difference: how many bits it would take to say which of the class's 16-bit levels it is, if all
+    of them are as likely.
+
+    - Towards 16 bit: bits + mean(log2_levels) is what a model needs for the 16-bit samples
+      themselves, and what models of any distribution can be compared in.
+    - Towards mu-law: a model of 16-bit samples has log2_levels = 0. Its bits minus the mean of
+      *mu-law's* log2_levels are what it needs for the mu-law class, as long as its density is even
+      within a class. That is a good estimate where a scale is wider than the class, not a bound.
+
     Attributes:
         in_channels: Channels of the network's input, which `encode` makes.
         parameter_channels: Channels that it wants back from the network.
         num_uniforms: Random numbers that one sample needs.
+        supports_top_k: Whether there are classes among which `top_k` could choose.
+        needs_float32: Whether its parameters are finer than the 8 bits of a bfloat16's mantissa, so
+            that the network's last layer has to be computed in float32 also where autocast rounds.
     """
 
     in_channels: int
     parameter_channels: int
     num_uniforms: int
+    supports_top_k: bool = False
+    needs_float32: bool = False
 
     @property
     @abstractmethod
@@ -44,6 +61,17 @@ class OutputDistribution(nn.Module, ABC):
         """
 
     @abstractmethod
+    def log2_levels(self, waveform: Tensor) -> Tensor:
+        """How many 16-bit levels count as the same sample as each of these, as a binary logarithm.
+
+        Args:
+            waveform: (B, T) in [-1, 1].
+
+        Returns:
+            (B, T), float32.
+        """
+
+    @abstractmethod
     def sample(
         self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
     ) -> Tensor:
@@ -57,4 +85,12 @@ class OutputDistribution(nn.Module, ABC):
 
         Returns:
             (B, T) samples in [-1, 1].
+
+        Raises:
+            ValueError: If top_k is given and there are no classes to choose among.
         """
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Narrower floats as float32; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,5 +1,6 @@
 """A softmax over mu-law classes."""
 
+import functools
 import math
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.checks import check_positive_int
-from wavenet.distributions.base import OutputDistribution
+from wavenet.distributions.base import OutputDistribution, at_least_float32
+from wavenet.distributions.features import root_mean_square, smooth_features
 
 _PIECE = 2**18  # logits that are looked at at once: 1 MB of float32, which stays in a CPU's cache
 
@@ -31,6 +33,7 @@ class MuLawCategorical(OutputDistribution):
     """
 
     num_uniforms = 1
+    supports_top_k = True
 
     def __init__(self, num_classes: int = 256, embedding_channels: int = 64) -> None:
         super().__init__()
@@ -66,10 +69,18 @@ class MuLawCategorical(OutputDistribution):
         """
         classes = mu_law_encode(waveform, self.num_classes)
         if torch.compiler.is_compiling():  # the compiler makes one loop of it, and stores nothing in between
-            return -F.cross_entropy(_at_least_float32(parameters), classes, reduction="none")
+            return -F.cross_entropy(at_least_float32(parameters), classes, reduction="none")
         log_prob = _CategoricalLogProb.apply(parameters, classes)
         assert isinstance(log_prob, Tensor)
         return log_prob
+
+    def log2_levels(self, waveform: Tensor) -> Tensor:
+        """Of the 65536 levels of 16-bit audio, how many are in each sample's class: counted; (B, T), log2."""
+        return _log2_levels(self.num_classes, waveform.device)[mu_law_encode(waveform, self.num_classes)]
+
+    def levels(self) -> Tensor:
+        """All values that `sample` may return, in rising order: (num_classes,)."""
+        return mu_law_decode(torch.arange(self.num_classes), self.num_classes)
 
     def sample(
         self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
@@ -86,7 +97,7 @@ class MuLawCategorical(OutputDistribution):
         Returns:
             (B, T) samples in [-1, 1].
         """
-        logits = _at_least_float32(parameters).transpose(1, 2)
+        logits = at_least_float32(parameters).transpose(1, 2)
         if temperature == 0:
             return mu_law_decode(logits.argmax(dim=-1), self.num_classes)
         if top_k is not None and top_k < self.num_classes:
@@ -109,7 +120,7 @@ class _CategoricalLogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, classes: Tensor) -> Tensor:
         pieces = _pieces(logits)
-        total = torch.cat([_at_least_float32(logits[..., piece]).logsumexp(dim=1) for piece in pieces], dim=1)
+        total = torch.cat([at_least_float32(logits[..., piece]).logsumexp(dim=1) for piece in pieces], dim=1)
         ctx.save_for_backward(logits, classes, total)
         return logits.gather(1, classes.unsqueeze(1)).squeeze(1).to(total.dtype) - total
 
@@ -120,7 +131,7 @@ class _CategoricalLogProb(torch.autograd.Function):
         grad = grads[0].unsqueeze(1)
         out = torch.empty_like(logits)
         for piece in _pieces(logits):
-            share = (_at_least_float32(logits[..., piece]) - total[:, None, piece]).exp_().mul_(-grad[..., piece])
+            share = (at_least_float32(logits[..., piece]) - total[:, None, piece]).exp_().mul_(-grad[..., piece])
             out[..., piece] = share.scatter_add_(1, classes[:, None, piece], grad[..., piece])
         return out, None
 
@@ -133,14 +144,19 @@ def _pieces(logits: Tensor) -> list[slice]:
 
 
 def _smooth_embedding(num_classes: int, channels: int) -> Tensor:
-    """(num_classes, channels): the level, the amplitude, and a Fourier series of the level; unit variance."""
-    level = torch.linspace(-1, 1, num_classes)
+    """(num_classes, channels): smooth functions of the level, of unit variance."""
     amplitude = mu_law_decode(torch.arange(num_classes), num_classes)
-    columns = [level, amplitude]
-    for frequency in range(1, (channels + 1) // 2):
-        columns += [torch.sin(math.pi * frequency * level), torch.cos(math.pi * frequency * level)]
-    return torch.stack([c / c.square().mean().sqrt() for c in columns[:channels]], dim=1)
+    columns = smooth_features(torch.linspace(-1, 1, num_classes), amplitude, channels)
+    return torch.stack([column / root_mean_square(column) for column in columns], dim=1)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
+@functools.lru_cache(maxsize=16)
+def _log2_levels(num_classes: int, device: torch.device) -> Tensor:
+    """For each class, how many of the 65536 levels of 16-bit audio fall into it; (num_classes,), log2.
+
+    Where classes are finer than 16 bits, those without a level count as one.
+    """
+    with torch.inference_mode(False):
+        levels = torch.arange(-(2**15), 2**15, device="cpu") / 2**15
+        counts = mu_law_encode(levels, num_classes).bincount(minlength=num_classes)
+        return counts.clamp(min=1).log2().to(device)

@@ -100,7 +100,7 @@ class Stream(Iterator[Tensor]):
         seed: Seed of the first utterance, 0 or more.
         temperature: 1 draws from the model's distribution, less is more careful, 0 takes the most
             likely sample.
-        top_k: Draw among this many of the likeliest values only.
+        top_k: Draw among this many of the likeliest values only; not for mixtures, which have no classes.
         prompt: Samples to continue, (T,) for all utterances or (num, T), in [-1, 1] at the model's
             rate. It is run in parallel, not sample by sample.
         chunk: Samples in a chunk; the last one may be shorter.
@@ -135,6 +135,11 @@ class Stream(Iterator[Tensor]):
         weights: str = "float32",
     ) -> None:
         _check(num, seed, temperature, top_k, chunk, threads)
+        if top_k is not None and not model.distribution.supports_top_k:
+            raise ValueError(
+                f"stream: top_k is {top_k}, but {type(model.distribution).__name__} has no classes to choose among; "
+                "use top_k=null and a temperature below 1"
+            )
         lengths = None if seconds is None else _lengths(seconds, num, model.sample_rate)
         if prompt is not None and state is not None:
             raise ValueError("stream: prompt and state were both given; a state already holds its past")

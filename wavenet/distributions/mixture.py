@@ -1,0 +1,203 @@
+"""What mixtures over 16-bit samples have in common."""
+
+import math
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wavenet.audio import check_samples, mu_law_compand, mu_law_decode
+from wavenet.checks import check_positive_int
+from wavenet.distributions.base import OutputDistribution, at_least_float32
+from wavenet.distributions.features import root_mean_square, smooth_features
+
+LOG_SCALE_MAX = 30.0  # so that no scale, and no share of a bin in it, becomes 0 or infinite in float32
+CLIMBS = 100  # steps to a mode at most; a few are enough but where two components are about to merge
+ARRIVED = 2.0**-10  # levels; a step shorter than this is the last one
+
+
+class Mixture(OutputDistribution):
+    """A mixture of K bell curves over the levels k / 2**(bits - 1) of PCM audio; the samples are of full resolution.
+
+    The parameters are K unnormalised log-weights, K means (of samples in [-1, 1]) and K raw
+    log-scales, in this order; a single component has no weight. The log-scale is
+    log_scale_min + softplus(raw - log_scale_min), at most 30: a floor whose gradient never dies.
+
+    The network's input has no weights of its own: it is a few fixed smooth functions of the sample
+    (see `smooth_features`), so it is as fine as the samples are.
+
+    Args:
+        num_mixtures: K.
+        bits: Resolution of the samples, 2 to 16.
+        encoding_channels: Functions of a sample that the network is fed.
+        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends, -30 to 0.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    num_uniforms = 2
+    needs_float32 = True
+
+    def __init__(self, num_mixtures: int, bits: int, encoding_channels: int, log_scale_min: float) -> None:
+        super().__init__()
+        name = type(self).__name__
+        check_positive_int(name, num_mixtures=num_mixtures, bits=bits, encoding_channels=encoding_channels)
+        if not 2 <= bits <= 16:
+            raise ValueError(f"{name}: bits is {bits}; it must be 2 to 16, and 16 for CD quality")
+        if not -LOG_SCALE_MAX <= log_scale_min <= 0:
+            raise ValueError(f"{name}: log_scale_min is {log_scale_min}; it must be -30 to 0, such as -9")
+        self.num_mixtures = num_mixtures
+        self.bits = bits
+        self.encoding_channels = encoding_channels
+        self.log_scale_min = log_scale_min
+        self.in_channels = encoding_channels
+        self.parameter_channels = (3 if num_mixtures > 1 else 2) * num_mixtures
+        usual = mu_law_decode(torch.arange(256, device="cpu"))
+        columns = smooth_features(torch.linspace(-1, 1, 256, device="cpu"), usual, encoding_channels)
+        self._sizes = [root_mean_square(column).item() for column in columns]
+
+    @property
+    def baseline_bits(self) -> float:
+        """Bits per sample of the uniform distribution."""
+        return float(self.bits)
+
+    @property
+    def bin_width(self) -> float:
+        """Distance from a level to the next."""
+        return 2.0 ** (1 - self.bits)
+
+    def levels(self) -> Tensor:
+        """All values that `sample` may return, in rising order: (2**bits,)."""
+        half = 2 ** (self.bits - 1)
+        return torch.arange(-half, half) * self.bin_width
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        """Smooth functions of samples, of about unit variance: (B, T) in [-1, 1] -> (B, encoding_channels, T)."""
+        waveform = at_least_float32(waveform)
+        columns = smooth_features(mu_law_compand(waveform), waveform, self.encoding_channels)
+        return torch.stack([column / size for column, size in zip(columns, self._sizes, strict=True)], dim=1)
+
+    def log2_levels(self, waveform: Tensor) -> Tensor:
+        """0 for 16 bits: each 16-bit level is a sample of its own; (B, T)."""
+        return torch.full_like(waveform, 16 - self.bits, dtype=torch.float32)
+
+    def log_prob(self, parameters: Tensor, waveform: Tensor) -> Tensor:
+        """Log-probability of samples, in nats.
+
+        Args:
+            parameters: Log-weights, means and raw log-scales, (B, parameter_channels, T).
+            waveform: (B, T) in [-1, 1].
+
+        Returns:
+            (B, T), float32 (float64 for float64 parameters).
+
+        Raises:
+            ValueError: If a sample is outside [-1, 1] or not a number.
+        """
+        check_samples("log_prob", waveform)
+        log_weights, means, log_scales = self.components(at_least_float32(parameters))
+        each = self._log_prob_of_each(waveform.to(means).unsqueeze(1), means, log_scales)
+        return (log_weights + each).logsumexp(dim=1)
+
+    def sample(
+        self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
+    ) -> Tensor:
+        """Draw samples: the first random number chooses a component, the second one of its values.
+
+        A temperature T stands for the density to the power of 1 / T, as if the components did not
+        overlap: the scales become s sqrt(T) (just that for Gaussians; what has the same curvature
+        at the mode for logistics), and the weights follow. T = 0 is the mode of the whole mixture.
+
+        Args:
+            parameters: Log-weights, means and raw log-scales, (B, parameter_channels, T).
+            uniforms: (B, 2, T) in [0, 1).
+            temperature: 1 draws from the distribution itself, less is more careful, 0 takes its mode.
+            top_k: None.
+
+        Returns:
+            (B, T) levels, float32.
+
+        Raises:
+            ValueError: If top_k is given.
+        """
+        if top_k is not None:
+            raise ValueError(
+                f"{type(self).__name__}: top_k is {top_k}, but a mixture has no classes to choose among; "
+                "use top_k=null and a temperature below 1"
+            )
+        log_weights, means, log_scales = self.components(parameters.double())
+        if temperature == 0:
+            return self._nearest_level(self._mode(log_weights, means, log_scales))
+        heights = log_weights - log_scales
+        heights = heights - heights.amax(dim=1, keepdim=True)  # so that a small temperature cannot overflow
+        cumulative = (heights / temperature + log_scales).softmax(dim=1).cumsum(dim=1)
+        drawn = uniforms[:, :1].double() * cumulative[:, -1:]
+        chosen = (cumulative <= drawn).sum(dim=1, keepdim=True).clamp(max=self.num_mixtures - 1)
+        mean, scale = means.gather(1, chosen), log_scales.gather(1, chosen).exp() * math.sqrt(temperature)
+        return self._nearest_level((mean + scale * self.standard_variates(uniforms[:, 1:])).squeeze(1))
+
+    def standard_variates(self, uniforms: Tensor) -> Tensor:
+        """Values of the component with mean 0 and scale 1, by its inverse cumulative distribution.
+
+        A uniform random number of float32 stands for an interval of 2**-24. Its middle is taken, so
+        that neither end is infinite, which would be heard as a click.
+
+        Args:
+            uniforms: In [0, 1), any shape.
+
+        Returns:
+            The uniforms' shape, float32 (float64 for float64), which is made in float64.
+        """
+        return self._inverse_cumulative(uniforms.double() + 2.0**-25).to(at_least_float32(uniforms).dtype)
+
+    def components(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-weights, means and log-scales of the components, (B, K, T) each, from (B, parameter_channels, T)."""
+        *logits, means, raw = parameters.chunk(self.parameter_channels // self.num_mixtures, dim=1)
+        log_weights = logits[0].log_softmax(dim=1) if logits else torch.zeros_like(means)
+        log_scales = self.log_scale_min - F.logsigmoid(self.log_scale_min - raw)  # softplus(x) = -logsigmoid(-x)
+        return log_weights, means, log_scales.clamp(max=LOG_SCALE_MAX)
+
+    def _mode(self, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
+        """Where the density is highest, (B, T): from each mean a peak is climbed, and the highest is taken.
+
+        A step up is one of expectation maximisation ("mean shift"; Carreira-Perpinan, 2000), for
+        both kinds are mixtures of Gaussians: a logistic is one of many scales.
+        """
+        heights, centres, scales = (x.unsqueeze(1) for x in (log_weights - log_scales, means, log_scales.exp()))
+        at = means
+        climbing = torch.ones_like(at, dtype=torch.bool)
+        for _ in range(CLIMBS):
+            z = (at.unsqueeze(2) - centres) / scales  # (B, starts, K, T)
+            pull = (heights + self._log_density(z)).softmax(dim=2) * self._pull(z) / scales.square()
+            higher = (pull * centres).sum(dim=2) / pull.sum(dim=2)
+            arrived = (higher - at).abs() <= ARRIVED * self.bin_width
+            at = torch.where(climbing, higher, at)
+            climbing = climbing & ~arrived
+            if not bool(climbing.any()):
+                break
+        z = (at.unsqueeze(2) - centres) / scales
+        best = (heights + self._log_density(z)).logsumexp(dim=2).argmax(dim=1, keepdim=True)
+        return at.gather(1, best).squeeze(1)
+
+    def _nearest_level(self, samples: Tensor) -> Tensor:
+        """Samples as levels, float32; those beyond the ends become the ends."""
+        half = 2 ** (self.bits - 1)
+        return ((samples * half).round().clamp(-half, half - 1) / half).float()
+
+    @abstractmethod
+    def _log_prob_of_each(self, samples: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
+        """Log-probability of samples (B, 1, T) under each component: (B, K, T), nats."""
+
+    @abstractmethod
+    def _log_density(self, z: Tensor) -> Tensor:
+        """Logarithm of the standard component's density, but for a constant."""
+
+    @abstractmethod
+    def _pull(self, z: Tensor) -> Tensor:
+        """-(d log density / dz) / z of the standard component."""
+
+    @abstractmethod
+    def _inverse_cumulative(self, p: Tensor) -> Tensor:
+        """The standard component's value below which the probability p lies."""
