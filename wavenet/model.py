@@ -145,9 +145,22 @@ class WaveNet(nn.Module):
             on waveform[:, :t + 1] only and describes sample t + 1; and the states for the next piece.
         """
         input_state, *stack_state = state if state is not None else [None]
-        x, input_state = self.input(self.distribution.encode(waveform), input_state)
+        x, input_state = self.input(self._encode(waveform), input_state)
         skips, stack_state = self.stack(x, condition, stack_state or None)
-        return self.head(skips), [input_state, *stack_state]
+        return self._read_off(skips), [input_state, *stack_state]
+
+    def _encode(self, waveform: Tensor) -> Tensor:
+        """What the network hears, (B, distribution.in_channels, T), as precise as its weights."""
+        dtype = self.input.conv.weight.dtype
+        return self.distribution.encode(waveform.to(torch.promote_types(waveform.dtype, dtype))).to(dtype)
+
+    def _read_off(self, skips: Tensor) -> Tensor:
+        """The head; its last layer in its weights' precision, also under autocast, if the distribution needs that."""
+        if not self.distribution.needs_float32:
+            return self.head(skips)
+        hidden, last = self.head[:-1](skips), self.head[-1]
+        with torch.autocast(skips.device.type, enabled=False):
+            return last(hidden.to(last.weight.dtype))
 
     def log_prob(
         self, waveform: Tensor, condition: Tensor | None = None, state: State | None = None
