@@ -31,17 +31,23 @@ def main(cfg: DictConfig) -> None:
     with tqdm(total=len(held_out.utterances), desc="scoring", unit="utterance") as bar:
         scores = bits_per_sample(model, held_out, on_progress=bar.update)
 
-    print(f"{'speaker':<16} {'bits/sample':>11} {'utterances':>10} {'seconds':>8}")
+    print(f"{'speaker':<16} {'bits/sample':>11} {'as 16-bit':>9} {'utterances':>10} {'seconds':>8}")
     for name, score in scores.items():
         seconds = score.samples / model.sample_rate
-        print(f"{name:<16} {score.bits_per_sample:>11.4f} {score.utterances:>10} {seconds:>8.1f}")
+        bits, bits_16 = score.bits_per_sample, score.bits_per_16_bit_sample
+        print(f"{name:<16} {bits:>11.4f} {bits_16:>9.4f} {score.utterances:>10} {seconds:>8.1f}")
     result = {
         "checkpoint": str(path),
         "dataset": corpus.name,
         "weights": cfg.weights,
         "sample_rate": model.sample_rate,
         "bits_per_sample": {
-            name: {"value": s.bits_per_sample, "samples": s.samples, "utterances": s.utterances}
+            name: {
+                "value": s.bits_per_sample,
+                "as_16_bit": s.bits_per_16_bit_sample,
+                "samples": s.samples,
+                "utterances": s.utterances,
+            }
             for name, s in scores.items()
         },
     }

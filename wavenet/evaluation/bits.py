@@ -20,19 +20,32 @@ class Score:
         bits: Negative log2-likelihood, summed.
         samples: How many samples it is the sum of.
         utterances: How many utterances.
+        log2_levels: Bits that it would take to go on from what the distribution tells apart to 16-bit
+            samples, summed; see `OutputDistribution`.
     """
 
     bits: float = 0.0
     samples: int = 0
     utterances: int = 0
+    log2_levels: float = 0.0
 
     def __add__(self, other: "Score") -> "Score":
-        return Score(self.bits + other.bits, self.samples + other.samples, self.utterances + other.utterances)
+        return Score(
+            self.bits + other.bits,
+            self.samples + other.samples,
+            self.utterances + other.utterances,
+            self.log2_levels + other.log2_levels,
+        )
 
     @property
     def bits_per_sample(self) -> float:
         """The average; NaN over nothing."""
         return self.bits / self.samples if self.samples else math.nan
+
+    @property
+    def bits_per_16_bit_sample(self) -> float:
+        """The average for the sample as 16-bit audio has it: comparable between distributions; NaN over nothing."""
+        return (self.bits + self.log2_levels) / self.samples if self.samples else math.nan
 
 
 @torch.inference_mode()
@@ -51,11 +64,12 @@ def utterance_bits(
     Returns:
         The utterance's score.
     """
-    condition, state, bits = model.condition(conditions, 1), None, 0.0
+    condition, state, bits, log2_levels = model.condition(conditions, 1), None, 0.0, 0.0
     for piece in waveform.unsqueeze(0).split(chunk, dim=1):
         log_prob, state = model.log_prob(piece, condition, state)
         bits -= log_prob.double().sum().item() / math.log(2)
-    return Score(bits, waveform.shape[0], 1)
+        log2_levels += model.distribution.log2_levels(piece).double().sum().item()
+    return Score(bits, waveform.shape[0], 1, log2_levels)
 
 
 def bits_per_sample(
