@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from wavenet import WaveNet
 from wavenet.audio import read, resample, write
 from wavenet.conditioning import CategoricalEmbedding, Conditioner
-from wavenet.distributions import MuLawCategorical
+from wavenet.distributions import Mixture, MuLawCategorical, OutputDistribution
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = ROOT / "data" / "prompts"
@@ -98,6 +98,7 @@ def small() -> Callable[..., WaveNet]:
         speakers: tuple[str, ...] = (),
         dtype: torch.dtype = torch.float32,
         conditioner: type[Conditioner] | None = None,
+        distribution: Callable[[], OutputDistribution] = lambda: MuLawCategorical(16, 5),
         **numbers: int,
     ) -> WaveNet:
         sizes = {"residual_channels": 6, "gate_channels": 8, "skip_channels": 10, "condition_channels": 3}
@@ -107,10 +108,15 @@ def small() -> Callable[..., WaveNet]:
             conditioners["speaker"] = CategoricalEmbedding("speaker", speakers, sizes["condition_channels"])
         if conditioner is not None:
             conditioners[conditioner.__name__.lower()] = conditioner()
-        model = WaveNet(MuLawCategorical(16, 5), 2000, conditioners, **sizes).to(dtype).eval()
+        model = WaveNet(distribution(), 2000, conditioners, **sizes).to(dtype).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(2)  # so that the past matters
+            if isinstance(model.distribution, Mixture):  # so that samples do not all lie at the ends
+                count = model.distribution.num_mixtures
+                model.head[3].weight[-2 * count : -count] /= 4
+                model.head[3].bias[-2 * count : -count] = 0
+                model.head[3].bias[-count:] -= 5
         return model
 
     return make

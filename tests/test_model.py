@@ -4,7 +4,7 @@ import torch
 from tests.contract import verify_streaming
 from wavenet import WaveNet
 from wavenet.conditioning import CategoricalEmbedding
-from wavenet.distributions import MuLawCategorical
+from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 from wavenet.training import ExponentialMovingAverage, WaveNetTraining
 
 
@@ -50,9 +50,18 @@ def test_whole_equals_chunks_equals_steps(small, numbers, speakers, dtype):
     verify_streaming(step, waveform(2, 45, dtype), model)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_log_prob_in_pieces(small, dtype):
-    model = small(dtype=dtype)
+@pytest.mark.parametrize(
+    ("distribution", "dtype"),
+    [
+        (lambda: MuLawCategorical(16, 5), torch.float64),
+        (lambda: MuLawCategorical(16, 5), torch.float32),
+        (LogisticMixture, torch.float64),  # a narrow scale magnifies float32's rounding
+        (GaussianMixture, torch.float64),
+    ],
+    ids=["mulaw-float64", "mulaw-float32", "logistics", "gaussian"],
+)
+def test_log_prob_in_pieces(small, dtype, distribution):
+    model = small(dtype=dtype, distribution=distribution)
     verify_streaming(lambda piece, state: model.log_prob(piece, None, state), waveform(2, 45, dtype), model)
 
 
@@ -115,3 +124,26 @@ def test_wrong_input_is_named(small):
         WaveNet(MuLawCategorical(), 16000, gate_channels=3)
     with pytest.raises(ValueError, match="dilation_cycle is 0"):
         WaveNet(MuLawCategorical(), 16000, dilation_cycle=0)
+
+
+def test_means_are_not_rounded_by_autocast(small):
+    """Parameters that stand for 16-bit samples are as precise as float32; nothing else of the network changes."""
+    model = small(distribution=lambda: GaussianMixture(3))
+    plain = small()
+    assert model.state_dict().keys() - plain.state_dict().keys() == set()
+    x = waveform(2, 200)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough, (parameters, _) = plain(x)[0], model(x)
+        log_prob, _ = model.log_prob(x)
+    assert rough.dtype == torch.bfloat16
+    assert parameters.dtype == log_prob.dtype == torch.float32
+    assert (parameters.bfloat16().float() != parameters).float().mean() > 0.9
+    torch.testing.assert_close(parameters, model(x)[0], rtol=0.05, atol=0.05)
+    log_prob.mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_networks_input_is_as_precise_as_its_weights(small, dtype):
+    model = small(dtype=dtype, distribution=LogisticMixture)
+    assert model(waveform(1, 20))[0].dtype == dtype

@@ -17,19 +17,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wavenet.audio import mu_law_decode
-from wavenet.distributions import MuLawCategorical
+from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuLawCategorical
+from wavenet.distributions.mixture import ARRIVED, CLIMBS, LOG_SCALE_MAX
 from wavenet.generation.backend import Backend
 from wavenet.model import State, WaveNet
 from wavenet.nn import GatedResidualLayer
 
 Array = NDArray[Any]
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+_KINDS = {MuLawCategorical: "CATEGORICAL", LogisticMixture: "LOGISTIC", GaussianMixture: "GAUSSIAN"}  # in `cpu_kernels`
 _LOOK_AHEAD = 16  # steps, for one utterance; fewer for several, which share the weights that are read
 
 
 class CPUBackend(Backend):
-    """Runs every model with a categorical output in float32 on a CPU; see `cpu_kernels` for how.
+    """Runs every model of this package in float32 on a CPU; see `cpu_kernels` for how.
 
     The audio is the same, to the bit, for every batch, number of threads and chunk length.
 
@@ -53,7 +54,7 @@ class CPUBackend(Backend):
         distribution = type(model.distribution)
         if (refusal := native_refusal(model)) is not None:
             return refusal
-        if distribution is not MuLawCategorical:
+        if distribution not in _KINDS:
             return f"it does not know the output distribution {distribution.__name__}"
         return None
 
@@ -80,8 +81,11 @@ class CPUBackend(Backend):
         top_k: int | None = None,
     ) -> tuple[Tensor, State]:
         """See `Backend.run`."""
-        drawn = np.ascontiguousarray(uniforms.float().numpy()[:, 0])
-        audio, _, layers = self._loop(state, condition, drawn, None, temperature, top_k or 0)
+        distribution = self._model.distribution
+        drawn = uniforms.float()
+        if isinstance(distribution, Mixture):
+            drawn = torch.cat([drawn[:, :1], distribution.standard_variates(drawn[:, 1:])], dim=1)
+        audio, _, layers = self._loop(state, condition, drawn.numpy(), None, temperature, top_k or 0)
         waveform = torch.from_numpy(audio)
         return waveform, State(waveform[:, -1:], layers)
 
@@ -99,8 +103,20 @@ class CPUBackend(Backend):
         state = state or State(waveform[:, :1], None)
         with torch.inference_mode():
             heard = self._model.distribution.encode(waveform).permute(2, 0, 1).contiguous().numpy()
-        _, parameters, _ = self._loop(state, condition, np.zeros(waveform.shape, np.float32), heard)
+        unused = np.zeros((waveform.shape[0], self._packed.net.numbers, waveform.shape[1]), np.float32)
+        _, parameters, _ = self._loop(state, condition, unused, heard)
         return torch.from_numpy(parameters).permute(1, 2, 0)
+
+    def _hear(self, previous: Tensor) -> Array:
+        """The encoded last samples (B, encoded), from (B, 1).
+
+        Those that can be drawn are taken from the loop's own table, so that a chunk that begins with
+        one goes on from the same number, to the last bit.
+        """
+        levels, samples = self._packed.levels, previous.numpy()[:, 0]
+        number = np.searchsorted(levels, samples).clip(max=len(levels) - 1)
+        encoded = self._model.distribution.encode(previous)[..., 0].numpy()
+        return np.where((levels[number] == samples)[:, None], self._packed.embedding[number], encoded)
 
     def _loop(
         self,
@@ -113,9 +129,9 @@ class CPUBackend(Backend):
     ) -> tuple[Array, Array, list[Tensor]]:
         """Hand each thread its utterances, or its part of them; collect what they made."""
         net = self._packed.net
-        batch, steps = uniforms.shape
+        batch, _, steps = uniforms.shape
         with torch.inference_mode():
-            heard = self._model.distribution.encode(state.previous)[..., 0].numpy()
+            heard = self._hear(state.previous)
             past = None if state.layers is None else [layer.permute(2, 0, 1).numpy() for layer in state.layers]
             conditions = np.zeros((1, batch, 0), np.float32)
             if condition is not None:
@@ -258,7 +274,7 @@ class _Memory:
         self._starts = np.array(starts, np.int64) * self._rings.strides[0]
         self._hidden = _zeros(net.layers if block > 1 else 1, block, batch, gates)
         self._fixed = _zeros(net.layers, batch, gates)
-        self._chances = _zeros(net.classes)
+        self._chances = _zeros(max(net.classes, 6 * net.mixtures))
         self._gated = _zeros(batch, gated)
         self._skips, self._head, self._logits = _zeros(batch, heads), _zeros(batch, heads), _zeros(batch, outputs)
 
@@ -287,7 +303,7 @@ class _Memory:
         forced, changing = call.forced, call.conditions.shape[0] > 1
         return self._kernels.Workspace(
             batch=self._batch,
-            steps=call.uniforms.shape[1],
+            steps=call.uniforms.shape[2],
             block=self._block,
             heard=_address(self._heard),
             input_ring=_address(self._input_ring),
@@ -342,7 +358,9 @@ class _Block:
 def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
     """Lay the model out as `Network` says."""
     distribution = model.distribution
-    assert isinstance(distribution, MuLawCategorical)
+    assert isinstance(distribution, MuLawCategorical | Mixture)
+    mixture = distribution if isinstance(distribution, Mixture) else None
+    drawn = distribution.levels()
     panel, lanes = kernels.PANEL, kernels.LANES
     layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
     channels = model.gate_channels // 2
@@ -372,7 +390,7 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         return F.pad(weight, (0, 0, 0, half - channels))  # inputs of zero for the channels that round up
 
     rows, heads, outputs = (
-        in_panels(n) for n in (model.residual_channels, model.skip_channels, distribution.num_classes)
+        in_panels(n) for n in (model.residual_channels, model.skip_channels, distribution.parameter_channels)
     )
     first = block([weight_and_bias(model.input.conv)], rows)
     gates, residuals = [], []
@@ -402,8 +420,8 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         weights=_aligned(flat.view(as_integers.get(dtype, dtype)).numpy()),
         biases=_aligned(torch.cat([part.bias for part in in_order]).numpy()),
         scales=_aligned(torch.cat([part.scale for part in in_order]).numpy()),
-        embedding=_aligned(distribution.embedding.weight.numpy()),
-        levels=_aligned(mu_law_decode(torch.arange(distribution.num_classes), distribution.num_classes).numpy()),
+        embedding=_aligned(distribution.encode(drawn[None])[0].T.numpy()),
+        levels=_aligned(drawn.numpy()),
         dilations=np.array(dilations, np.int64),
         windows=np.array(
             [2 ** ((past_taps - tap) * d).bit_length() // 2 for d in dilations for tap in range(past_taps)], np.int64
@@ -422,12 +440,12 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         layers=len(layers),
         past_taps=past_taps,
         input_taps=model.input_kernel_size,
-        encoded=distribution.embedding_channels,
+        encoded=distribution.in_channels,
         condition=model.condition_channels if len(model.conditioners) else 0,
         residual=model.residual_channels,
         half=half,
         skip=model.skip_channels,
-        classes=distribution.num_classes,
+        classes=distribution.parameter_channels,
         rows=len(rows),
         gates=len(gated),
         heads=len(heads),
@@ -439,6 +457,14 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         skip_0=offsets[-3],
         head_0=offsets[-2],
         head_1=offsets[-1],
+        kind=getattr(kernels, _KINDS[type(distribution)]),
+        numbers=distribution.num_uniforms,
+        mixtures=0 if mixture is None else mixture.num_mixtures,
+        half_levels=0 if mixture is None else 2 ** (mixture.bits - 1),
+        climbs=CLIMBS,
+        arrived=0.0 if mixture is None else ARRIVED * mixture.bin_width,
+        log_scale_min=0.0 if mixture is None else float(mixture.log_scale_min),
+        log_scale_max=LOG_SCALE_MAX,
     )
     return packed
 

@@ -40,9 +40,17 @@ PANEL = 2 * LANES
 ROWS = 8 if WIDE else 6  # utterances or steps in the largest tile: as many as there are registers for
 PANELS = 2 if WIDE else 4  # panels of a tile for a single row: enough sums to hide an addition's latency
 DEPTH = 128  # inputs that a tile takes at once, so that its weights stay in the first-level cache
+CATEGORICAL, LOGISTIC, GAUSSIAN = 0, 1, 2  # what can be drawn from
 SPINS = 4000  # polls of a barrier before the core is offered to others
 
-_F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_F64, _F32, _I8, _I16, _I32, _I64 = (
+    ir.DoubleType(),
+    ir.FloatType(),
+    ir.IntType(8),
+    ir.IntType(16),
+    ir.IntType(32),
+    ir.IntType(64),
+)
 VECTOR = ir.VectorType(_F32, LANES)
 
 
@@ -57,8 +65,8 @@ class Network(NamedTuple):
         biases: Address of a float32 for each output: input; for each layer gate, residual; skip;
             the head's two. All rounded.
         scales: Address of what 8-bit weights of an output are multiplied with; laid out like biases.
-        embedding: Address of what the network hears for each class, float32 (classes, encoded).
-        levels: Address of the waveform of each class, float32.
+        embedding: Address of what the network hears of each sample that can be drawn, float32 (N, encoded).
+        levels: Address of these samples' waveform, float32 (N,).
         dilations: Address of each layer's dilation, int64.
         windows: Address of how many steps each past tap is computed ahead, int64 (layers, past_taps):
             a power of two, so that a later tap's windows lie within an earlier one's.
@@ -70,7 +78,7 @@ class Network(NamedTuple):
         residual: Residual channels.
         half: Channels of filter and of gate, rounded to LANES.
         skip: Skip channels.
-        classes: Classes of the output.
+        classes: Parameter channels of the output: for a categorical its classes.
         rows: residual, rounded.
         gates: Outputs of a gated convolution, 2 * half.
         heads: skip, rounded.
@@ -82,6 +90,14 @@ class Network(NamedTuple):
         skip_0: Offset of the skip matrix.
         head_0: Offset of the head's first matrix.
         head_1: Offset of its second.
+        kind: What is drawn from: CATEGORICAL, LOGISTIC or GAUSSIAN.
+        numbers: Random numbers for each sample: a uniform one, and for mixtures a standard variate.
+        mixtures: Components, or 0.
+        half_levels: Of a mixture, levels below 0, which are as many as from 0 on.
+        climbs: Of a mixture, steps to its mode at most.
+        arrived: Length of the last one, at most.
+        log_scale_min: See `Mixture`.
+        log_scale_max: Likewise.
     """
 
     biases: int
@@ -110,6 +126,14 @@ class Network(NamedTuple):
     skip_0: int
     head_0: int
     head_1: int
+    kind: int
+    numbers: int
+    mixtures: int
+    half_levels: int
+    climbs: int
+    arrived: float
+    log_scale_min: float
+    log_scale_max: float
 
 
 class Workspace(NamedTuple):
@@ -128,13 +152,13 @@ class Workspace(NamedTuple):
         starts: Bytes to each layer's ring, int64.
         hidden: Sums of the gated convolutions, (layers, hidden_block, B, gates).
         fixed: What they begin with: bias, and a condition of the whole utterance, (layers, B, gates).
-        chances: Room to draw in, (classes,).
+        chances: Room to draw in, (classes,); for mixtures float64 (3, mixtures).
         gated: Outputs of all gates, (B, layers * half).
         skips: (B, heads).
         head: (B, heads).
         logits: (B, outputs).
         conditions: (1 or T, B, condition).
-        uniforms: (B, T).
+        uniforms: (B, numbers, T).
         audio: (B, T) is written.
         arrivals: The barrier's counter, int64, 0 at the beginning.
         forced: What the network hears, (T, B, encoded), instead of its own samples; 0 to let it draw.
@@ -235,6 +259,18 @@ def load(b: Any, address: Any, index: Any) -> Any:
 def store(b: Any, address: Any, index: Any, value: Any) -> None:
     """Write a float."""
     b.store(value, pointer(b, address, _F32, index))
+
+
+@instruction(types.float64, types.int64, types.int64)
+def load_double(b: Any, address: Any, index: Any) -> Any:
+    """Read a float of 64 bits."""
+    return b.load(pointer(b, address, _F64, index))
+
+
+@instruction(types.void, types.int64, types.int64, types.float64)
+def store_double(b: Any, address: Any, index: Any, value: Any) -> None:
+    """Write a float of 64 bits."""
+    b.store(value, pointer(b, address, _F64, index))
 
 
 @instruction(types.int64, types.int64, types.int64)
@@ -560,6 +596,123 @@ def _kth_largest(x, count, k):
     return out_of_order(limit)
 
 
+# ---- drawing from a mixture, in float64: it is little work -----------------------------------------
+
+
+@jit
+def draw_from_mixture(net, parameters, uniform, variate, temperature, room):
+    """Draw the number of a level; the same as `Mixture.sample`.
+
+    Args:
+        net: A `Network` whose kind is a mixture.
+        parameters: Address of log-weights, means and raw log-scales.
+        uniform: In [0, 1), chooses the component.
+        variate: Of the standard component, see `Mixture.standard_variates`.
+        temperature: 0 takes the mode.
+        room: Address of 3 * mixtures float64.
+    """
+    count = net.mixtures
+    means = parameters + 4 * count if count > 1 else parameters  # a single component has no weight
+    scales, heights, chances = room, room + 8 * count, room + 16 * count
+    highest = -np.inf
+    for k in range(count):
+        above = np.float64(load(means, count + k)) - net.log_scale_min
+        log_scale = net.log_scale_min + max(above, 0.0) + math.log1p(math.exp(-abs(above)))
+        log_scale = min(log_scale, net.log_scale_max)
+        height = (np.float64(load(parameters, k)) if count > 1 else 0.0) - log_scale
+        store_double(scales, k, log_scale)
+        store_double(heights, k, height)
+        highest = max(highest, height)
+    if temperature == 0:
+        for k in range(count):
+            store_double(scales, k, math.exp(load_double(scales, k)))
+        return _nearest_level(net, _mode(net, means, scales, heights, chances))
+
+    # The weights, and the largest of their logarithms, so that none of them overflows.
+    largest = -np.inf
+    for k in range(count):
+        weight = (load_double(heights, k) - highest) / temperature + load_double(scales, k)
+        store_double(chances, k, weight)
+        largest = max(largest, weight)
+    total = 0.0
+    for k in range(count):
+        total += math.exp(load_double(chances, k) - largest)
+        store_double(chances, k, total)
+    chosen = 0
+    while chosen < count - 1 and load_double(chances, chosen) <= uniform * total:
+        chosen += 1
+    scale = math.exp(load_double(scales, chosen)) * math.sqrt(temperature)
+    return _nearest_level(net, load(means, chosen) + scale * variate)
+
+
+@jit
+def _nearest_level(net, sample):
+    """Number of the level; what is not a number counts as the lowest, for it becomes a place in a table."""
+    scaled = sample * net.half_levels
+    if not scaled > -net.half_levels:
+        return 0
+    return int(min(np.rint(scaled), net.half_levels - 1.0)) + net.half_levels
+
+
+@jit
+def _log_density(kind, z):
+    """Of the standard component, but for a constant."""
+    if kind == GAUSSIAN:
+        return -0.5 * z * z
+    z = abs(z)
+    return -z - 2 * math.log1p(math.exp(-z))
+
+
+@jit
+def _pull(kind, z):
+    """-(d log density / dz) / z of the standard component."""
+    if kind == GAUSSIAN:
+        return 1.0
+    return 0.5 - z * z / 24 if abs(z) < 1e-4 else math.tanh(z / 2) / z
+
+
+@jit
+def _mode(net, means, scales, heights, room):
+    """Where the density is highest: see `Mixture._mode`. Addresses; all but the means are float64."""
+    count = net.mixtures
+    best, best_density = 0.0, -np.inf
+    for start in range(count):
+        x = np.float64(load(means, start))
+        for _ in range(net.climbs):
+            densities = _densities(net.kind, count, x, means, scales, heights, room)
+            pulls, pulled = 0.0, 0.0
+            for k in range(count):
+                mean, scale = load(means, k), load_double(scales, k)
+                pull = (
+                    math.exp(load_double(room, k) - densities) * _pull(net.kind, (x - mean) / scale) / (scale * scale)
+                )
+                pulls += pull
+                pulled += pull * mean
+            before = x
+            x = pulled / pulls
+            if abs(x - before) <= net.arrived:
+                break
+        density = _densities(net.kind, count, x, means, scales, heights, room)
+        total = 0.0
+        for k in range(count):
+            total += math.exp(load_double(room, k) - density)
+        density += math.log(total)
+        if density > best_density or start == 0:
+            best, best_density = x, density
+    return best
+
+
+@jit
+def _densities(kind, count, x, means, scales, heights, room):
+    """Write each component's log-density at x; returns the largest."""
+    largest = -np.inf
+    for k in range(count):
+        density = load_double(heights, k) + _log_density(kind, (x - load(means, k)) / load_double(scales, k))
+        store_double(room, k, density)
+        largest = max(largest, density)
+    return largest
+
+
 # ---- the loop -----------------------------------------------------------------------------------
 
 
@@ -759,8 +912,13 @@ def run(weights, net, work, temperature, top_k, part, parts, offer):
             if work.forced != 0:
                 copy(at, work.parameters + 4 * (t * batch + b) * net.classes, net.classes)
                 continue
-            uniform = load(work.uniforms, b * work.steps + t)
-            drawn = draw(at, net.classes, uniform, temperature, top_k, work.chances)
+            number = b * net.numbers * work.steps + t
+            uniform = load(work.uniforms, number)
+            if net.kind == CATEGORICAL:
+                drawn = draw(at, net.classes, uniform, temperature, top_k, work.chances)
+            else:
+                variate = load(work.uniforms, number + work.steps)
+                drawn = draw_from_mixture(net, at, uniform, variate, temperature, work.chances)
             copy(net.embedding + 4 * drawn * net.encoded, work.heard + 4 * b * net.encoded, net.encoded)
             if part == 0:
                 store(work.audio, b * work.steps + t, load(net.levels, drawn))
