@@ -7,32 +7,24 @@ import pytest
 import torch
 
 import wavenet
-from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
+from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuLawCategorical
 from wavenet.generation.sampler import choose_backend
 from wavenet.generation.uniforms import uniforms
 
 # The reference is exact for any batch in float64, the cpu backend computes in float32 and is exact there.
 BACKENDS = [("reference", torch.float64), ("cpu", torch.float32)]
-# Where float32 is compared with the model's own, a mixture has 8 bits: a sample is then hardly ever within
-# rounding of the next one. Samples of 16 bits are compared in float64 here, and in float32 in test_cpu.
 DISTRIBUTIONS = {
-    "categorical": lambda bits: MuLawCategorical(16, 5),
-    "logistics": lambda bits: LogisticMixture(3, bits, 5),
-    "gaussian": lambda bits: GaussianMixture(1, bits, 5),
-    "gaussians": lambda bits: GaussianMixture(3, bits, 5),
+    "categorical": lambda: MuLawCategorical(16, 5),
+    "logistics": lambda: LogisticMixture(3, encoding_channels=5),
+    "gaussian": lambda: GaussianMixture(1, encoding_channels=5),
+    "gaussians": lambda: GaussianMixture(3, encoding_channels=5),
 }
 
 
 @pytest.fixture
 def small(request, small):
     """Make a small model with the distribution that a test asks for."""
-    make = DISTRIBUTIONS[getattr(request, "param", "categorical")]
-
-    def with_distribution(speakers=(), dtype=torch.float32, **options):
-        bits = 16 if dtype == torch.float64 else 8
-        return small(speakers, dtype, distribution=functools.partial(make, bits), **options)
-
-    return with_distribution
+    return functools.partial(small, distribution=DISTRIBUTIONS[getattr(request, "param", "categorical")])
 
 
 def each(distributions):
@@ -43,6 +35,16 @@ def each(distributions):
 
 each_backend = each(DISTRIBUTIONS)
 each_distribution = pytest.mark.parametrize("small", DISTRIBUTIONS, indirect=True)
+
+
+def assert_drawn(model, made, again):
+    """The same samples; but float32, computed in another order, may round a mixture's to the next of 65536 levels."""
+    if isinstance(model.distribution, Mixture) and model.input.conv.weight.dtype == torch.float32:
+        difference = (again - made).abs()
+        assert difference.max() <= model.distribution.bin_width
+        assert (difference > 0).float().mean() < 0.1
+    else:
+        assert torch.equal(again.float(), made)
 
 
 @each_distribution
@@ -68,7 +70,7 @@ def test_generated_audio_is_what_the_whole_sequence_model_would_draw(small, back
     heard = torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1)
     parameters, _ = model(heard)
     again = model.distribution.sample(parameters, uniforms([3, 4], 0, 200, model.distribution.num_uniforms))
-    assert torch.equal(again.float(), made)
+    assert_drawn(model, made, again)
 
 
 @each_backend
@@ -148,7 +150,11 @@ def test_a_stream_can_be_continued_by_another_backend(small):
         stream = wavenet.stream(model, num=2, seed=4, backend=one)
         first = stream.read(70)
         second = wavenet.stream(model, num=2, seed=4, state=stream.state, backend=other).read(130)
-        assert torch.equal(torch.cat([first, second], dim=1), whole)
+        made = torch.cat([first, second], dim=1)
+        parameters, _ = model(torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1))
+        again = model.distribution.sample(parameters, uniforms([4, 5], 0, 200, model.distribution.num_uniforms))
+        assert_drawn(model, made, again)
+        assert torch.equal(made, whole) or isinstance(model.distribution, Mixture)
 
 
 @each_backend
@@ -175,7 +181,7 @@ def test_a_prompt_is_continued(small, backend, dtype):
     heard = torch.cat([torch.zeros(1, 1), prompt[None], continued[:, :-1]], dim=1)
     parameters, _ = model(heard, model.condition({"speaker": "ann"}, 1))
     drawn = model.distribution.sample(parameters[..., 80:], uniforms([0], 0, 100, model.distribution.num_uniforms))
-    assert torch.equal(drawn.float(), continued)
+    assert_drawn(model, continued, drawn)
 
 
 @each_backend
@@ -196,12 +202,8 @@ def test_a_condition_that_changes_with_time(small, backend, dtype, contour):
     made = wavenet.generate(model, 0.05, **options)
     heard = torch.cat([torch.zeros(2, 1), prompt, made[:, :-1]], dim=1).to(dtype)
     parameters, _ = model(heard, model.condition({"contour": course}, 2))
-    assert torch.equal(
-        model.distribution.sample(
-            parameters[..., 80:], uniforms([0, 1], 0, 100, model.distribution.num_uniforms)
-        ).float(),
-        made,
-    )
+    drawn = uniforms([0, 1], 0, 100, model.distribution.num_uniforms)
+    assert_drawn(model, made, model.distribution.sample(parameters[..., 80:], drawn))
     assert torch.equal(wavenet.generate(model, 0.05, chunk=13, **options), made)
     with pytest.raises(ValueError, match="the conditions cover 180 samples, prompt included; 181 were asked for"):
         wavenet.generate(model, 0.0505, **options)

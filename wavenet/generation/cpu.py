@@ -103,7 +103,7 @@ class CPUBackend(Backend):
         state = state or State(waveform[:, :1], None)
         with torch.inference_mode():
             heard = self._model.distribution.encode(waveform).permute(2, 0, 1).contiguous().numpy()
-        unused = np.zeros((waveform.shape[0], self._packed.net.numbers, waveform.shape[1]), np.float32)
+        unused = np.zeros((waveform.shape[0], 1, waveform.shape[1]), np.float32)
         _, parameters, _ = self._loop(state, condition, unused, heard)
         return torch.from_numpy(parameters).permute(1, 2, 0)
 
@@ -274,7 +274,7 @@ class _Memory:
         self._starts = np.array(starts, np.int64) * self._rings.strides[0]
         self._hidden = _zeros(net.layers if block > 1 else 1, block, batch, gates)
         self._fixed = _zeros(net.layers, batch, gates)
-        self._chances = _zeros(max(net.classes, 6 * net.mixtures))
+        self._chances = _zeros(max(net.classes, 6 * int(packed.mixture[0])))  # for mixtures in float64
         self._gated = _zeros(batch, gated)
         self._skips, self._head, self._logits = _zeros(batch, heads), _zeros(batch, heads), _zeros(batch, outputs)
 
@@ -343,6 +343,7 @@ class _Packed:
     levels: Array
     dilations: Array
     windows: Array
+    mixture: Array
     net: Any
 
 
@@ -359,7 +360,6 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
     """Lay the model out as `Network` says."""
     distribution = model.distribution
     assert isinstance(distribution, MuLawCategorical | Mixture)
-    mixture = distribution if isinstance(distribution, Mixture) else None
     drawn = distribution.levels()
     panel, lanes = kernels.PANEL, kernels.LANES
     layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
@@ -426,6 +426,7 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         windows=np.array(
             [2 ** ((past_taps - tap) * d).bit_length() // 2 for d in dilations for tap in range(past_taps)], np.int64
         ),
+        mixture=_settings(distribution),
         net=None,
     )
     sizes = [sum(m.numel() for m in part) for part in (ahead, first.matrices, now[0], *now[1:], last[:1], last[1:2])]
@@ -458,15 +459,18 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         head_0=offsets[-2],
         head_1=offsets[-1],
         kind=getattr(kernels, _KINDS[type(distribution)]),
-        numbers=distribution.num_uniforms,
-        mixtures=0 if mixture is None else mixture.num_mixtures,
-        half_levels=0 if mixture is None else 2 ** (mixture.bits - 1),
-        climbs=CLIMBS,
-        arrived=0.0 if mixture is None else ARRIVED * mixture.bin_width,
-        log_scale_min=0.0 if mixture is None else float(mixture.log_scale_min),
-        log_scale_max=LOG_SCALE_MAX,
+        mixture=_address(packed.mixture),
     )
     return packed
+
+
+def _settings(distribution: MuLawCategorical | Mixture) -> Array:
+    """The settings of `draw_from_mixture`; zeros for a categorical."""
+    if not isinstance(distribution, Mixture):
+        return np.zeros(6)
+    half = 2 ** (distribution.bits - 1)
+    arrived = ARRIVED * distribution.bin_width
+    return np.array([distribution.num_mixtures, half, distribution.log_scale_min, LOG_SCALE_MAX, CLIMBS, arrived])
 
 
 def _shares(batch: int, threads: int | None, panels: int) -> list[tuple[int, int, int]]:

@@ -91,13 +91,7 @@ class Network(NamedTuple):
         head_0: Offset of the head's first matrix.
         head_1: Offset of its second.
         kind: What is drawn from: CATEGORICAL, LOGISTIC or GAUSSIAN.
-        numbers: Random numbers for each sample: a uniform one, and for mixtures a standard variate.
-        mixtures: Components, or 0.
-        half_levels: Of a mixture, levels below 0, which are as many as from 0 on.
-        climbs: Of a mixture, steps to its mode at most.
-        arrived: Length of the last one, at most.
-        log_scale_min: See `Mixture`.
-        log_scale_max: Likewise.
+        mixture: Address of what a mixture needs; see `draw_from_mixture`.
     """
 
     biases: int
@@ -127,13 +121,7 @@ class Network(NamedTuple):
     head_0: int
     head_1: int
     kind: int
-    numbers: int
-    mixtures: int
-    half_levels: int
-    climbs: int
-    arrived: float
-    log_scale_min: float
-    log_scale_max: float
+    mixture: int
 
 
 class Workspace(NamedTuple):
@@ -158,7 +146,7 @@ class Workspace(NamedTuple):
         head: (B, heads).
         logits: (B, outputs).
         conditions: (1 or T, B, condition).
-        uniforms: (B, numbers, T).
+        uniforms: (B, 1, T); for mixtures (B, 2, T), a uniform number and a standard variate.
         audio: (B, T) is written.
         arrivals: The barrier's counter, int64, 0 at the beginning.
         forced: What the network hears, (T, B, encoded), instead of its own samples; 0 to let it draw.
@@ -202,8 +190,12 @@ class Workspace(NamedTuple):
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile without the checks that keep loops from becoming vector code; keep the result on disk if one can."""
-    options = {"nogil": True, "error_model": "numpy"}
+    """Compile without the checks that keep loops from becoming vector code; keep the result on disk if one can.
+
+    All of a loop becomes one function: left to itself, the compiler stops inlining where a `Network`
+    or a `Workspace` gets a few fields more, and a small model then takes twice the time.
+    """
+    options = {"nogil": True, "error_model": "numpy", "forceinline": True}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # there is no folder that can be written to
@@ -596,42 +588,43 @@ def _kth_largest(x, count, k):
     return out_of_order(limit)
 
 
-# ---- drawing from a mixture, in float64: it is little work -----------------------------------------
+# ---- drawing from a mixture, in float64: it is little work --------------------------------------
 
 
 @jit
-def draw_from_mixture(net, parameters, uniform, variate, temperature, room):
+def draw_from_mixture(kind, settings, parameters, uniform, variate, temperature, room):
     """Draw the number of a level; the same as `Mixture.sample`.
 
     Args:
-        net: A `Network` whose kind is a mixture.
+        kind: LOGISTIC or GAUSSIAN.
+        settings: Address of float64: the number of components, the levels below 0, log_scale_min, the
+            highest log-scale, the steps to a mode at most, and how short the last of them is.
         parameters: Address of log-weights, means and raw log-scales.
         uniform: In [0, 1), chooses the component.
         variate: Of the standard component, see `Mixture.standard_variates`.
         temperature: 0 takes the mode.
-        room: Address of 3 * mixtures float64.
+        room: Address of float64 (3, components).
     """
-    count = net.mixtures
+    count, half = int(load_double(settings, 0)), load_double(settings, 1)
+    lowest, highest = load_double(settings, 2), load_double(settings, 3)
     means = parameters + 4 * count if count > 1 else parameters  # a single component has no weight
     scales, heights, chances = room, room + 8 * count, room + 16 * count
-    highest = -np.inf
+    top = -np.inf
     for k in range(count):
-        above = np.float64(load(means, count + k)) - net.log_scale_min
-        log_scale = net.log_scale_min + max(above, 0.0) + math.log1p(math.exp(-abs(above)))
-        log_scale = min(log_scale, net.log_scale_max)
+        above = load(means, count + k) - lowest
+        log_scale = min(lowest + max(above, 0.0) + math.log1p(math.exp(-abs(above))), highest)
         height = (np.float64(load(parameters, k)) if count > 1 else 0.0) - log_scale
         store_double(scales, k, log_scale)
         store_double(heights, k, height)
-        highest = max(highest, height)
+        top = max(top, height)
     if temperature == 0:
         for k in range(count):
             store_double(scales, k, math.exp(load_double(scales, k)))
-        return _nearest_level(net, _mode(net, means, scales, heights, chances))
+        return _nearest_level(_mode(kind, settings, means, scales, heights, chances), half)
 
-    # The weights, and the largest of their logarithms, so that none of them overflows.
-    largest = -np.inf
+    largest = -np.inf  # of the weights' logarithms: subtracted, so that none overflows
     for k in range(count):
-        weight = (load_double(heights, k) - highest) / temperature + load_double(scales, k)
+        weight = (load_double(heights, k) - top) / temperature + load_double(scales, k)
         store_double(chances, k, weight)
         largest = max(largest, weight)
     total = 0.0
@@ -642,75 +635,59 @@ def draw_from_mixture(net, parameters, uniform, variate, temperature, room):
     while chosen < count - 1 and load_double(chances, chosen) <= uniform * total:
         chosen += 1
     scale = math.exp(load_double(scales, chosen)) * math.sqrt(temperature)
-    return _nearest_level(net, load(means, chosen) + scale * variate)
+    return _nearest_level(load(means, chosen) + scale * variate, half)
 
 
 @jit
-def _nearest_level(net, sample):
+def _nearest_level(sample, half):
     """Number of the level; what is not a number counts as the lowest, for it becomes a place in a table."""
-    scaled = sample * net.half_levels
-    if not scaled > -net.half_levels:
+    scaled = sample * half
+    if not scaled > -half:
         return 0
-    return int(min(np.rint(scaled), net.half_levels - 1.0)) + net.half_levels
+    return int(min(np.rint(scaled), half - 1)) + int(half)
 
 
 @jit
-def _log_density(kind, z):
-    """Of the standard component, but for a constant."""
-    if kind == GAUSSIAN:
-        return -0.5 * z * z
-    z = abs(z)
-    return -z - 2 * math.log1p(math.exp(-z))
-
-
-@jit
-def _pull(kind, z):
-    """-(d log density / dz) / z of the standard component."""
-    if kind == GAUSSIAN:
-        return 1.0
-    return 0.5 - z * z / 24 if abs(z) < 1e-4 else math.tanh(z / 2) / z
-
-
-@jit
-def _mode(net, means, scales, heights, room):
-    """Where the density is highest: see `Mixture._mode`. Addresses; all but the means are float64."""
-    count = net.mixtures
+def _mode(kind, settings, means, scales, heights, room):
+    """Where the density is highest: see `Mixture._mode`. Addresses of float64, but for the means."""
+    count, climbs, arrived = int(load_double(settings, 0)), int(load_double(settings, 4)), load_double(settings, 5)
     best, best_density = 0.0, -np.inf
     for start in range(count):
         x = np.float64(load(means, start))
-        for _ in range(net.climbs):
-            densities = _densities(net.kind, count, x, means, scales, heights, room)
-            pulls, pulled = 0.0, 0.0
-            for k in range(count):
-                mean, scale = load(means, k), load_double(scales, k)
-                pull = (
-                    math.exp(load_double(room, k) - densities) * _pull(net.kind, (x - mean) / scale) / (scale * scale)
-                )
-                pulls += pull
-                pulled += pull * mean
+        for _ in range(climbs):
             before = x
-            x = pulled / pulls
-            if abs(x - before) <= net.arrived:
+            _, x = _climb(kind, count, x, means, scales, heights, room)
+            if abs(x - before) <= arrived:
                 break
-        density = _densities(net.kind, count, x, means, scales, heights, room)
-        total = 0.0
-        for k in range(count):
-            total += math.exp(load_double(room, k) - density)
-        density += math.log(total)
+        density, _ = _climb(kind, count, x, means, scales, heights, room)
         if density > best_density or start == 0:
             best, best_density = x, density
     return best
 
 
 @jit
-def _densities(kind, count, x, means, scales, heights, room):
-    """Write each component's log-density at x; returns the largest."""
-    largest = -np.inf
+def _climb(kind, count, x, means, scales, heights, room):
+    """Log-density of the mixture at x, but for a constant, and a place where it is higher."""
+    highest = -np.inf
     for k in range(count):
-        density = load_double(heights, k) + _log_density(kind, (x - load(means, k)) / load_double(scales, k))
-        store_double(room, k, density)
-        largest = max(largest, density)
-    return largest
+        z = abs(x - load(means, k)) / load_double(scales, k)
+        exponent = load_double(heights, k) - (0.5 * z * z if kind == GAUSSIAN else z)
+        store_double(room, k, exponent)
+        highest = max(highest, exponent)
+    density, pulls, pulled = 0.0, 0.0, 0.0
+    for k in range(count):
+        mean, scale = load(means, k), load_double(scales, k)
+        part, pull = math.exp(load_double(room, k) - highest), 1.0
+        if kind == LOGISTIC:  # exp(-z) / (1 + exp(-z))**2, and tanh(z / 2) / z
+            z = abs(x - mean) / scale
+            e = math.exp(-z)
+            part /= (1 + e) * (1 + e)
+            pull = 0.5 - z * z / 24 if z < 1e-4 else (1 - e) / ((1 + e) * z)
+        pull *= part / (scale * scale)
+        density += part
+        pulls += pull
+        pulled += pull * mean
+    return highest + math.log(density), pulled / pulls
 
 
 # ---- the loop -----------------------------------------------------------------------------------
@@ -912,13 +889,13 @@ def run(weights, net, work, temperature, top_k, part, parts, offer):
             if work.forced != 0:
                 copy(at, work.parameters + 4 * (t * batch + b) * net.classes, net.classes)
                 continue
-            number = b * net.numbers * work.steps + t
-            uniform = load(work.uniforms, number)
             if net.kind == CATEGORICAL:
+                uniform = load(work.uniforms, b * work.steps + t)
                 drawn = draw(at, net.classes, uniform, temperature, top_k, work.chances)
             else:
-                variate = load(work.uniforms, number + work.steps)
-                drawn = draw_from_mixture(net, at, uniform, variate, temperature, work.chances)
+                uniform = load(work.uniforms, 2 * b * work.steps + t)
+                variate = load(work.uniforms, (2 * b + 1) * work.steps + t)
+                drawn = draw_from_mixture(net.kind, net.mixture, at, uniform, variate, temperature, work.chances)
             copy(net.embedding + 4 * drawn * net.encoded, work.heard + 4 * b * net.encoded, net.encoded)
             if part == 0:
                 store(work.audio, b * work.steps + t, load(net.levels, drawn))
