@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
 from wavenet.audio import mu_law_decode, mu_law_encode
-from wavenet.distributions import MuLawCategorical
+from wavenet.checkpoint import build, describe
+from wavenet.distributions import Mixture, MuLawCategorical
 
 FILES = sorted((ROOT / "configs" / "model" / "distribution").glob("*.yaml"))
 
@@ -60,10 +61,52 @@ def test_samples_are_a_function_of_the_uniforms_time_by_time(distribution):
 
 
 def test_a_small_temperature_approaches_temperature_zero(distribution):
+    """A mixture's components are far apart here: only then is its mode that of a component."""
     parameters, uniforms = draw(distribution)
+    if isinstance(distribution, Mixture):
+        count = distribution.num_mixtures
+        parameters[:, -2 * count : -count] = torch.linspace(-0.8, 0.8, count)[:, None] + 0.01 * torch.rand(2, count, 50)
+        parameters[:, -count:] -= 8
     mode = distribution.sample(parameters, uniforms, temperature=0)
-    torch.testing.assert_close(distribution.sample(parameters, uniforms, temperature=1e-6), mode)
+    assert torch.equal(distribution.sample(parameters, uniforms, temperature=1e-12), mode)
+    assert torch.equal(distribution.sample(parameters, torch.rand_like(uniforms), temperature=0), mode)
     assert not torch.equal(distribution.sample(parameters, uniforms), mode)
+
+
+def test_bits_are_comparable_with_those_of_16_bit_samples(distribution):
+    """Each value that is told apart stands for so many 16-bit levels, and all values for all of them."""
+    levels = torch.arange(-(2**15), 2**15).reshape(2, -1) / 2**15
+    log2_levels = distribution.log2_levels(levels)
+    assert (log2_levels.shape, log2_levels.dtype) == (levels.shape, torch.float32)
+    assert (-log2_levels.double()).exp2().sum().item() == pytest.approx(2**distribution.baseline_bits, rel=1e-6)
+
+
+def test_what_is_drawn_is_a_level(distribution):
+    parameters, uniforms = draw(distribution)
+    levels = distribution.levels()
+    assert len(levels) == 2**distribution.baseline_bits and (levels.diff() > 0).all()
+    assert torch.isin(distribution.sample(parameters, uniforms), levels).all()
+
+
+def test_encode_refuses_what_is_no_sample(distribution):
+    for bad in (1.0001, -2.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"samples must lie in \[-1, 1\]"):
+            distribution.encode(torch.tensor([[0.0, bad]]))
+        with pytest.raises(ValueError, match=r"samples must lie in \[-1, 1\]"):
+            distribution.log_prob(draw(distribution, 1, 2)[0], torch.tensor([[0.0, bad]]))
+
+
+def test_top_k_is_refused_where_it_means_nothing(distribution):
+    parameters, uniforms = draw(distribution)
+    if distribution.supports_top_k:
+        distribution.sample(parameters, uniforms, top_k=3)
+    else:
+        with pytest.raises(ValueError, match="top_k is 3, .* use top_k=null and a temperature below 1"):
+            distribution.sample(parameters, uniforms, top_k=3)
+
+
+def test_a_description_builds_the_same(distribution):
+    assert describe(build(describe(distribution))) == describe(distribution)
 
 
 def test_categorical_probabilities_sum_to_one():

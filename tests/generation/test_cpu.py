@@ -13,9 +13,9 @@ from numba import njit, types
 import wavenet
 from wavenet import WaveNet
 from wavenet.benchmark import generation as benchmark
-from wavenet.distributions import MuLawCategorical
+from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 from wavenet.generation import cpu_kernels as kernels
-from wavenet.generation.cpu import WEIGHTS, CPUBackend, with_rounded_weights
+from wavenet.generation.cpu import WEIGHTS, CPUBackend, mixture_settings, with_rounded_weights
 from wavenet.generation.uniforms import uniforms
 
 SHAPES = {name: benchmark.SHAPES[name] for name in ("S", "M30", "L")} | {
@@ -25,6 +25,14 @@ SHAPES = {name: benchmark.SHAPES[name] for name in ("S", "M30", "L")} | {
     "many taps": {"kernel_size": 6, "dilation_cycle": 4, "num_cycles": 2, "residual_channels": 20},
     "input taps": {"input_kernel_size": 4, "dilation_cycle": 3, "residual_channels": 130, "bias": False},
 }
+
+MIXTURES = {
+    "logistics": LogisticMixture,
+    "gaussian": GaussianMixture,
+    "gaussians": lambda: GaussianMixture(3),
+    "a logistic of 8 bits": lambda: LogisticMixture(1, 8, 3),
+}
+each_mixture = pytest.mark.parametrize("mixture", MIXTURES.values(), ids=MIXTURES)
 
 needs_float16 = pytest.mark.skipif(not kernels.HAS_FLOAT16, reason="this processor has no float16")
 
@@ -77,6 +85,54 @@ def test_drawn_samples_equal_the_reference():
     assert differs.sum() < 20
 
 
+@each_mixture
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 0])
+def test_mixtures_samples_equal_the_reference(small, mixture, temperature):
+    """Fed with its own audio, the model draws the same; where rounding decides, the neighbouring level.
+
+    That is once in tens of samples: a mean is uncertain by some 1e-7, a 16-bit level is 3e-5 wide.
+    """
+    model = small(distribution=mixture, dilation_cycle=6)
+    x = torch.rand(2, 150) * 2 - 1
+    with torch.inference_mode():
+        torch.testing.assert_close(CPUBackend(model).parameters(x), model(x)[0], atol=1e-4, rtol=0)
+        made = wavenet.generate(model, 1.0, num=2, seed=3, backend="cpu", temperature=temperature)
+        parameters, _ = model(torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1))
+        again = model.distribution.sample(parameters, uniforms([3, 4], 0, 2000, 2), temperature)
+    difference = (made - again).abs() / model.distribution.bin_width
+    assert made.unique().numel() > (1 if temperature == 0 else 20)
+    assert (difference > 1).sum() <= 1  # a uniform number within rounding of the next component
+    assert (difference > 0).float().mean() < 0.05
+
+
+@each_mixture
+@pytest.mark.parametrize("temperature", [1.0, 0])
+def test_mixtures_are_the_same_for_any_batch_threads_and_chunks(small, mixture, temperature):
+    """To the bit: a chunk's first input is the number that the loop had in hand."""
+    model = small(("ann",), distribution=mixture, gate_channels=6 * kernels.LANES)
+    options = {"speaker": "ann", "backend": "cpu", "temperature": temperature}
+    whole = wavenet.generate(model, 0.2, num=3, threads=1, **options)
+    for threads, chunk in ((1, 7), (2, 100), (8, 4000)):
+        assert torch.equal(wavenet.generate(model, 0.2, num=3, threads=threads, chunk=chunk, **options), whole)
+    assert torch.equal(wavenet.generate(model, 0.2, seed=1, **options), whole[1:2])
+
+
+def test_a_prompt_between_the_levels_is_heard_as_it_is(small):
+    model = small(distribution=GaussianMixture)
+    prompt = torch.full((30,), 0.3 + 1e-5)
+    made = wavenet.generate(model, 0.1, prompt=prompt, backend="cpu")
+    heard = torch.cat([torch.zeros(1), prompt, made[0, :-1]])[None]
+    again = model.distribution.sample(model(heard)[0][..., 30:], uniforms([0], 0, 200, 2))
+    assert (made - again).abs().max() <= model.distribution.bin_width
+
+
+def test_a_distribution_that_it_does_not_know_is_refused(small):
+    class Mine(GaussianMixture):
+        pass
+
+    assert CPUBackend.refusal(small(distribution=Mine)) == "it does not know the output distribution Mine"
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_threads_change_nothing(batch):
     """Also more threads than utterances, which share the layers, and more than there are panels."""
@@ -116,8 +172,11 @@ def test_narrower_weights_change_the_parameters_a_little(weights, tolerance, bat
 
 
 def test_one_compilation_serves_all_shapes(small, contour):
-    for model in (small(), small(("ann",), kernel_size=4, residual_channels=70), small(input_kernel_size=3)):
+    models = small(), small(("ann",), kernel_size=4, residual_channels=70), small(input_kernel_size=3)
+    for model in (*models, small(distribution=LogisticMixture), small(distribution=GaussianMixture)):
         for options in ({}, {"top_k": 3}, {"num": 3, "temperature": 0.5}, {"threads": 2}):
+            if "top_k" in options and not model.distribution.supports_top_k:
+                continue
             speaker = "ann" if "speaker" in model.conditioners else None
             wavenet.generate(model, 0.01, speaker=speaker, backend="cpu", **options)
     model = small(conditioner=contour)
@@ -222,6 +281,45 @@ def test_draw_among_equals():
     ]
     assert drawn == list(range(64))
     assert kernels.draw(logits.ctypes.data, 64, np.float32(0.9), np.float32(0), 0, room.ctypes.data) == 0
+
+
+@each_mixture
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0, 1e-30, 0])
+def test_draw_from_mixture(mixture, temperature):
+    """The same levels as the reference's, of mild and of wild parameters; but for one step where rounding decides."""
+    distribution = mixture()
+    generator = torch.Generator().manual_seed(0)
+    count = distribution.num_mixtures
+    parameters = torch.randn(1, distribution.parameter_channels, 3000, generator=generator)
+    parameters[:, -count:] -= 5
+    parameters[..., 2000:] *= 10
+    numbers = torch.rand(1, 2, 3000, generator=generator)
+    numbers[..., 1:3] = torch.tensor([0, 1 - 2**-24])
+    temperature = float(np.float32(temperature))  # as the kernel has it
+    expected = distribution.sample(parameters, numbers, temperature)[0]
+    variates = distribution.standard_variates(numbers[0, 1]).numpy()
+    kind = kernels.LOGISTIC if isinstance(distribution, LogisticMixture) else kernels.GAUSSIAN
+    settings, room = mixture_settings(distribution), np.empty(3 * count)
+    drawn = [
+        kernels.draw_from_mixture(
+            kind, settings.ctypes.data, row.ctypes.data, u, v, np.float32(temperature), room.ctypes.data
+        )
+        for row, u, v in zip(parameters[0].T.contiguous().numpy(), numbers[0, 0].numpy(), variates, strict=True)
+    ]
+    assert expected.unique().numel() > 50
+    difference = (distribution.levels()[drawn] - expected).abs() / distribution.bin_width
+    assert difference.max() <= 1
+    assert (difference > 0).sum() <= 3
+
+
+def test_what_is_not_a_number_stays_within_the_table():
+    distribution, room = GaussianMixture(2), np.empty(6)
+    settings = mixture_settings(distribution)
+    for bad in (np.nan, np.inf, -np.inf):
+        for temperature in (0, 1):
+            row = np.full(6, bad, np.float32)
+            where = settings.ctypes.data, row.ctypes.data, np.float32(0.5), np.float32(0), np.float32(temperature)
+            assert 0 <= kernels.draw_from_mixture(kernels.GAUSSIAN, *where, room.ctypes.data) < 65536
 
 
 def test_float16_on_a_processor_without_it(small, monkeypatch):

@@ -426,7 +426,7 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         windows=np.array(
             [2 ** ((past_taps - tap) * d).bit_length() // 2 for d in dilations for tap in range(past_taps)], np.int64
         ),
-        mixture=_settings(distribution),
+        mixture=mixture_settings(distribution),
         net=None,
     )
     sizes = [sum(m.numel() for m in part) for part in (ahead, first.matrices, now[0], *now[1:], last[:1], last[1:2])]
@@ -464,7 +464,7 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
     return packed
 
 
-def _settings(distribution: MuLawCategorical | Mixture) -> Array:
+def mixture_settings(distribution: MuLawCategorical | Mixture) -> Array:
     """The settings of `draw_from_mixture`; zeros for a categorical."""
     if not isinstance(distribution, Mixture):
         return np.zeros(6)
