@@ -7,6 +7,7 @@ import torch
 
 from wavenet.data import Corpus
 from wavenet.data.corpus import Prepared
+from wavenet.distributions import LogisticMixture
 from wavenet.evaluation import Score, bits_per_sample, utterance_bits
 
 
@@ -69,3 +70,23 @@ def test_errors_and_nothing(small, corpus):
     with pytest.raises(ValueError, match="unknown speaker 'ann'; the model knows eve"):
         bits_per_sample(small(("eve",)), corpus)
     assert math.isnan(Score().bits_per_sample)
+
+
+def test_bits_as_16_bit_samples(small, corpus):
+    """A model that knows nothing of mu-law classes needs log2(classes), and then to choose among a class's levels."""
+    model = small()
+    with torch.no_grad():
+        for parameter in model.head[-1].parameters():
+            parameter.zero_()
+    score = bits_per_sample(model, corpus)["all"]
+    levels = model.distribution.encode(torch.arange(-(2**15), 2**15)[None] / 2**15)[0].T  # one embedding for a class
+    classes = levels.unique(dim=0, return_inverse=True)[1]
+    expected = 0.0
+    for index in range(3):
+        numbers = (corpus.read(index) * 2**15).round().long() + 2**15
+        expected += classes.bincount()[classes[numbers]].log2().sum().item()
+    assert score.log2_levels == pytest.approx(expected, rel=1e-6)
+    assert score.bits_per_16_bit_sample == pytest.approx(4 + expected / score.samples, rel=1e-5)
+    of_levels = bits_per_sample(small(distribution=LogisticMixture), corpus)["all"]
+    assert of_levels.bits_per_16_bit_sample == of_levels.bits_per_sample
+    assert math.isnan(Score().bits_per_16_bit_sample)
