@@ -1,0 +1,77 @@
+"""Features of a recording, frame by frame, that a model can be conditioned on."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavenet.audio.files import AudioError
+
+
+class Features(ABC):
+    """What a recording says in frames: frame f describes the samples [f * hop_length, (f + 1) * hop_length).
+
+    Implementations are frozen dataclasses: their fields are all that their numbers depend on.
+
+    Attributes:
+        name: Of the condition, such as "mel".
+        hop_length: Samples of a frame.
+        num_channels: Numbers in a frame.
+        reads_files: Whether they are read from a file beside the recording, and not made of its sound.
+    """
+
+    name: str
+    hop_length: int
+    num_channels: int
+    reads_files: bool = False
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of so many samples; the last one may reach beyond them."""
+        return -(-num_samples // self.hop_length)
+
+    @abstractmethod
+    def extract(self, waveform: Tensor, recording: Path | None = None) -> Tensor:
+        """The features of a whole recording.
+
+        Args:
+            waveform: (T,) samples in [-1, 1] at the model's rate, on the CPU.
+            recording: Its original file.
+
+        Returns:
+            (num_channels, num_frames(T)), float32.
+
+        Raises:
+            AudioError: If a file that is needed is missing or does not fit; names it.
+        """
+
+
+def read_frames(path: Path, num_channels: int) -> Tensor:
+    """Read features from a `.npy` file.
+
+    Args:
+        path: The file; an array of numbers (num_channels, F) or (1, num_channels, F).
+        num_channels: Channels that are wanted.
+
+    Returns:
+        (num_channels, F), float32.
+
+    Raises:
+        AudioError: If the file is missing, damaged, of another shape, or holds NaN or infinity.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise AudioError(f"{path}: not readable as a .npy file ({error})") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise AudioError(f"{path}: does not hold one array of numbers")
+    if array.ndim == 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 2 or array.shape[0] != num_channels or array.shape[1] == 0:
+        hint = "; transpose it" if array.ndim == 2 and array.shape[1] == num_channels else ""
+        raise AudioError(f"{path}: the array is {array.shape}; it must be ({num_channels}, frames){hint}")
+    frames = torch.from_numpy(array.astype(np.float32))
+    if not bool(frames.isfinite().all()):
+        raise AudioError(f"{path}: holds NaN or infinite numbers")
+    return frames

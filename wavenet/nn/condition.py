@@ -1,0 +1,114 @@
+"""A condition on its way to the layers: values, and how many samples each of them holds for."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a stretch of audio is conditioned on (van den Oord et al., 2016, section 2.5).
+
+    Sample t of the stretch is told values[..., (offset + t) // hop_length]. A projection of the
+    channels gives the same before and after such holding, so layers project the few values and
+    hold the result: hop_length times less work, and not one bit of difference.
+
+    Attributes:
+        values: (B, condition_channels, L).
+        hop_length: Samples that each value holds for; None if the only one (L = 1) holds for ever,
+            which is global conditioning.
+        offset: Samples of the first value that lie before the stretch, below hop_length.
+    """
+
+    values: Tensor
+    hop_length: int | None = None
+    offset: int = 0
+
+    @property
+    def num_samples(self) -> float:
+        """Samples that are covered; infinity for a lasting condition."""
+        return math.inf if self.hop_length is None else self.values.shape[-1] * self.hop_length - self.offset
+
+    def piece(self, start: int, length: int) -> "Condition":
+        """The condition of samples [start, start + length).
+
+        Raises:
+            ValueError: If it does not reach so far.
+        """
+        if self.hop_length is None:
+            return self
+        if start + length > self.num_samples:
+            raise ValueError(f"the conditions cover {self.num_samples} samples; {start + length} are asked for")
+        first, offset = divmod(self.offset + start, self.hop_length)
+        last = (self.offset + start + length - 1) // self.hop_length
+        return Condition(self.values[..., first : last + 1], self.hop_length, offset)
+
+    def of(self, utterances: list[int] | slice) -> "Condition":
+        """The condition of some utterances of the batch."""
+        return replace(self, values=self.values[utterances])
+
+    def held(self, length: int) -> Tensor:
+        """The values at each of the first `length` samples: (B, C, length), or (B, C, 1) if there is one for all."""
+        return self.hold(self.values, length)
+
+    def hold(self, projected: Tensor, length: int) -> Tensor:
+        """Hold something that was computed for each value.
+
+        Args:
+            projected: (B, any channels, L).
+            length: Samples.
+
+        Returns:
+            (B, any channels, length), or (B, any channels, 1) if one value covers all of them.
+
+        Raises:
+            ValueError: If the condition does not reach so far.
+        """
+        if self.hop_length is None:
+            return projected
+        if length > self.num_samples:
+            raise ValueError(f"the conditions cover {self.num_samples} samples; the audio has {length}")
+        if self.offset + length <= self.hop_length:
+            return projected[..., :1]
+        if self.hop_length > 1:
+            projected = projected.repeat_interleave(self.hop_length, dim=-1)
+        return projected[..., self.offset : self.offset + length]
+
+    def __add__(self, other: "Condition") -> "Condition":
+        """The sum, sample by sample; it reaches as far as the shorter one."""
+        if self.hop_length is None or other.hop_length is None:
+            longer = other if self.hop_length is None else self
+            return replace(longer, values=self.values + other.values)
+        hop = math.gcd(self.hop_length, other.hop_length, self.offset - other.offset)
+        a, b = self._finer(hop), other._finer(hop)
+        length = min(a.values.shape[-1], b.values.shape[-1])
+        return Condition(a.values[..., :length] + b.values[..., :length], hop, a.offset)
+
+    def _finer(self, hop: int) -> "Condition":
+        """The same with more values, which hold for a divisor of the hop."""
+        assert self.hop_length is not None
+        times = self.hop_length // hop
+        values = self.values.repeat_interleave(times, dim=-1) if times > 1 else self.values
+        return Condition(values[..., self.offset // hop :], hop, self.offset % hop)
+
+
+def join(conditions: list[Condition], length: int) -> Condition:
+    """The conditions of single utterances as that of a batch of them.
+
+    Args:
+        conditions: All lasting, or each for at least `length` samples, from where its utterance stands.
+        length: Samples.
+
+    Returns:
+        The condition of the next `length` samples of the batch.
+    """
+    first = conditions[0]
+    if first.hop_length is None:
+        return Condition(torch.cat([c.values for c in conditions]))
+    pieces = [c.piece(0, length) for c in conditions]
+    if all((c.hop_length, c.offset) == (first.hop_length, first.offset) for c in conditions):
+        return replace(first, values=torch.cat([c.values for c in pieces]))
+    held = [c.held(length).expand(-1, -1, length) for c in pieces]
+    return Condition(torch.cat(held), hop_length=1)

@@ -1,0 +1,93 @@
+"""From frames to samples: learned upsampling in stages."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavenet.checks import check_positive_int
+
+KINDS = ("nearest", "transposed")
+
+
+class Upsampling(nn.Module):
+    """Learned interpolation between frames, one stage for each scale, the same for every band.
+
+    A stage "nearest" repeats each value and smooths the steps with a convolution; a stage
+    "transposed" is a transposed convolution (van den Oord et al., 2016, section 2.5). Both begin as
+    plain interpolation and keep the mean. With freq_kernel_size > 1 the filters also reach over
+    neighbouring bands. A stage's output is as centred as its input: frame f, which describes the
+    samples [f * hop, (f + 1) * hop), ends up around the middle of these.
+
+    Args:
+        hop_length: Samples of a frame.
+        scales: Factors of the stages, in order.
+        hold: Factor that is left over: so many samples share each output, which costs nothing (see
+            `Condition`). The product of the scales and of hold is hop_length.
+        kind: "nearest" or "transposed".
+        freq_kernel_size: Bands that a filter reaches over, odd; 1 takes each band by itself.
+
+    Attributes:
+        margin: How many frames to either side have a say in a frame's outputs.
+
+    Raises:
+        ValueError: If the product is not hop_length, or a number is out of range.
+    """
+
+    def __init__(
+        self, hop_length: int, scales: Sequence[int], hold: int = 1, kind: str = "nearest", freq_kernel_size: int = 1
+    ) -> None:
+        super().__init__()
+        check_positive_int("Upsampling", hop_length=hop_length, hold=hold, freq_kernel_size=freq_kernel_size)
+        for scale in scales:
+            check_positive_int("Upsampling", scale=scale)
+        if math.prod(scales) * hold != hop_length:
+            product = " x ".join(map(str, [*scales, hold]))
+            raise ValueError(
+                f"Upsampling: scales x hold = {product} = {math.prod(scales) * hold}; it must be hop_length={hop_length}"
+            )
+        if kind not in KINDS:
+            raise ValueError(f"Upsampling: kind is '{kind}'; it must be {' or '.join(KINDS)}")
+        if freq_kernel_size % 2 == 0:
+            raise ValueError(f"Upsampling: freq_kernel_size is {freq_kernel_size}; it must be odd, such as 3")
+        self.hold, self.kind, self.scales = hold, kind, list(scales)
+        self.filters = nn.ParameterList(
+            _interpolation(scale, freq_kernel_size, transposed=kind == "transposed") for scale in scales
+        )
+        rate, reach = 1, 0.0
+        for scale, taps in zip(scales, self.filters, strict=True):
+            reach += _reach(scale, taps.shape[-1], kind) / rate
+            rate *= scale
+        self.margin = math.ceil(reach)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, bands, F) -> (B, bands, F * hop_length / hold); the last `margin` frames' worth at either end is cut short."""
+        x = frames.unsqueeze(1)
+        for scale, taps in zip(self.scales, self.filters, strict=True):
+            bands, size = taps.shape[2] // 2, taps.shape[3]
+            if self.kind == "transposed":
+                x = F.conv_transpose2d(x, taps, stride=(1, scale), padding=(bands, (size - scale) // 2))
+            else:
+                x = F.conv2d(x.repeat_interleave(scale, dim=-1), taps, padding=(bands, size // 2))
+        return x.squeeze(1)
+
+
+def _interpolation(scale: int, bands: int, transposed: bool) -> nn.Parameter:
+    """Filters (1, 1, bands, taps) that interpolate between frames; only the middle band counts."""
+    if transposed:  # a triangle as wide as two frames; sums over each phase are 1
+        taps = 2 * scale + scale % 2
+        line = (taps / 2 - (torch.arange(taps) - (taps - 1) / 2).abs()).clamp(max=scale)
+        phases = torch.stack([line[phase::scale].sum() for phase in range(scale)])
+        line = line / phases[torch.arange(taps) % scale]
+    else:
+        line = torch.full((2 * scale + 1,), 1 / (2 * scale + 1))
+    weight = torch.zeros(1, 1, bands, len(line))
+    weight[:, :, bands // 2] = line
+    return nn.Parameter(weight)
+
+
+def _reach(scale: int, taps: int, kind: str) -> float:
+    """How far a stage's filter reaches into neighbouring inputs, in inputs."""
+    return (taps - scale) / 2 / scale if kind == "transposed" else (taps // 2) / scale
