@@ -15,6 +15,7 @@ from wavenet import WaveNet
 from wavenet.audio import read, resample, write
 from wavenet.conditioning import CategoricalEmbedding, Conditioner
 from wavenet.distributions import Mixture, MuLawCategorical, OutputDistribution
+from wavenet.nn import Condition
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = ROOT / "data" / "prompts"
@@ -126,12 +127,12 @@ class Contour(Conditioner):
     """A condition that changes with time: three channels made of one number a sample."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.condition_channels = 3
+        super().__init__("contour", 3)
         self.weight = torch.nn.Parameter(torch.randn(1, 3, 1))
 
-    def forward(self, conditions, batch_size):
-        return self.weight * conditions["contour"]
+    def read(self, conditions, batch_size):
+        values = self.weight * conditions["contour"]
+        return Condition(values, hop_length=1 if values.shape[-1] > 1 else None)
 
 
 @pytest.fixture

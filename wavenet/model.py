@@ -1,7 +1,7 @@
 """WaveNet: embed the samples so far, run the residual stack, read off the next sample's distribution.
 
-                                   condition
-                                       |
+                         conditions, context stack
+                                     |
 waveform -> encode -> input conv -> [ gated residual layer ] x N -> skips -> head -> parameters
 (B, T)                                                                               (B, P, T)
 """
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wavenet.audio import Features
 from wavenet.checks import check_positive_int
 from wavenet.conditioning import Conditioner
 from wavenet.distributions import OutputDistribution
-from wavenet.nn import CausalConv1d, PointwiseConv1d, ResidualStack, cycle_of_dilations
+from wavenet.nn import CausalConv1d, Condition, ContextStack, PointwiseConv1d, ResidualStack, cycle_of_dilations
 
 
 class State(NamedTuple):
@@ -23,8 +24,8 @@ class State(NamedTuple):
 
     Attributes:
         previous: The last sample, (B, 1).
-        layers: The state of the input convolution and then of each residual layer; None at the
-            very beginning, where they are zeros.
+        layers: The state of the input convolution, of each residual layer, and of the context stack if
+            there is one; None at the very beginning, where nothing was heard.
     """
 
     previous: Tensor
@@ -38,10 +39,11 @@ class WaveNet(nn.Module):
         distribution: The output distribution, such as `MuLawCategorical` (section 2.2).
         sample_rate: Rate of the audio that the model speaks, Hz.
         conditioners: Named conditioners (section 2.5); they all have `condition_channels` channels.
+        context: A context stack (section 2.6) of as many channels, or None.
         residual_channels: Channels of the residual path.
         gate_channels: Channels of each dilated convolution before its split into filter and gate.
         skip_channels: Channels of the sum of skips and of the head's hidden layer.
-        condition_channels: Channels of the condition; used only if there are conditioners.
+        condition_channels: Channels of the condition; used only if there is one.
         kernel_size: Taps of each dilated convolution.
         dilation_cycle: Layers in a cycle; their dilations are 1, 2, 4, ... 2**(dilation_cycle - 1).
         num_cycles: How often the cycle is repeated.
@@ -49,10 +51,12 @@ class WaveNet(nn.Module):
         bias: Whether the convolutions of the stack have biases.
 
     Attributes:
-        receptive_field: Samples that one prediction can see.
+        receptive_field: Samples that one prediction can see. Without a context stack that is what the
+            large stack sees; both stacks have a `receptive_field` of their own.
+        margin: Samples to either side whose features have a say in the condition of a sample.
 
     Raises:
-        ValueError: If a number is out of range, or a conditioner has other channels.
+        ValueError: If a number is out of range, or a conditioner has other channels or another name.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class WaveNet(nn.Module):
         distribution: OutputDistribution,
         sample_rate: int,
         conditioners: Mapping[str, Conditioner] | None = None,
+        context: ContextStack | None = None,
         residual_channels: int = 64,
         gate_channels: int = 128,
         skip_channels: int = 256,
@@ -73,12 +78,16 @@ class WaveNet(nn.Module):
         super().__init__()
         check_positive_int("WaveNet", sample_rate=sample_rate, skip_channels=skip_channels)
         conditioners = dict(conditioners or {})
-        for name, conditioner in conditioners.items():
-            if conditioner.condition_channels != condition_channels:
+        tellers = {f"conditioner '{name}'": teller for name, teller in conditioners.items()}
+        for name, teller in (tellers | ({} if context is None else {"context": context})).items():
+            if teller.condition_channels != condition_channels:
                 raise ValueError(
-                    f"WaveNet: conditioner '{name}' has condition_channels={conditioner.condition_channels}; "
+                    f"WaveNet: {name} has condition_channels={teller.condition_channels}; "
                     f"it must be the model's {condition_channels}"
                 )
+        for name, conditioner in conditioners.items():
+            if conditioner.name != name:
+                raise ValueError(f"WaveNet: conditioner '{name}' reads '{conditioner.name}'; both must be the same")
         self.sample_rate = sample_rate
         self.residual_channels = residual_channels
         self.gate_channels = gate_channels
@@ -92,6 +101,7 @@ class WaveNet(nn.Module):
 
         self.distribution = distribution
         self.conditioners = nn.ModuleDict(conditioners)
+        self.context = context
         self.input = CausalConv1d(distribution.in_channels, residual_channels, input_kernel_size)
         self.stack = ResidualStack(
             residual_channels,
@@ -99,7 +109,7 @@ class WaveNet(nn.Module):
             skip_channels,
             kernel_size,
             cycle_of_dilations(dilation_cycle, num_cycles),
-            condition_channels if conditioners else 0,
+            condition_channels if conditioners or context is not None else 0,
             bias,
         )
         self.head = nn.Sequential(
@@ -109,45 +119,84 @@ class WaveNet(nn.Module):
             PointwiseConv1d(skip_channels, distribution.parameter_channels),
         )
         self.receptive_field = self.stack.receptive_field + input_kernel_size - 1
+        if context is not None:  # the layers after the first one hear what it said at earlier samples, too
+            self.receptive_field = max(
+                self.receptive_field, self.stack.receptive_field - kernel_size + context.receptive_field
+            )
+        self.margin = max((conditioner.margin for conditioner in conditioners.values()), default=0)
 
-    def condition(self, conditions: Mapping[str, Any] | None, batch_size: int) -> Tensor | None:
+    @property
+    def features(self) -> tuple[Features, ...]:
+        """What a recording has to tell the conditioners in frames."""
+        return tuple(c.features for c in self.conditioners.values() if c.features is not None)  # pyright: ignore
+
+    def condition(
+        self, conditions: Mapping[str, Any] | None, batch_size: int, chance: Tensor | None = None
+    ) -> Condition | None:
         """Add up what the conditioners make of the named conditions.
 
         Args:
-            conditions: Such as {"speaker": "p225"} or {"speaker": ["p225", "p226"]}.
+            conditions: Such as {"speaker": "p225", "mel": (n_mels, frames)}, one for all utterances,
+                or {"speaker": ["p225", "p226"], "mel": (2, n_mels, frames)}.
             batch_size: B.
+            chance: See `Conditioner.forward`.
 
         Returns:
-            (B, condition_channels, 1 or T), or None if the model has no conditioners.
+            The condition, or None if the model has no conditioners.
 
         Raises:
             ValueError: If a condition is missing or unknown.
         """
         total = None
         for conditioner in self.conditioners.values():
-            part = conditioner(conditions or {}, batch_size)
+            part = conditioner(conditions or {}, batch_size, chance)
             total = part if total is None else total + part
         return total
 
     def forward(
-        self, waveform: Tensor, condition: Tensor | None = None, state: list[Tensor] | None = None
+        self, waveform: Tensor, condition: Condition | None = None, state: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Predict, after each sample, the one that follows.
 
         Args:
             waveform: Samples in [-1, 1], (B, T).
-            condition: What `condition` returned, (B, condition_channels, 1 or T); at time t it
-                describes the sample that is predicted there.
+            condition: What `condition` returned; at time t it describes the sample that is predicted there.
             state: The layers' states from the piece before, or None at the beginning.
 
         Returns:
             parameters (B, distribution.parameter_channels, T), where parameters[..., t] depends
             on waveform[:, :t + 1] only and describes sample t + 1; and the states for the next piece.
         """
-        input_state, *stack_state = state if state is not None else [None]
+        input_state, stack_state, context_state = self.split_state(state)
+        condition, context_state = self.with_context(waveform, condition, context_state)
         x, input_state = self.input(self._encode(waveform), input_state)
-        skips, stack_state = self.stack(x, condition, stack_state or None)
-        return self._read_off(skips), [input_state, *stack_state]
+        skips, stack_state = self.stack(x, condition, stack_state)
+        return self._read_off(skips), [input_state, *stack_state, *context_state]
+
+    def with_context(
+        self, waveform: Tensor, condition: Condition | None, state: list[Tensor] | None
+    ) -> tuple[Condition | None, list[Tensor]]:
+        """Add what the context stack says to a condition; without one, return the condition as it is.
+
+        Args:
+            waveform: What is heard, (B, T).
+            condition: Of these samples, or None.
+            state: The context stack's.
+
+        Returns:
+            The condition of the whole stack, and the context stack's state for the next piece.
+        """
+        if self.context is None:
+            return condition, []
+        said, after = self.context(waveform, state)
+        return said if condition is None else condition + said, after
+
+    def split_state(self, state: list[Tensor] | None) -> tuple[Tensor | None, list[Tensor] | None, list[Tensor] | None]:
+        """The states of the input convolution, the stack and the context stack; None at the beginning."""
+        if state is None:
+            return None, None, None
+        layers = 1 + len(self.stack.layers)
+        return state[0], state[1:layers], state[layers:] or None
 
     def _encode(self, waveform: Tensor) -> Tensor:
         """What the network hears, (B, distribution.in_channels, T), as precise as its weights."""
@@ -163,13 +212,13 @@ class WaveNet(nn.Module):
             return last(hidden.to(last.weight.dtype))
 
     def log_prob(
-        self, waveform: Tensor, condition: Tensor | None = None, state: State | None = None
+        self, waveform: Tensor, condition: Condition | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
         """Log-probability of each sample given all that came before it.
 
         Args:
             waveform: (B, T) in [-1, 1].
-            condition: (B, condition_channels, 1 or T); at time t it describes waveform[:, t].
+            condition: What `condition` returned; at time t it describes waveform[:, t].
             state: What an earlier call returned, to go on from there; None at the beginning,
                 where the sample before the first one counts as 0.
 

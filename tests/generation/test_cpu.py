@@ -63,7 +63,7 @@ def test_parameters_with_conditions_equal_the_reference(small, contour, speakers
     got = CPUBackend(model).parameters(x, condition)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
     for k in range(3):
-        assert torch.equal(CPUBackend(model).parameters(x[k : k + 1], condition[k : k + 1])[0], got[k])
+        assert torch.equal(CPUBackend(model).parameters(x[k : k + 1], condition.of([k]))[0], got[k])
 
 
 def test_drawn_samples_equal_the_reference():

@@ -207,7 +207,7 @@ def test_a_condition_that_changes_with_time(small, backend, dtype, contour):
     assert torch.equal(wavenet.generate(model, 0.05, chunk=13, **options), made)
     with pytest.raises(ValueError, match="the conditions cover 180 samples, prompt included; 181 were asked for"):
         wavenet.generate(model, 0.0505, **options)
-    with pytest.raises(ValueError, match="conditions cover 180 samples, the prompt has 181"):
+    with pytest.raises(ValueError, match="the conditions cover 180 samples; 181 are asked for"):
         wavenet.generate(model, 0.01, **options | {"prompt": torch.zeros(181)})
 
 

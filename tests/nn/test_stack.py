@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.contract import verify_streaming
-from wavenet.nn import GatedResidualLayer, ResidualStack, cycle_of_dilations, receptive_field
+from wavenet.nn import Condition, GatedResidualLayer, ResidualStack, cycle_of_dilations, receptive_field
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_layer_whole_equals_chunks_equals_steps(residual, dtype):
 @pytest.mark.parametrize("kernel_size", [2, 3])
 def test_stack_whole_equals_chunks_equals_steps(kernel_size, dtype):
     stack = ResidualStack(4, 6, 5, kernel_size, [1, 2, 4], condition_channels=3).to(dtype)
-    condition = torch.randn(2, 3, 1, dtype=dtype)
+    condition = Condition(torch.randn(2, 3, 1, dtype=dtype))
     verify_streaming(lambda x, state: stack(x, condition, state), torch.randn(2, 4, 37, dtype=dtype), stack)
 
 
 def test_stack_with_a_condition_that_changes_with_time():
     stack = ResidualStack(4, 6, 5, 2, [1, 2, 4], condition_channels=3).double()
     joined = torch.randn(2, 4 + 3, 29, dtype=torch.float64)
-    verify_streaming(lambda piece, state: stack(piece[:, :4], piece[:, 4:], state), joined, stack)
+    verify_streaming(lambda piece, state: stack(piece[:, :4], Condition(piece[:, 4:], 1), state), joined, stack)
 
 
 def test_layer_is_the_papers_equation():
@@ -62,7 +62,7 @@ def test_layer_is_the_papers_equation():
     now, before = x[0], torch.nn.functional.pad(x[0], (1, 0))[:, :-1]
     hidden = w[..., 0] @ before + w[..., 1] @ now + b[:, None] + v @ h[0]
     z = torch.tanh(hidden[:3]) * torch.sigmoid(hidden[3:])
-    residual, gated, _ = layer(x, h)
+    residual, gated, _ = layer(x, Condition(h, 1))
     torch.testing.assert_close(residual[0], x[0] + layer.residual.weight[..., 0] @ z + layer.residual.bias[:, None])
     torch.testing.assert_close(gated[0], z)
 
@@ -106,4 +106,4 @@ def test_wrong_numbers_are_named():
     with pytest.raises(ValueError, match="no condition was given, but the layer was built for one"):
         GatedResidualLayer(2, 2, 2, 2, 1, condition_channels=3)(torch.randn(1, 2, 5))
     with pytest.raises(ValueError, match="a condition was given, but the layer was built for none"):
-        GatedResidualLayer(2, 2, 2, 2, 1)(torch.randn(1, 2, 5), torch.randn(1, 3, 1))
+        GatedResidualLayer(2, 2, 2, 2, 1)(torch.randn(1, 2, 5), Condition(torch.randn(1, 3, 1)))

@@ -10,6 +10,7 @@ from tests.conftest import Contour
 from wavenet import WaveNet
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import OutputDistribution
+from wavenet.nn import Condition
 from wavenet.training import CPUNetwork
 
 LARGEST = 1e-5  # relative error of any gradient, as a vector; 2e-6 was the largest that was seen
@@ -37,10 +38,11 @@ class Gaussian(OutputDistribution):
 def results(log_prob, model, inputs, precision):
     """Log-probabilities and the gradients of all weights and inputs, for one direction of all samples."""
     waveform, condition = (None if x is None else x.detach().to(precision) for x in inputs)
+    told = None
     if condition is not None:
-        condition.requires_grad_()
+        told = Condition(condition.requires_grad_(), hop_length=1 if condition.shape[-1] > 1 else None)
     model.zero_grad()
-    got = log_prob(waveform, condition)
+    got = log_prob(waveform, told)
     direction = torch.linspace(-1, 1, got.numel(), dtype=precision).sin().reshape(got.shape)
     (got * direction).sum().backward()
     gradients = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
@@ -199,7 +201,9 @@ def test_wrong_conditions_are_named(small):
     waveform = torch.rand(2, 50)
     with pytest.raises(ValueError, match="no condition was given, but the model was built for one"):
         CPUNetwork(small(speakers=("a",))).log_prob(waveform)
-    with pytest.raises(ValueError, match=r"condition is \(2, 3, 49\); for this model it must be \(2, 3, 1 or 50\)"):
-        CPUNetwork(small(speakers=("a",))).log_prob(waveform, torch.zeros(2, 3, 49))
-    with pytest.raises(ValueError, match="it must be None, for it has no conditioners"):
-        CPUNetwork(small()).log_prob(waveform, torch.zeros(2, 3, 1))
+    with pytest.raises(ValueError, match="the conditions cover 49 samples; the audio has 50"):
+        CPUNetwork(small(speakers=("a",))).log_prob(waveform, Condition(torch.zeros(2, 3, 49), 1))
+    with pytest.raises(ValueError, match=r"values are \(2, 4, 1\); for this model they must be \(2, 3, L\)"):
+        CPUNetwork(small(speakers=("a",))).log_prob(waveform, Condition(torch.zeros(2, 4, 1)))
+    with pytest.raises(ValueError, match="a condition was given, but the model was built for none"):
+        CPUNetwork(small()).log_prob(waveform, Condition(torch.zeros(2, 3, 1)))

@@ -2,9 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from wavenet.audio import Features
+from wavenet.checks import check_positive_int
+from wavenet.nn import Condition
 
 
 class Conditioner(nn.Module, ABC):
@@ -12,24 +18,60 @@ class Conditioner(nn.Module, ABC):
 
     The model adds up what its conditioners return, so its layers know one condition only.
 
-    Attributes:
+    With dropout, training leaves the condition out of a share of the segments and puts a learned
+    vector in its place. Such a model can be asked without the condition as well, which is what
+    classifier-free guidance needs (Ho and Salimans, 2022).
+
+    Args:
+        name: Which of a batch's named conditions it reads.
         condition_channels: Channels of what it returns.
+        dropout: Share of the training segments that go without the condition, 0 to below 1.
+
+    Attributes:
+        features: What a recording has to tell it in frames; None if it asks for a name.
+        margin: Samples to either side of a sample whose features have a say in its condition.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
-    condition_channels: int
+    features: Features | None = None
+    margin: int = 0
 
-    @abstractmethod
-    def forward(self, conditions: Mapping[str, Any], batch_size: int) -> Tensor:
+    def __init__(self, name: str, condition_channels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        check_positive_int(type(self).__name__, condition_channels=condition_channels)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"{type(self).__name__}: dropout is {dropout}; it must be at least 0 and below 1")
+        self.name = name
+        self.condition_channels = condition_channels
+        self.dropout = dropout
+        self.absent = nn.Parameter(torch.zeros(1, condition_channels, 1)) if dropout else None
+
+    def forward(self, conditions: Mapping[str, Any], batch_size: int, chance: Tensor | None = None) -> Condition:
         """Pick its own from a batch's named conditions.
 
         Args:
             conditions: All of the batch's conditions by name.
             batch_size: B.
+            chance: In training, a random number in [0, 1) for each utterance, (B,): below `dropout`
+                the condition is left out.
 
         Returns:
-            (B, condition_channels, 1) for something that holds for the whole utterance, or
-            (B, condition_channels, T) for something that changes with time.
+            Values (B, condition_channels, 1) that hold for the whole utterance, or (B,
+            condition_channels, L) that hold for some samples each.
 
         Raises:
-            ValueError: If its condition is missing or unknown.
+            ValueError: If its condition is unknown, or missing without dropout.
         """
+        if self.absent is not None and conditions.get(self.name) is None:
+            return Condition(self.absent.expand(batch_size, -1, -1))
+        condition = self.read(conditions, batch_size)
+        if self.absent is None or chance is None:
+            return condition
+        dropped = (chance < self.dropout)[:, None, None].to(self.absent.device)
+        return replace(condition, values=torch.where(dropped, self.absent, condition.values))
+
+    @abstractmethod
+    def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
+        """What `forward` returns where nothing is left out."""

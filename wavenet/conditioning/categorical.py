@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from wavenet.checks import check_positive_int
 from wavenet.conditioning.base import Conditioner
+from wavenet.nn import Condition
 
 
 class CategoricalEmbedding(Conditioner):
@@ -20,17 +20,15 @@ class CategoricalEmbedding(Conditioner):
         name: Which named condition to read from a batch, such as "speaker".
         categories: All the names, each once. Their order is the order of the vectors.
         condition_channels: Channels of the vectors.
+        dropout: See `Conditioner`.
 
     Raises:
         ValueError: If there are no categories, one stands twice, or a number is out of range.
     """
 
-    def __init__(self, name: str, categories: Sequence[str], condition_channels: int) -> None:
-        super().__init__()
-        check_positive_int("CategoricalEmbedding", condition_channels=condition_channels)
-        self.name = name
+    def __init__(self, name: str, categories: Sequence[str], condition_channels: int, dropout: float = 0.0) -> None:
+        super().__init__(name, condition_channels, dropout)
         self.categories = [str(category) for category in categories]
-        self.condition_channels = condition_channels
         if not self.categories:
             raise ValueError(f"CategoricalEmbedding: categories of '{name}' is empty; it must list the known names")
         self._index = {category: index for index, category in enumerate(self.categories)}
@@ -39,7 +37,7 @@ class CategoricalEmbedding(Conditioner):
             raise ValueError(f"CategoricalEmbedding: categories of '{name}' holds {twice} more than once")
         self.embedding = nn.Embedding(len(self.categories), condition_channels)
 
-    def forward(self, conditions: Mapping[str, Any], batch_size: int) -> Tensor:
+    def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
         """Look up the vectors.
 
         Args:
@@ -48,7 +46,7 @@ class CategoricalEmbedding(Conditioner):
             batch_size: B.
 
         Returns:
-            (B, condition_channels, 1).
+            (B, condition_channels, 1), for the whole utterance.
 
         Raises:
             ValueError: If the condition is missing or names somebody unknown; lists the known.
@@ -64,4 +62,4 @@ class CategoricalEmbedding(Conditioner):
             if name not in self._index:
                 raise ValueError(f"unknown {self.name} {name!r}; the model knows {known}")
         indices = torch.tensor([self._index[name] for name in names], device=self.embedding.weight.device)
-        return self.embedding(indices).unsqueeze(-1)
+        return Condition(self.embedding(indices).unsqueeze(-1))

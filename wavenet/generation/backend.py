@@ -5,6 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from wavenet.model import State, WaveNet
+from wavenet.nn import Condition
 
 
 class Backend(Protocol):
@@ -34,7 +35,7 @@ class Backend(Protocol):
     def run(
         self,
         state: State,
-        condition: Tensor | None,
+        condition: Condition | None,
         uniforms: Tensor,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -43,7 +44,7 @@ class Backend(Protocol):
 
         Args:
             state: What came before.
-            condition: (B, condition_channels, 1 or T), or None.
+            condition: What the T samples are told, or None.
             uniforms: (B, distribution.num_uniforms, T) in [0, 1).
             temperature: See `OutputDistribution.sample`.
             top_k: Likewise.

@@ -21,11 +21,12 @@ from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuL
 from wavenet.distributions.mixture import ARRIVED, CLIMBS, LOG_SCALE_MAX
 from wavenet.generation.backend import Backend
 from wavenet.model import State, WaveNet
-from wavenet.nn import GatedResidualLayer
+from wavenet.nn import Condition, GatedResidualLayer
 
 Array = NDArray[Any]
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _KINDS = {MuLawCategorical: "CATEGORICAL", LogisticMixture: "LOGISTIC", GaussianMixture: "GAUSSIAN"}  # in `cpu_kernels`
+_FOR_EVER = 2**62  # steps
 _LOOK_AHEAD = 16  # steps, for one utterance; fewer for several, which share the weights that are read
 
 
@@ -52,6 +53,8 @@ class CPUBackend(Backend):
     def refusal(model: WaveNet) -> str | None:
         """Why this backend cannot serve the model; None if it can."""
         distribution = type(model.distribution)
+        if not isinstance(model, WaveNet):
+            return "it cannot guide"
         if (refusal := native_refusal(model)) is not None:
             return refusal
         if distribution not in _KINDS:
@@ -69,13 +72,13 @@ class CPUBackend(Backend):
         self._threads = threads
         with torch.inference_mode():
             self._packed = _pack(model, dtype, cpu_kernels)
-        self._memories: dict[tuple[int, int, int], _Memory] = {}
+        self._memories: dict[tuple[int, int, int, bool], _Memory] = {}
         self._workers = Workers()
 
     def run(
         self,
         state: State,
-        condition: Tensor | None,
+        condition: Condition | None,
         uniforms: Tensor,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -85,26 +88,66 @@ class CPUBackend(Backend):
         drawn = uniforms.float()
         if isinstance(distribution, Mixture):
             drawn = torch.cat([drawn[:, :1], distribution.standard_variates(drawn[:, 1:])], dim=1)
+        if self._model.context is not None:
+            return self._run_with_context(state, condition, drawn, temperature, top_k)
         audio, _, layers = self._loop(state, condition, drawn.numpy(), None, temperature, top_k or 0)
         waveform = torch.from_numpy(audio)
         return waveform, State(waveform[:, -1:], layers)
 
-    def parameters(self, waveform: Tensor, condition: Tensor | None = None, state: State | None = None) -> Tensor:
+    @torch.inference_mode()
+    def _run_with_context(
+        self,
+        state: State,
+        condition: Condition | None,
+        drawn: Tensor,
+        temperature: float,
+        top_k: int | None,
+    ) -> tuple[Tensor, State]:
+        """`run` from one frame of the context stack to the next: what it says holds until a frame is full.
+
+        The stack hears each utterance by itself: side by side, a batch's products may round
+        otherwise, and audio would depend on the batch.
+        """
+        context = self._model.context
+        assert context is not None
+        first, stack, told = self._model.split_state(state.layers)
+        inner = None if first is None or stack is None else [first, *stack]
+        told = told or context.beginning(state.previous)
+        previous, made, done = state.previous, [], 0
+        while done < drawn.shape[-1]:
+            length = min(drawn.shape[-1] - done, context.pool - int(told[1].max()))
+            now = Condition(told[2])
+            if condition is not None:
+                now = condition.piece(done, length) + now
+            piece = drawn[..., done : done + length].contiguous()
+            audio, _, inner = self._loop(State(previous, inner), now, piece.numpy(), None, temperature, top_k or 0)
+            waveform = torch.from_numpy(audio)
+            heard = torch.cat([previous, waveform[:, :-1]], dim=1)
+            after = [context(x[None], [part[k : k + 1] for part in told])[1] for k, x in enumerate(heard)]
+            told = [torch.cat(parts) for parts in zip(*after, strict=True)]
+            previous, done = waveform[:, -1:], done + length
+            made.append(waveform)
+        assert inner is not None
+        return torch.cat(made, dim=1), State(previous, [*inner, *told])
+
+    def parameters(self, waveform: Tensor, condition: Condition | None = None, state: State | None = None) -> Tensor:
         """What the network says about given samples: the same as `WaveNet.forward`, by this backend's loop.
 
         Args:
             waveform: (B, T) in [-1, 1], float32.
-            condition: (B, condition_channels, 1 or T), or None.
+            condition: What the T samples are told, or None.
             state: The layers' states; its last sample is not used.
 
         Returns:
             (B, parameter_channels, T).
         """
-        state = state or State(waveform[:, :1], None)
+        first, stack, told = self._model.split_state(None if state is None else state.layers)
+        inner = None if first is None or stack is None else [first, *stack]
         with torch.inference_mode():
+            condition, _ = self._model.with_context(waveform, condition, told)
             heard = self._model.distribution.encode(waveform).permute(2, 0, 1).contiguous().numpy()
         unused = np.zeros((waveform.shape[0], 1, waveform.shape[1]), np.float32)
-        _, parameters, _ = self._loop(state, condition, unused, heard)
+        _, parameters, _ = self._loop(State(waveform[:, :1], inner), condition, unused, heard)
         return torch.from_numpy(parameters).permute(1, 2, 0)
 
     def _hear(self, previous: Tensor) -> Array:
@@ -121,7 +164,7 @@ class CPUBackend(Backend):
     def _loop(
         self,
         state: State,
-        condition: Tensor | None,
+        condition: Condition | None,
         uniforms: Array,
         forced: Array | None,
         temperature: float = 1.0,
@@ -133,27 +176,32 @@ class CPUBackend(Backend):
         with torch.inference_mode():
             heard = self._hear(state.previous)
             past = None if state.layers is None else [layer.permute(2, 0, 1).numpy() for layer in state.layers]
-            conditions = np.zeros((1, batch, 0), np.float32)
+            conditions, hop, offset = np.zeros((1, batch, 0), np.float32), _FOR_EVER, 0
             if condition is not None:
-                conditions = condition.permute(2, 0, 1).numpy()
+                condition = condition.piece(0, steps)
+                conditions = condition.values.permute(2, 0, 1).numpy()
+                hop, offset = condition.hop_length or _FOR_EVER, condition.offset
         jobs: list[tuple[Any, ...]] = []
         groups: list[tuple[_Memory, _Call]] = []
-        kept: dict[tuple[int, int, int], _Memory] = {}  # memory is used again while chunks are of the same batch
+        kept: dict[tuple[int, int, int, bool], _Memory] = {}  # memory is used again while chunks are of the same batch
         panels = net.gates // self._kernels.PANEL
         for group, (first, last, parts) in enumerate(_shares(batch, self._threads, panels)):
             mine = slice(first, last)
             call = _Call(
                 uniforms=_aligned(uniforms[mine]),
                 conditions=_aligned(conditions[:, mine]),
+                hop=hop,
+                offset=offset,
                 forced=None if forced is None else _aligned(forced[:, mine]),
                 audio=np.zeros((last - first, steps), np.float32),
                 parameters=np.zeros((0 if forced is None else steps, last - first, net.classes), np.float32),
                 arrivals=np.zeros(1, np.int64),
             )
             memories = []
+            changing = len(conditions) > 1
             for part in range(parts):
-                key = (last - first, group, part)
-                memory = self._memories.get(key) or _Memory(self._packed, last - first, self._kernels)
+                key = (last - first, group, part, changing)
+                memory = self._memories.get(key) or _Memory(self._packed, last - first, changing, self._kernels)
                 kept[key] = memory
                 memories.append(memory)
                 memory.begin(heard[mine], None if past is None else [layer[:, mine] for layer in past])
@@ -249,6 +297,8 @@ class _Call:
 
     uniforms: Array
     conditions: Array
+    hop: int
+    offset: int
     forced: Array | None
     audio: Array
     parameters: Array
@@ -258,7 +308,7 @@ class _Call:
 class _Memory:
     """What one thread needs for a group of utterances: the rings, and room for all it computes."""
 
-    def __init__(self, packed: "_Packed", batch: int, kernels: Any) -> None:
+    def __init__(self, packed: "_Packed", batch: int, changing: bool, kernels: Any) -> None:
         net = packed.net
         self._net, self._kernels, self._batch = net, kernels, batch
         self._block = block = max(1, _LOOK_AHEAD >> (batch - 1).bit_length())  # a power of two
@@ -273,7 +323,8 @@ class _Memory:
         self._ring_of_layer = [self._rings[a:b] for a, b in pairwise(starts)]
         self._starts = np.array(starts, np.int64) * self._rings.strides[0]
         self._hidden = _zeros(net.layers if block > 1 else 1, block, batch, gates)
-        self._fixed = _zeros(net.layers, batch, gates)
+        self._ring = 2 * kernels.FRAMES + round_up(block, kernels.FRAMES) if changing else 1
+        self._fixed = _zeros(net.layers, self._ring, batch, gates)
         self._chances = _zeros(max(net.classes, 6 * int(packed.mixture[0])))  # for mixtures in float64
         self._gated = _zeros(batch, gated)
         self._skips, self._head, self._logits = _zeros(batch, heads), _zeros(batch, heads), _zeros(batch, outputs)
@@ -300,7 +351,7 @@ class _Memory:
 
     def workspace(self, shared: "_Memory", call: _Call) -> Any:
         """The addresses of it all; `shared` is the memory of the group's first thread."""
-        forced, changing = call.forced, call.conditions.shape[0] > 1
+        forced = call.forced
         return self._kernels.Workspace(
             batch=self._batch,
             steps=call.uniforms.shape[2],
@@ -322,10 +373,13 @@ class _Memory:
             arrivals=_address(call.arrivals),
             forced=0 if forced is None else _address(forced),
             parameters=_address(call.parameters),
-            changing=int(changing),
+            frames=len(call.conditions),
+            hop=call.hop,
+            offset=call.offset,
+            ring=self._ring,
             hidden_block=self._block if self._block > 1 else 0,
             row_stride=self._rings.strides[1],
-            gate_stride=self._fixed.strides[1],
+            gate_stride=self._fixed.strides[2],
             gated_stride=self._gated.strides[0],
             head_stride=self._skips.strides[0],
             output_stride=self._logits.strides[0],
@@ -442,7 +496,7 @@ def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
         past_taps=past_taps,
         input_taps=model.input_kernel_size,
         encoded=distribution.in_channels,
-        condition=model.condition_channels if len(model.conditioners) else 0,
+        condition=model.stack.condition_channels,
         residual=model.residual_channels,
         half=half,
         skip=model.skip_channels,

@@ -41,6 +41,7 @@ ROWS = 8 if WIDE else 6  # utterances or steps in the largest tile: as many as t
 PANELS = 2 if WIDE else 4  # panels of a tile for a single row: enough sums to hide an addition's latency
 DEPTH = 128  # inputs that a tile takes at once, so that its weights stay in the first-level cache
 CATEGORICAL, LOGISTIC, GAUSSIAN = 0, 1, 2  # what can be drawn from
+FRAMES = 8  # frames of a condition that are projected at once: the weights are read once for all of them
 SPINS = 4000  # polls of a barrier before the core is offered to others
 
 _F64, _F32, _I8, _I16, _I32, _I64 = (
@@ -139,19 +140,22 @@ class Workspace(NamedTuple):
         rings: Past inputs of each layer, (past_taps * dilation + block, B, rows), one after the other.
         starts: Bytes to each layer's ring, int64.
         hidden: Sums of the gated convolutions, (layers, hidden_block, B, gates).
-        fixed: What they begin with: bias, and a condition of the whole utterance, (layers, B, gates).
+        fixed: What they begin with: bias and condition, (layers, ring, B, gates).
         chances: Room to draw in, (classes,); for mixtures float64 (3, mixtures).
         gated: Outputs of all gates, (B, layers * half).
         skips: (B, heads).
         head: (B, heads).
         logits: (B, outputs).
-        conditions: (1 or T, B, condition).
+        conditions: (frames, B, condition).
         uniforms: (B, 1, T); for mixtures (B, 2, T), a uniform number and a standard variate.
         audio: (B, T) is written.
         arrivals: The barrier's counter, int64, 0 at the beginning.
         forced: What the network hears, (T, B, encoded), instead of its own samples; 0 to let it draw.
         parameters: (T, B, classes) is written if `forced` is given.
-        changing: 1 if the condition changes with time, else 0.
+        frames: Values of the condition.
+        hop: Steps that each of them holds for.
+        offset: Steps of the first one that lie in the past.
+        ring: Frames in `fixed`: a few times FRAMES, and FRAMES more than a block has; or 1 if there is one frame.
         hidden_block: block; or 0 if that is 1, and the layers can use the same memory.
         row_stride: Of `rings`.
         gate_stride: Of `hidden` and `fixed`.
@@ -180,7 +184,10 @@ class Workspace(NamedTuple):
     arrivals: int
     forced: int
     parameters: int
-    changing: int
+    frames: int
+    hop: int
+    offset: int
+    ring: int
     hidden_block: int
     row_stride: int
     gate_stride: int
@@ -705,19 +712,33 @@ def wait_for_all(arrivals, parts, offer):
 
 
 @jit
-def begin(weights, net, work, first, last):
-    """Lay down what the gated convolutions' sums begin with: the bias and a lasting condition."""
-    at, count = 4 * first * PANEL, (last - first) * PANEL
-    for layer in range(net.layers):
-        rows = 4 * (net.rows + layer * (net.gates + net.rows))
-        fixed = work.fixed + layer * work.batch * work.gate_stride
-        for b in range(work.batch):
-            copy(net.biases + rows + at, fixed + b * work.gate_stride + at, count)
-        if net.condition > 0 and work.changing == 0:
-            product(
-                weights, layer * net.ahead_size, net.condition, first, last, net.scales + rows,
-                work.conditions, 4 * net.condition, work.batch, fixed, work.gate_stride,
-            )  # fmt: skip
+def prepare(weights, net, work, first, last, t, prepared):
+    """At the beginning of a block, lay down what its sums begin with; returns how many frames are done."""
+    if t % work.block > 0:
+        return prepared
+    wanted = (work.offset + min(t + work.block, work.steps) - 1) // work.hop
+    while prepared <= wanted:
+        count = min(FRAMES - prepared % FRAMES, work.frames - prepared)
+        for layer in range(net.layers):
+            begin(weights, net, work, first, last, layer, prepared, count)
+        prepared += count
+    return prepared
+
+
+@jit
+def begin(weights, net, work, first, last, layer, frame, count):
+    """What a layer's sums begin with in some frames: the bias and the condition."""
+    at, floats, batch = 4 * first * PANEL, (last - first) * PANEL, work.batch
+    rows = 4 * (net.rows + layer * (net.gates + net.rows))
+    fixed = work.fixed + (layer * work.ring + frame % work.ring) * batch * work.gate_stride
+    for row in range(count * batch):
+        copy(net.biases + rows + at, fixed + row * work.gate_stride + at, floats)
+    if net.condition > 0:
+        product(
+            weights, layer * net.ahead_size, net.condition, first, last, net.scales + rows,
+            work.conditions + 4 * frame * batch * net.condition, 4 * net.condition, count * batch,
+            fixed, work.gate_stride,
+        )  # fmt: skip
 
 
 @jit
@@ -747,7 +768,7 @@ def input_of(net, work, layer, t):
 
 @jit
 def look_ahead(weights, net, work, first, last, layer, t):
-    """Add what past taps and a changing condition bring to the next steps' sums, where it is due now."""
+    """Begin the next steps' sums, and add what past taps bring to them, where it is due now."""
     batch, block, dilation = work.batch, work.block, load_int(net.dilations, layer)
     step = t % block
     ahead = min(block - step, work.steps - t)
@@ -755,16 +776,13 @@ def look_ahead(weights, net, work, first, last, layer, t):
     start = layer * net.ahead_size
     hidden = work.hidden + (layer * work.hidden_block + step) * batch * work.gate_stride
     if step == 0:
-        at, count = 4 * first * PANEL, (last - first) * PANEL
-        for row in range(ahead * batch):
-            fixed = work.fixed + (layer * batch + row % batch) * work.gate_stride
-            copy(fixed + at, hidden + row * work.gate_stride + at, count)
-        if work.changing == 1:
-            conditions = work.conditions + 4 * t * batch * net.condition
-            product(
-                weights, start, net.condition, first, last, scales,
-                conditions, 4 * net.condition, ahead * batch, hidden, work.gate_stride,
-            )  # fmt: skip
+        at, floats = 4 * first * PANEL, (last - first) * PANEL
+        for i in range(ahead):
+            frame = (work.offset + t + i) // work.hop % work.ring
+            fixed = work.fixed + (layer * work.ring + frame) * batch * work.gate_stride
+            for b in range(batch):
+                row = i * batch + b
+                copy(fixed + b * work.gate_stride + at, hidden + row * work.gate_stride + at, floats)
     start += net.gates * net.condition
     slots = net.past_taps * dilation + block
     ring = work.rings + load_int(work.starts, layer)
@@ -856,8 +874,9 @@ def run(weights, net, work, temperature, top_k, part, parts, offer):
     rows = 4 * (net.rows + layers * (net.gates + net.rows))
     biases, scales = net.biases + rows, net.scales + rows
     head = 4 * net.heads
-    begin(weights, net, work, first, last)
+    prepared = 0
     for t in range(work.steps):
+        prepared = prepare(weights, net, work, first, last, t, prepared)
         hear(weights, net, work, t)
         for layer in range(layers):
             look_ahead(weights, net, work, first, last, layer, t)

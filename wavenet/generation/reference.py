@@ -5,6 +5,7 @@ from torch import Tensor
 
 from wavenet.generation.backend import Backend
 from wavenet.model import State, WaveNet
+from wavenet.nn import Condition
 
 
 class ReferenceBackend(Backend):
@@ -37,7 +38,7 @@ class ReferenceBackend(Backend):
     def run(
         self,
         state: State,
-        condition: Tensor | None,
+        condition: Condition | None,
         uniforms: Tensor,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -46,7 +47,7 @@ class ReferenceBackend(Backend):
         sample, layers = state
         made = []
         for t in range(uniforms.shape[-1]):
-            now = condition if condition is None or condition.shape[-1] == 1 else condition[..., t : t + 1]
+            now = None if condition is None else condition.piece(t, 1)
             parameters, layers = self._model(sample, now, layers)
             sample = self._model.distribution.sample(parameters, uniforms[..., t : t + 1], temperature, top_k)
             made.append(sample)

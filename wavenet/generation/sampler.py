@@ -1,5 +1,6 @@
 """Generation as people call it: a whole waveform, or a stream of chunks that can be continued."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from wavenet.generation.backend import Backend
 from wavenet.generation.cpu import CPUBackend
+from wavenet.generation.guidance import GuidedWaveNet
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State, WaveNet
+from wavenet.nn import Condition, join
 
 _BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (CPUBackend, ReferenceBackend)
@@ -37,7 +40,7 @@ class StreamState:
 
 def generate(
     model: WaveNet,
-    seconds: float | Sequence[float],
+    seconds: float | Sequence[float] | None,
     num: int = 1,
     *,
     on_progress: Callable[[int], object] | None = None,
@@ -47,11 +50,11 @@ def generate(
 
     Args:
         model: A model, such as `wavenet.load` returns.
-        seconds: Length of what is made, or of each utterance.
+        seconds: Length of what is made, or of each utterance; None for as long as the conditions.
         num: Number of utterances, made side by side.
         on_progress: Is called with the number of samples made since it was last called.
-        **options: speaker, conditions, seed, temperature, top_k, prompt, backend, threads and weights
-            as in `Stream`.
+        **options: speaker, conditions, seed, temperature, top_k, guidance, prompt, backend, threads
+            and weights as in `Stream`.
 
     Returns:
         (num, round(seconds * model.sample_rate)) samples in [-1, 1], float32, on the CPU. A prompt
@@ -60,8 +63,11 @@ def generate(
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (lists the known).
     """
+    talk = stream(model, seconds, num, **options)
+    if talk.lengths is None:
+        raise ValueError("generate: seconds is None, and no condition has an end; give seconds, or use stream")
     pieces = []
-    for chunk in stream(model, seconds, num, **options):
+    for chunk in talk:
         pieces.append(chunk)
         if on_progress is not None:
             on_progress(chunk.shape[1])
@@ -91,8 +97,8 @@ class Stream(Iterator[Tensor]):
 
     Args:
         model: The model.
-        seconds: Where to stop, for all utterances or for each; None goes on for ever. One that has
-            ended costs nothing more and is followed by zeros.
+        seconds: Where to stop, for all utterances or for each; None goes on for ever, or as long as
+            conditions that change with time. One that has ended costs nothing more and is followed by zeros.
         num: Number of utterances.
         speaker: Short for conditions={"speaker": ...}: one name, or one for each utterance.
         conditions: What the model's conditioners ask for, by name. What changes with time covers the
@@ -101,6 +107,8 @@ class Stream(Iterator[Tensor]):
         temperature: 1 draws from the model's distribution, less is more careful, 0 takes the most
             likely sample.
         top_k: Draw among this many of the likeliest values only; not for mixtures, which have no classes.
+        guidance: Above 1, the condition is followed more than it was in training (an experiment; see
+            `GuidedWaveNet`); 1 is the model itself.
         prompt: Samples to continue, (T,) for all utterances or (num, T), in [-1, 1] at the model's
             rate. It is run in parallel, not sample by sample.
         chunk: Samples in a chunk; the last one may be shorter.
@@ -127,6 +135,7 @@ class Stream(Iterator[Tensor]):
         seed: int = 0,
         temperature: float = 1.0,
         top_k: int | None = None,
+        guidance: float = 1.0,
         prompt: Tensor | None = None,
         chunk: int = 4000,
         state: StreamState | None = None,
@@ -153,9 +162,15 @@ class Stream(Iterator[Tensor]):
         self._chunk, self._temperature, self._top_k = chunk, temperature, top_k
         self._seeds = [seed + k for k in range(num)]
         self._distribution = model.distribution
-        self._backend = choose_backend(model, backend, threads, weights)
         with torch.inference_mode():
             self._condition = model.condition(named, num)
+            if guidance != 1:
+                guided = GuidedWaveNet(model, guidance)
+                assert self._condition is not None
+                self._condition = guided.condition(self._condition, num)
+                model = guided  # pyright: ignore[reportAssignmentType]
+        self._backend = choose_backend(model, backend, threads, weights)
+        with torch.inference_mode():
             if state is None:
                 length = 0 if prompt is None else prompt.shape[-1]
                 state = StreamState(_prefill(model, prompt, num, self._condition), (0,) * num, length)
@@ -165,11 +180,25 @@ class Stream(Iterator[Tensor]):
         self._ends: list[int] | None = None
         if lengths is not None:
             self._ends = [position + length for position, length in zip(state.positions, lengths, strict=True)]
+        covered = math.inf if self._condition is None else self._condition.num_samples
+        if covered < math.inf:
+            last = int(covered) - state.prompt_length
+            self._ends = self._ends or [last] * num
+            if max(self._ends) > last or last < 0:
+                raise ValueError(
+                    f"stream: the conditions cover {covered} samples, prompt included; "
+                    f"{max(self._ends) + state.prompt_length} were asked for"
+                )
 
     @property
     def backend(self) -> str:
         """The name of the backend that is used."""
         return self._backend.name
+
+    @property
+    def lengths(self) -> list[int] | None:
+        """Samples that each utterance still wants; None if there is no end."""
+        return None if self._ends is None else self._left()
 
     def __next__(self) -> Tensor:
         """The next chunk, (num, chunk)."""
@@ -203,18 +232,13 @@ class Stream(Iterator[Tensor]):
         """Make the next samples of some utterances: (len(active), length)."""
         whole, positions = self.state.model, list(self.state.positions)
         everyone = len(active) == len(positions)
-        before, condition = whole, self._condition
+        before = whole
         if not everyone:
             before = State(whole.previous[active], None if whole.layers is None else [s[active] for s in whole.layers])
-            condition = None if condition is None else condition[active]
-        if condition is not None and condition.shape[-1] > 1:
-            pieces = [self.state.prompt_length + positions[k] for k in active]
-            if max(pieces) + length > condition.shape[-1]:
-                raise ValueError(
-                    f"stream: the conditions cover {condition.shape[-1]} samples, prompt included; "
-                    f"{max(pieces) + length} were asked for"
-                )
-            condition = torch.stack([c[:, p : p + length] for c, p in zip(condition, pieces, strict=True)])
+        condition = None
+        if self._condition is not None:
+            starts = [self.state.prompt_length + positions[k] for k in active]
+            condition = join([self._condition.of([k]).after(p) for k, p in zip(active, starts, strict=True)], length)
         drawn = torch.cat(
             [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
         )
@@ -271,7 +295,7 @@ def _put(whole: State, active: list[int], part: State) -> State:
 
 
 @torch.inference_mode()
-def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Tensor | None) -> State:
+def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Condition | None) -> State:
     """The model's state after a prompt, or at the very beginning."""
     weight = next(model.parameters())
     beginning = State(torch.zeros(num, 1, device=weight.device), layers=None)
@@ -281,17 +305,15 @@ def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Tensor 
     prompts = prompt[None] if same else prompt
     if prompts.dim() != 2 or prompts.shape[0] not in ((1,) if same else (num,)) or prompts.shape[1] == 0:
         raise ValueError(f"stream: prompt is {tuple(prompt.shape)}; it must be (T,) or ({num}, T), T at least 1")
-    if condition is not None and 1 < condition.shape[-1] < prompts.shape[1]:
-        raise ValueError(f"stream: conditions cover {condition.shape[-1]} samples, the prompt has {prompts.shape[1]}")
 
     # One by one: side by side, a batch's products may round otherwise, and audio would depend on the batch.
     states = []
     for k in range(num if condition is not None or not same else 1):
         state = State(torch.zeros(1, 1, device=weight.device, dtype=weight.dtype), layers=None)
-        own = None if condition is None else condition[k : k + 1]
+        own = None if condition is None else condition.of([k])
         start = 0
         for piece in prompts[0 if same else k][None].to(weight).split(_PREFILL_CHUNK, dim=1):
-            now = own if own is None or own.shape[-1] == 1 else own[..., start : start + piece.shape[1]]
+            now = None if own is None else own.piece(start, piece.shape[1])
             _, state = model.log_prob(piece, now, state)
             start += piece.shape[1]
         states.append(state)

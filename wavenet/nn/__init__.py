@@ -1,14 +1,21 @@
 """Causal layers: the convolution, the gated residual layer, and the stack of them."""
 
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
+from wavenet.nn.condition import Condition, join
+from wavenet.nn.context import ContextStack
 from wavenet.nn.residual import GatedResidualLayer
 from wavenet.nn.stack import ResidualStack, cycle_of_dilations, receptive_field
+from wavenet.nn.upsampling import Upsampling
 
 __all__ = [
     "CausalConv1d",
+    "Condition",
+    "ContextStack",
     "GatedResidualLayer",
     "PointwiseConv1d",
     "ResidualStack",
+    "Upsampling",
     "cycle_of_dilations",
+    "join",
     "receptive_field",
 ]

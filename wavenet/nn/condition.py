@@ -45,6 +45,19 @@ class Condition:
         last = (self.offset + start + length - 1) // self.hop_length
         return Condition(self.values[..., first : last + 1], self.hop_length, offset)
 
+    def after(self, start: int) -> "Condition":
+        """The condition of the samples from `start` on.
+
+        Raises:
+            ValueError: If it does not reach so far.
+        """
+        if self.hop_length is None:
+            return self
+        if start >= self.num_samples:
+            raise ValueError(f"the conditions cover {self.num_samples} samples; more are asked for")
+        first, offset = divmod(self.offset + start, self.hop_length)
+        return Condition(self.values[..., first:], self.hop_length, offset)
+
     def of(self, utterances: list[int] | slice) -> "Condition":
         """The condition of some utterances of the batch."""
         return replace(self, values=self.values[utterances])

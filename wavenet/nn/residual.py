@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from wavenet.checks import check_positive_int
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
+from wavenet.nn.condition import Condition
 
 
 class GatedResidualLayer(nn.Module):
@@ -59,13 +60,13 @@ class GatedResidualLayer(nn.Module):
         self.residual = PointwiseConv1d(gate_channels // 2, residual_channels, bias) if residual else None
 
     def forward(
-        self, x: Tensor, condition: Tensor | None = None, state: Tensor | None = None
+        self, x: Tensor, condition: Condition | None = None, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer over a sequence, or over the next piece of one.
 
         Args:
             x: (B, residual_channels, T).
-            condition: (B, condition_channels, 1 or T), or None for a layer without condition.
+            condition: What the T samples are told, or None for a layer without condition.
             state: The dilated convolution's state, or None at the beginning.
 
         Returns:
@@ -80,7 +81,7 @@ class GatedResidualLayer(nn.Module):
             given, wanted = ("no condition", "one") if condition is None else ("a condition", "none")
             raise ValueError(f"GatedResidualLayer: {given} was given, but the layer was built for {wanted}")
         if self.condition is not None and condition is not None:
-            hidden = hidden + self.condition(condition)
+            hidden = hidden + condition.hold(self.condition(condition.values), x.shape[-1])
         filters, gates = hidden.chunk(2, dim=1)
         gated = torch.tanh(filters) * torch.sigmoid(gates)
         if self.residual is not None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from wavenet.checks import check_positive_int
 from wavenet.nn.causal_conv import PointwiseConv1d, convolve
+from wavenet.nn.condition import Condition
 from wavenet.nn.residual import GatedResidualLayer
 
 _LONG = 16  # steps from which on the skips of all layers are one product
@@ -78,17 +79,18 @@ class ResidualStack(nn.Module):
             )
             for index, dilation in enumerate(dilations)
         )
+        self.condition_channels = condition_channels
         self.receptive_field = receptive_field(kernel_size, dilations)
         self.gradient_checkpointing = False
 
     def forward(
-        self, x: Tensor, condition: Tensor | None = None, state: Sequence[Tensor] | None = None
+        self, x: Tensor, condition: Condition | None = None, state: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Run the stack over a sequence, or over the next piece of one.
 
         Args:
             x: (B, residual_channels, T).
-            condition: (B, condition_channels, 1 or T), or None.
+            condition: What the T samples are told, or None.
             state: One state for each layer, as an earlier call returned them, or None.
 
         Returns:

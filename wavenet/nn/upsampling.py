@@ -45,9 +45,8 @@ class Upsampling(nn.Module):
             check_positive_int("Upsampling", scale=scale)
         if math.prod(scales) * hold != hop_length:
             product = " x ".join(map(str, [*scales, hold]))
-            raise ValueError(
-                f"Upsampling: scales x hold = {product} = {math.prod(scales) * hold}; it must be hop_length={hop_length}"
-            )
+            made = math.prod(scales) * hold
+            raise ValueError(f"Upsampling: scales x hold = {product} = {made}; it must be hop_length={hop_length}")
         if kind not in KINDS:
             raise ValueError(f"Upsampling: kind is '{kind}'; it must be {' or '.join(KINDS)}")
         if freq_kernel_size % 2 == 0:
@@ -63,7 +62,7 @@ class Upsampling(nn.Module):
         self.margin = math.ceil(reach)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, bands, F) -> (B, bands, F * hop_length / hold); the last `margin` frames' worth at either end is cut short."""
+        """(B, bands, F) -> (B, bands, F * hop_length / hold); beyond the ends it hears zeros."""
         x = frames.unsqueeze(1)
         for scale, taps in zip(self.scales, self.filters, strict=True):
             bands, size = taps.shape[2] // 2, taps.shape[3]

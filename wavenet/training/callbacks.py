@@ -114,7 +114,7 @@ class AudioSamples(Callback):
     """At validation, generates audio and shows it beside the real thing, always with the same seeds.
 
     Each speaker (the first few) says something; beside it stands a held-out recording of the same
-    speaker. Both go to the run's folder as WAVs and to TensorBoard as audio and mel spectrograms.
+    speaker. If the model is told features, they are those of that recording. Both go to the run's folder as WAVs and to TensorBoard as audio and mel spectrograms.
 
     Args:
         folder: Where WAVs are put, in a folder for each step.
@@ -151,13 +151,18 @@ class AudioSamples(Callback):
         model, rate = pl_module.model, pl_module.model.sample_rate
         if pl_module.device.type != "cpu":
             model = copy.deepcopy(model).cpu()  # one sample after the other is work for a CPU
-        asked = {
-            name: [self._corpus.utterances[i].conditions.get(name) for i in self._chosen.values()]
-            for name in model.conditioners
-        }
-        made = generate(model, seconds, len(self._chosen), conditions=asked, seed=self._seed)
+        lengths = [round(seconds * rate)] * len(self._chosen)
+        if model.features:  # features of a held-out recording: it is made again, as far as it goes
+            lengths = [min(n, self._corpus.utterances[i].num_samples) for n, i in zip(lengths, self._chosen.values(), strict=True)]
+        told = [self._corpus.conditions(i, 0, max(lengths)) for i in self._chosen.values()]
+        asked = {name: [each.get(name) for each in told] for name in model.conditioners}
+        for features in model.features:
+            asked[features.name] = torch.stack(asked[features.name])
+        made = generate(model, [n / rate for n in lengths], len(self._chosen), conditions=asked, seed=self._seed)
         for waveform, (speaker, index) in zip(made, self._chosen.items(), strict=True):
             real = self._corpus.read(index, 0, round(seconds * rate))
+            if model.features:
+                waveform = waveform[: len(real)]  # noqa: PLW2901
             self._show(trainer, speaker, {"generated": waveform, "real": real}, rate)
 
     def _show(self, trainer: L.Trainer, speaker: str, waveforms: dict[str, Tensor], rate: int) -> None:

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from wavenet.generation.cpu import Workers, native_refusal, round_up, yield_address
 from wavenet.model import WaveNet
-from wavenet.nn import GatedResidualLayer
+from wavenet.nn import Condition, GatedResidualLayer
 
 
 class Matrices(NamedTuple):
@@ -66,12 +66,12 @@ class CPUNetwork:
         self._workers = Workers()
         self._free: dict[int, Tensor] = {}  # memory of the last backward pass, by its size
 
-    def log_prob(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
+    def log_prob(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
         """Log-probability of each sample given all that came before it.
 
         Args:
             waveform: (B, T) in [-1, 1], float32.
-            condition: (B, condition_channels, 1 or T), or None.
+            condition: What the T samples are told, or None.
 
         Returns:
             (B, T) in nats.
@@ -79,7 +79,7 @@ class CPUNetwork:
         heard = F.pad(waveform[:, :-1], (1, 0))
         return self._model.distribution.log_prob(self.parameters(heard, condition), waveform)
 
-    def parameters(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
+    def parameters(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
         """What `WaveNet.forward` returns first: (B, parameter_channels, T).
 
         Raises:
@@ -87,7 +87,7 @@ class CPUNetwork:
         """
         model, panel = self._model, self._kernels.PANEL
         samples = waveform.shape[1]
-        self._check(condition, len(waveform), samples)
+        told = self._told(waveform, condition)
         schedule = _schedule(len(waveform), torch.get_num_threads())
         unit = self._kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
         steps = round_up(samples, unit)
@@ -99,22 +99,29 @@ class CPUNetwork:
             out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
             return out
 
-        changing = condition if condition is not None and condition.shape[2] > 1 else None
+        changing = told if told is not None and told.shape[2] > 1 else None
         matrices, biases = self._matrices(changing is not None)
-        fixed = self._fixed(condition if changing is None else None)
+        fixed = self._fixed(told if changing is None else None)
         conditions = waveform.new_zeros(len(waveform), steps, 0) if changing is None else rows(changing)
         encoded = rows(model.distribution.encode(waveform), model.input_kernel_size - 1)
         parameters = _Network.apply(self, schedule, encoded, conditions, fixed, *matrices, *biases)
         assert isinstance(parameters, Tensor)
         return parameters[:, :samples, : model.distribution.parameter_channels].transpose(1, 2)
 
-    def _check(self, condition: Tensor | None, batch: int, samples: int) -> None:
-        channels = self._model.condition_channels if len(self._model.conditioners) else 0
-        if condition is None and channels:
-            raise ValueError("CPUNetwork: no condition was given, but the model was built for one")
-        if condition is not None and condition.shape not in ((batch, channels, 1), (batch, channels, samples)):
-            wanted = f"({batch}, {channels}, 1 or {samples})" if channels else "None, for it has no conditioners"
-            raise ValueError(f"CPUNetwork: condition is {tuple(condition.shape)}; for this model it must be {wanted}")
+    def _told(self, waveform: Tensor, condition: Condition | None) -> Tensor | None:
+        """What the layers are told, with the context stack: (B, condition_channels, 1 or T), or None."""
+        condition, _ = self._model.with_context(waveform, condition, None)
+        channels = self._model.stack.condition_channels
+        if (condition is None) != (channels == 0):
+            given, wanted = ("no condition", "one") if condition is None else ("a condition", "none")
+            raise ValueError(f"CPUNetwork: {given} was given, but the model was built for {wanted}")
+        if condition is None:
+            return None
+        batch = len(waveform)
+        if condition.values.shape[:2] != (batch, channels):
+            is_, wanted = tuple(condition.values.shape), f"({batch}, {channels}, L)"
+            raise ValueError(f"CPUNetwork: the condition's values are {is_}; for this model they must be {wanted}")
+        return condition.held(waveform.shape[1])
 
     def _matrices(self, changing: bool) -> tuple[Matrices, Biases]:
         """Lay the weights out; autograd takes the gradients back."""

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from wavenet.checkpoint import FORMAT_VERSION, describe
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
+from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
@@ -71,9 +72,11 @@ class WaveNetTraining(L.LightningModule):
         if not isinstance(compile, bool) and compile not in COMPILE_MODES:
             raise ValueError(f"compile is '{compile}'; it must be true, false or one of {', '.join(COMPILE_MODES)}")
         self.model = model
-        self.model.stack.gradient_checkpointing = gradient_checkpointing
+        for module in model.modules():
+            if isinstance(module, ResidualStack):
+                module.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
-        self._log_prob: Callable[[Tensor, Tensor | None], Tensor] = self._plain_log_prob
+        self._log_prob: Callable[[Tensor, Condition | None], Tensor] = self._plain_log_prob
         self._lr, self._betas, self._weight_decay = lr, (betas[0], betas[1]), weight_decay
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
@@ -93,18 +96,19 @@ class WaveNetTraining(L.LightningModule):
             else:
                 rank_zero_warn(f"training takes several times as long as it could: {refusal}")
 
-    def _plain_log_prob(self, waveform: Tensor, condition: Tensor | None) -> Tensor:
+    def _plain_log_prob(self, waveform: Tensor, condition: Condition | None) -> Tensor:
         return self.model.log_prob(waveform, condition)[0]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Mean negative log-likelihood of the predicted samples, nats; logged in bits.
 
         Args:
-            batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name.
+            batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name, and perhaps "chance"
+                (B,), a random number for each segment, which decides if conditions are dropped.
             batch_idx: Not used.
         """
         waveform, predicted = batch["waveform"], batch["predicted"]
-        condition = self.model.condition(batch["conditions"], waveform.shape[0])
+        condition = self.model.condition(batch["conditions"], waveform.shape[0], batch.get("chance"))
         log_prob = self._log_prob(waveform, condition)
         loss = -(log_prob * predicted).sum() / predicted.sum()
         self.log("train/bits_per_sample", loss.detach() / math.log(2))

@@ -1,0 +1,114 @@
+"""The context stack: a small network that hears far back, slowly, and tells the large one."""
+
+import torch
+from torch import Tensor, nn
+
+from wavenet.audio import mu_law_compand
+from wavenet.checks import check_positive_int
+from wavenet.nn.causal_conv import PointwiseConv1d
+from wavenet.nn.condition import Condition, join
+from wavenet.nn.stack import ResidualStack, cycle_of_dilations
+
+
+class ContextStack(nn.Module):
+    """A smaller stack with a long receptive field (van den Oord et al., 2016, section 2.6).
+
+    A strided convolution pools `pool` samples into one frame, causal gated layers run over the
+    frames, and what they say after a frame conditions the samples of the next one. So the large
+    stack learns of a long past at little cost: this one runs once in `pool` samples.
+
+    Its state is a list: the samples of the unfinished frame (B, pool), at the right end; how many
+    these are (B, 1), int64; what is said about the present frame (B, condition_channels, 1); and
+    the states of its stack.
+
+    Args:
+        condition_channels: Channels of what it says.
+        pool: Samples of a frame.
+        residual_channels: See `ResidualStack`.
+        gate_channels: See `ResidualStack`.
+        skip_channels: See `ResidualStack`.
+        kernel_size: See `ResidualStack`.
+        dilation_cycle: Layers in a cycle; dilations are 1, 2, 4, ... frames.
+        num_cycles: How often the cycle is repeated.
+
+    Attributes:
+        receptive_field: Samples that it may know of, the present one included.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        condition_channels: int,
+        pool: int = 64,
+        residual_channels: int = 16,
+        gate_channels: int = 32,
+        skip_channels: int = 32,
+        kernel_size: int = 2,
+        dilation_cycle: int = 7,
+        num_cycles: int = 1,
+    ) -> None:
+        super().__init__()
+        check_positive_int("ContextStack", condition_channels=condition_channels, pool=pool)
+        self.condition_channels = condition_channels
+        self.pool = pool
+        self.residual_channels = residual_channels
+        self.gate_channels = gate_channels
+        self.skip_channels = skip_channels
+        self.kernel_size = kernel_size
+        self.dilation_cycle = dilation_cycle
+        self.num_cycles = num_cycles
+        dilations = cycle_of_dilations(dilation_cycle, num_cycles)
+        self.pooling = nn.Conv1d(1, residual_channels, pool, stride=pool)
+        self.stack = ResidualStack(residual_channels, gate_channels, skip_channels, kernel_size, dilations)
+        self.head = nn.Sequential(nn.ReLU(), PointwiseConv1d(skip_channels, condition_channels))
+        self.receptive_field = (self.stack.receptive_field + 1) * pool
+
+    def forward(self, waveform: Tensor, state: list[Tensor] | None = None) -> tuple[Condition, list[Tensor]]:
+        """Listen to samples, and say what is to be known at each of them.
+
+        Args:
+            waveform: (B, T) in [-1, 1].
+            state: From the piece before, or None at the beginning.
+
+        Returns:
+            The condition of these T samples, and the state for the next piece. Sample t's condition
+            depends on the frames that ended before it, and so not on the future.
+        """
+        if state is None:
+            return self._run(waveform, self.beginning(waveform), 0)
+        phases = state[1].flatten().tolist()
+        if all(phase == phases[0] for phase in phases):
+            return self._run(waveform, state, phases[0])
+        alone = [self._run(x[None], [part[k : k + 1] for part in state], phases[k]) for k, x in enumerate(waveform)]
+        together = [torch.cat(parts) for parts in zip(*(after for _, after in alone), strict=True)]
+        return join([condition for condition, _ in alone], waveform.shape[1]), together
+
+    def beginning(self, waveform: Tensor) -> list[Tensor]:
+        """The state before the first of some samples (B, T): nothing was heard, nothing is known."""
+        batch, weight = len(waveform), self.pooling.weight
+        return [
+            weight.new_zeros(batch, self.pool),
+            torch.zeros(batch, 1, dtype=torch.int64, device=weight.device),
+            weight.new_zeros(batch, self.condition_channels, 1),
+            *(
+                weight.new_zeros(batch, self.residual_channels, layer.dilated.padding)  # pyright: ignore
+                for layer in self.stack.layers
+            ),
+        ]
+
+    def _run(self, waveform: Tensor, state: list[Tensor], phase: int) -> tuple[Condition, list[Tensor]]:
+        """`forward` where all utterances stand at the same place in a frame."""
+        unfinished, _, said, *stack_state = state
+        weight = self.pooling.weight
+        heard = torch.cat([unfinished[:, self.pool - phase :], waveform.to(weight.dtype)], dim=1)
+        frames, left = divmod(heard.shape[1], self.pool)
+        values = said
+        if frames:
+            pooled = self.pooling(mu_law_compand(heard[:, : frames * self.pool]).unsqueeze(1).to(weight.dtype))
+            skips, stack_state = self.stack(pooled, None, stack_state)
+            values = torch.cat([said, self.head(skips).to(said.dtype)], dim=-1)
+        condition = Condition(values, self.pool, phase)
+        recent = torch.cat([unfinished, heard[:, heard.shape[1] - left :]], dim=1)[:, -self.pool :]
+        return condition, [recent, torch.full_like(state[1], left), values[..., -1:], *stack_state]
