@@ -10,7 +10,7 @@ from tqdm import tqdm
 from wavenet import load
 from wavenet.checkpoint import find
 from wavenet.cli.command import command, load_run_config, plain
-from wavenet.data import prepare, split
+from wavenet.data import add_features, prepare, split
 from wavenet.evaluation import bits_per_sample
 from wavenet.generation.cpu import with_rounded_weights
 
@@ -27,6 +27,7 @@ def main(cfg: DictConfig) -> None:
             raise ValueError(f"{run_config} is not there, so the run's dataset is unknown; give dataset=NAME")
         settings = load_run_config(run_config)
     corpus = prepare(instantiate(settings.dataset), model.sample_rate, **plain(settings.preparation))
+    corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
     _, held_out = split(corpus, settings.validation_fraction)
     with tqdm(total=len(held_out.utterances), desc="scoring", unit="utterance") as bar:
         scores = bits_per_sample(model, held_out, on_progress=bar.update)

@@ -3,15 +3,19 @@
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig
 from tqdm import tqdm
 
 from wavenet import load, stream
-from wavenet.audio import format_of, read, write
-from wavenet.cli.command import command
+from wavenet.audio import format_of, read, read_frames, write
+from wavenet.cli.command import command, plain
+from wavenet.conditioning import CategoricalEmbedding
 from wavenet.model import WaveNet
+
+DEFAULT_SECONDS = 2.0
 
 
 @command("generate")
@@ -24,17 +28,21 @@ def main(cfg: DictConfig) -> None:
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
-    seconds: list[float] = list(cfg.seconds) if isinstance(cfg.seconds, ListConfig) else [cfg.seconds] * cfg.num
+    conditions = _conditions(model, cfg)
+    seconds: Any = list(cfg.seconds) if isinstance(cfg.seconds, ListConfig) else cfg.seconds
+    if seconds is None and not any(name in conditions for name in (f.name for f in model.features)):
+        seconds = DEFAULT_SECONDS
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         talk = stream(
             model,
             seconds,
             cfg.num,
-            speaker=_speaker(model, cfg.speaker),
+            conditions=conditions,
             seed=cfg.seed,
             temperature=cfg.temperature,
             top_k=cfg.top_k,
+            guidance=cfg.guidance,
             prompt=prompt,
             backend=cfg.backend,
             threads=cfg.threads,
@@ -44,7 +52,8 @@ def main(cfg: DictConfig) -> None:
     for warning in caught:
         if warning.category is UserWarning:  # which backend was passed over, and why
             print(warning.message)
-    lengths = [max(1, round(length * rate)) for length in seconds]
+    lengths = talk.lengths
+    assert lengths is not None
     total = max(lengths)
     pieces = []
     with tqdm(
@@ -65,14 +74,28 @@ def main(cfg: DictConfig) -> None:
         print(f"{path}: {len(waveform) / rate:.2f} s at {rate} Hz, peak {peak:.3f}, RMS {level:.4f}{hint}")
 
 
-def _speaker(model: WaveNet, asked: str | None) -> str | None:
-    """The speaker asked for; without one, the first that the model knows."""
-    if asked is None and "speaker" in model.conditioners:
-        known: list[str] = model.conditioners["speaker"].categories  # pyright: ignore[reportAssignmentType]
-        asked = known[0]
-        if len(known) > 1:
-            print(f"speaker={asked} (none was asked for; the model knows {', '.join(known)})")
-    return asked
+def _conditions(model: WaveNet, cfg: DictConfig) -> dict[str, Any]:
+    """What the model is told: names that were given or are the first known, and features from files."""
+    given: dict[str, Any] = {**plain(cfg.conditions), "speaker": cfg.speaker, "mel": cfg.mel}
+    given = {name: value for name, value in given.items() if value is not None}
+    unused = given.keys() - model.conditioners.keys()
+    if unused:
+        known = ", ".join(model.conditioners) or "no conditions"
+        raise ValueError(f"the model is not conditioned on {', '.join(sorted(unused))}; it takes {known}")
+    for features in model.features:
+        if features.name in given:
+            given[features.name] = read_frames(Path(given[features.name]), features.num_channels)
+        elif cfg.mel_from is not None:
+            path = Path(cfg.mel_from)
+            given[features.name] = features.extract(read(path, model.sample_rate)[0], path)
+    if cfg.mel_from is not None and not model.features:
+        raise ValueError(f"mel_from={cfg.mel_from}: the model takes no features of a recording; experiment=vocoder does")
+    for name, conditioner in model.conditioners.items():
+        if isinstance(conditioner, CategoricalEmbedding) and name not in given and conditioner.absent is None:
+            given[name] = conditioner.categories[0]
+            if len(conditioner.categories) > 1:
+                print(f"{name}={given[name]} (none was asked for; the model knows {', '.join(conditioner.categories)})")
+    return given
 
 
 if __name__ == "__main__":

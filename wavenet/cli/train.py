@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import read_training_checkpoint
 from wavenet.cli.command import command, load_run_config, plain
-from wavenet.data import Corpus, prepare, split
+from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
     AudioSamples,
@@ -45,18 +45,25 @@ def main(cfg: DictConfig) -> None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     dataset = instantiate(cfg.dataset)
     corpus = prepare(dataset, cfg.model.sample_rate, **plain(cfg.preparation))
-    train, validation = split(corpus, cfg.validation_fraction)
-    for conditioner in cfg.model.conditioners.values():
+    for conditioner in (cfg.model.get("conditioners") or {}).values():
         if "categories" in conditioner and conditioner.categories is None:
             conditioner.categories = corpus.values(conditioner.name)
     model = instantiate(cfg.model, _convert_="all")
+    corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
+    train, validation = split(corpus, cfg.validation_fraction)
 
     module = WaveNetTraining(
         model, **plain(cfg.optimizer), compile=cfg.compile, gradient_checkpointing=cfg.gradient_checkpointing
     )
-    context = model.receptive_field
     data = SegmentData(
-        train, validation, cfg.segment_length, context, cfg.batch_size, num_workers=cfg.num_workers, seed=cfg.seed
+        train,
+        validation,
+        cfg.segment_length,
+        model.receptive_field + model.margin,
+        cfg.batch_size,
+        num_workers=cfg.num_workers,
+        seed=cfg.seed,
+        margin=model.margin,
     )
     if checkpoint is None and getattr(rank_zero_only, "rank", 0) == 0:
         cfg.run_dir = str(_free_name(Path(cfg.run_dir)))
@@ -170,6 +177,14 @@ def _introduce(
         f"data     {corpus.name}: {len(speakers)} speaker(s), {train.seconds / 60:.1f} min in {len(train.utterances)} "
         f"utterances to learn, {validation.seconds / 60:.1f} min in {len(validation.utterances)} held out, {rate} Hz",
     ]
+    if model.context is not None:
+        both = ", ".join(
+            f"{name} {stack} samples ({1000 * stack / rate:.0f} ms)"
+            for name, stack in (("stack", model.stack.receptive_field), ("context stack", model.context.receptive_field))
+        )
+        lines.insert(1, f"sees     {both}")
+    if model.conditioners:
+        lines.append(f"told     {', '.join(model.conditioners)}")
     if corpus.trimmed_share > 0.0005:
         lines.append(f"trimmed  {100 * corpus.trimmed_share:.1f} % of the recordings' time, silence at the ends")
     if corpus.skipped:

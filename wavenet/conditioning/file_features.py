@@ -1,0 +1,54 @@
+"""Features that somebody else made, in files beside the audio."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from wavenet.audio import FileFeatures
+from wavenet.conditioning.frames import FrameConditioner
+
+
+class FileConditioner(FrameConditioner):
+    """Conditioning on any features at a frame rate, read from `.npy` files: see `FileFeatures`.
+
+    Args:
+        name: Of the condition, and of the files: `x.NAME.npy` or `x.npy` beside `x.wav`.
+        num_channels: Numbers in a frame; they should be of about unit variance.
+        hop_length: Samples of a frame, at the model's rate.
+        condition_channels: See `FrameConditioner`, like all that follow.
+        scales: Factors of the learned upsampling.
+        hold: Samples that share a value; scales x hold is hop_length.
+        upsampling: "nearest" or "transposed".
+        freq_kernel_size: Channels that the upsampling filters reach over.
+        context_frames: Frames to either side that are read with each frame.
+        hidden_channels: Width of the network that reads them.
+        dropout: See `Conditioner`.
+
+    Raises:
+        ValueError: If a number is out of range, or scales x hold is not hop_length.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_channels: int,
+        condition_channels: int,
+        hop_length: int = 64,
+        scales: Sequence[int] = (4, 4),
+        hold: int = 4,
+        upsampling: str = "nearest",
+        freq_kernel_size: int = 1,
+        context_frames: int = 2,
+        hidden_channels: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        features = FileFeatures(name, num_channels, hop_length)
+        super().__init__(
+            features, num_channels, condition_channels, scales, hold, upsampling, freq_kernel_size, context_frames,
+            hidden_channels, dropout,
+        )  # fmt: skip
+        self.num_channels, self.hop_length = num_channels, hop_length
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """The frames as they are."""
+        return frames
