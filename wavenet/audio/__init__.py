@@ -1,7 +1,8 @@
-"""Pure functions on waveforms: files, resampling, mu-law and the mel spectrogram."""
+"""Waveforms: files, resampling, mu-law, and features such as the mel spectrogram."""
 
+from wavenet.audio.features import Features, read_frames
 from wavenet.audio.files import AudioError, file_name_for, format_of, read, write
-from wavenet.audio.mel import log_mel_spectrogram
+from wavenet.audio.mel import LogMel, log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
 from wavenet.audio.resample import resample
 from wavenet.audio.samples import check_samples
@@ -9,6 +10,8 @@ from wavenet.audio.silence import trim_silence
 
 __all__ = [
     "AudioError",
+    "Features",
+    "LogMel",
     "check_samples",
     "file_name_for",
     "format_of",
@@ -17,6 +20,7 @@ __all__ = [
     "mu_law_decode",
     "mu_law_encode",
     "read",
+    "read_frames",
     "resample",
     "trim_silence",
     "write",
