@@ -86,7 +86,7 @@ def test_trimming_cuts_the_ends_and_keeps_pauses():
 
 def test_mel_spectrogram_shows_a_tone_where_it_is():
     mel = log_mel_spectrogram(tone(1000, 16000), 16000)
-    assert mel.shape == (80, 8000 // 256 + 1)
+    assert mel.shape == (80, 32)
     louder = log_mel_spectrogram(tone(2000, 16000), 16000)
     assert mel[:, 10].argmax() < louder[:, 10].argmax()
     image = spectrogram_image(mel)

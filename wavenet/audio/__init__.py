@@ -1,9 +1,10 @@
-"""Pure functions on waveforms: files, resampling, mu-law and the mel spectrogram."""
+"""Waveforms: files, resampling, mu-law, and features such as the mel spectrogram."""
 
 from wavenet.audio.features import Features, read_frames
 from wavenet.audio.files import AudioError, file_name_for, format_of, read, write
-from wavenet.audio.mel import log_mel_spectrogram
+from wavenet.audio.mel import LogMel, log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
+from wavenet.audio.pitch import Pitch
 from wavenet.audio.resample import resample
 from wavenet.audio.samples import check_samples
 from wavenet.audio.silence import trim_silence
@@ -11,6 +12,8 @@ from wavenet.audio.silence import trim_silence
 __all__ = [
     "AudioError",
     "Features",
+    "LogMel",
+    "Pitch",
     "check_samples",
     "file_name_for",
     "format_of",

@@ -1,44 +1,153 @@
 """The one mel spectrogram of this package."""
 
 import functools
+import math
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import torch
 import torchaudio
 from torch import Tensor
 
+from wavenet.audio.features import Features
+from wavenet.checks import check_positive_int
 
-@functools.lru_cache(maxsize=8)
-def _mel(sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> torchaudio.transforms.MelSpectrogram:
-    return torchaudio.transforms.MelSpectrogram(
-        sample_rate,
-        n_fft=n_fft,
-        hop_length=hop_length,
-        n_mels=n_mels,
-        power=1.0,
-        pad_mode="constant",  # unlike "reflect" it serves waveforms shorter than a window
-        norm="slaney",
-        mel_scale="slaney",
-    )
+
+@dataclass(frozen=True)
+class LogMel(Features):
+    """Natural logarithm of a mel magnitude spectrogram, with the mel scale and the norm of Slaney's toolbox.
+
+    Frame f describes the samples [f * hop_length, (f + 1) * hop_length): its Hann window is centred at their
+    middle, the sample f * hop_length + hop_length / 2. HiFi-GAN (Kong et al. 2020) has its frames at the same
+    places, but reflects the recording at its ends; here there is silence beyond them, so that a recording may
+    be shorter than a window.
+
+    Attributes:
+        sample_rate: Hz.
+        n_fft: Window and transform length, samples.
+        hop_length: Samples of a frame.
+        n_mels: Number of mel bands.
+        fmin: Where the lowest band begins, Hz.
+        fmax: Where the highest band ends, Hz; None is sample_rate / 2.
+        floor: Magnitudes below this are raised to it before the logarithm.
+        name: Of the condition.
+        num_channels: Is n_mels.
+
+    Raises:
+        ValueError: If a number is out of its range, or a band is so narrow that no frequency of the transform
+            falls into it.
+
+    >>> LogMel(8000).extract(torch.zeros(1000)).shape
+    torch.Size([80, 4])
+    """
+
+    sample_rate: int
+    n_fft: int = 1024
+    hop_length: int = 256
+    n_mels: int = 80
+    fmin: float = 0.0
+    fmax: float | None = None
+    floor: float = 1e-5
+    name: str = "mel"
+    num_channels: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_positive_int("LogMel", sample_rate=self.sample_rate, n_fft=self.n_fft)
+        check_positive_int("LogMel", hop_length=self.hop_length, n_mels=self.n_mels)
+        if self.hop_length > self.n_fft:
+            raise ValueError(
+                f"LogMel: hop_length is {self.hop_length}; it must be at most n_fft ({self.n_fft}), "
+                f"or samples between the windows are lost"
+            )
+        if self.n_fft % 2 or self.hop_length % 2:
+            raise ValueError(
+                f"LogMel: n_fft is {self.n_fft} and hop_length is {self.hop_length}; both must be even, "
+                f"so that a window lies centred on its frame"
+            )
+        if not 0 <= self.fmin < self._top <= self.sample_rate / 2:
+            raise ValueError(
+                f"LogMel: fmin is {self.fmin} and fmax is {self.fmax}; "
+                f"they must be 0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz, half the sample_rate"
+            )
+        if not 0 < self.floor < math.inf:
+            raise ValueError(f"LogMel: floor is {self.floor}; it must be a magnitude above 0, such as 1e-5")
+        object.__setattr__(self, "num_channels", self.n_mels)
+        filters = _transform(self).mel_scale.fb
+        assert isinstance(filters, Tensor)
+        empty = int((filters.amax(dim=0) == 0).sum())
+        if empty:
+            raise ValueError(
+                f"LogMel: n_mels is {self.n_mels}: {empty} of the bands are narrower than the distance of "
+                f"frequencies, {self.sample_rate / self.n_fft:.3g} Hz; take fewer, or a longer n_fft than {self.n_fft}"
+            )
+
+    @property
+    def _top(self) -> float:
+        return self.sample_rate / 2 if self.fmax is None else self.fmax
+
+    def extract(self, waveform: Tensor, recording: Path | None = None) -> Tensor:
+        """The log-mel spectrogram of a waveform.
+
+        Args:
+            waveform: (..., T) samples at sample_rate, on the CPU.
+            recording: Not used.
+
+        Returns:
+            (..., n_mels, ceil(T / hop_length)), float32.
+        """
+        num_frames = self.num_frames(waveform.shape[-1])
+        if num_frames == 0:
+            return torch.zeros(*waveform.shape[:-1], self.n_mels, 0)
+        before = (self.n_fft - self.hop_length) // 2
+        after = before + num_frames * self.hop_length - waveform.shape[-1]
+        padded = torch.nn.functional.pad(waveform.float(), (before, after))
+        return _transform(self)(padded).clamp(min=self.floor).log()
+
+
+@functools.lru_cache(maxsize=16)
+def _transform(mel: LogMel) -> torchaudio.transforms.MelSpectrogram:
+    with warnings.catch_warnings(), torch.device("cpu"), torch.inference_mode(False):  # wherever a model is built
+        warnings.filterwarnings("ignore", message="At least one mel filterbank")  # LogMel makes an error of it
+        return torchaudio.transforms.MelSpectrogram(
+            mel.sample_rate,
+            n_fft=mel.n_fft,
+            hop_length=mel.hop_length,
+            f_min=mel.fmin,
+            f_max=mel._top,
+            n_mels=mel.n_mels,
+            power=1.0,
+            center=False,
+            norm="slaney",
+            mel_scale="slaney",
+        )
 
 
 def log_mel_spectrogram(
     waveform: Tensor,
     sample_rate: int,
-    n_fft: int = 1024,
+    n_fft: int | None = None,
     hop_length: int = 256,
     n_mels: int = 80,
     floor: float = 1e-5,
 ) -> Tensor:
-    """Natural logarithm of the mel magnitude spectrogram, 0 Hz to sample_rate / 2.
+    """The `LogMel` of a waveform, 0 Hz to sample_rate / 2.
 
     Args:
         waveform: (..., T) samples in [-1, 1], on the CPU.
         sample_rate: Hz.
-        n_fft: Window and transform length, samples.
-        hop_length: Distance between frames, samples.
+        n_fft: Window and transform length, samples; None is 1024, and beyond 102.4 kHz the power of two
+            that lasts at least 10 ms: a shorter one leaves bands empty.
+        hop_length: Samples of a frame.
         n_mels: Number of mel bands.
         floor: Magnitudes below this are raised to it before the logarithm.
 
     Returns:
-        (..., n_mels, T // hop_length + 1).
+        (..., n_mels, ceil(T / hop_length)).
+
+    Raises:
+        ValueError: If `LogMel` does not take the numbers.
     """
-    return _mel(sample_rate, n_fft, hop_length, n_mels)(waveform).clamp(min=floor).log()
+    if n_fft is None:
+        n_fft = max(1024, 2 ** math.ceil(math.log2(sample_rate / 100)))
+    return LogMel(sample_rate, n_fft, hop_length, n_mels, floor=floor).extract(waveform)

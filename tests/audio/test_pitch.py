@@ -1,0 +1,108 @@
+import builtins
+import pickle
+
+import pytest
+import torch
+
+from tests.conftest import PROMPTS
+from wavenet.audio import Pitch, read
+
+
+def voice(hertz, rate):
+    """Harmonics of a fundamental that is given for each sample, (T,) Hz."""
+    phase = 2 * torch.pi * hertz.double().cumsum(0) / rate
+    harmonics = range(1, int(0.45 * rate / hertz.max()))
+    return (0.2 * sum(torch.sin(n * phase + n * n) / n for n in harmonics)).float()
+
+
+def middles(pitch, length):
+    return torch.arange(pitch.num_frames(length)) * pitch.hop_length + pitch.hop_length // 2
+
+
+@pytest.mark.parametrize(("rate", "hop"), [(8000, 64), (8000, 80), (8000, 37), (22050, 256)])
+def test_a_gliding_voice_is_followed(rate, hop):
+    seconds = torch.arange(2 * rate) / rate
+    hertz = 180 * 2 ** (0.9 * torch.sin(2 * torch.pi * 0.3 * seconds))
+    pitch = Pitch(rate, hop)
+    f0 = pitch.extract(voice(hertz, rate))
+    assert f0.shape == (1, pitch.num_frames(len(hertz)))
+    assert f0.dtype == torch.float32
+    inside = slice(400 // hop + 1, -(400 // hop) - 2)
+    expected = hertz[middles(pitch, len(hertz)).clamp(max=len(hertz) - 1)]
+    relative = (f0[0] / expected - 1)[inside]
+    assert relative.abs().max() < 0.01
+    assert relative.mean().abs() < 0.002
+
+
+def test_a_glide_up_and_a_glide_down_are_not_late():
+    """A frame too late would be off by 0.8 % here, to one side when it rises and to the other when it falls."""
+    rate = 8000
+    pitch, up = Pitch(rate, 64), 120 * 2 ** (torch.arange(rate) / rate * 1.44)
+    errors = []
+    for hertz in (up, up.flip(0)):
+        f0 = pitch.extract(voice(hertz, rate))[0]
+        errors.append((f0 / hertz[middles(pitch, rate).clamp(max=rate - 1)] - 1)[8:-8].mean().item())
+    assert abs(errors[0] - errors[1]) / 2 < 0.1 * 0.008
+
+
+def test_a_voice_begins_and_ends_where_it_does():
+    sound = torch.zeros(8000)
+    sound[2560:5120] = voice(torch.full((2560,), 200.0), 8000)
+    voiced = Pitch(8000, 64).extract(sound)[0] > 0
+    assert voiced[42:78].all()
+    assert not voiced[:36].any()
+    assert not voiced[84:].any()
+    assert abs((40 - voiced.nonzero().min()) - (voiced.nonzero().max() - 79)) <= 3  # to the left as to the right
+
+
+def test_silence_and_noise_have_no_pitch():
+    assert torch.equal(Pitch(8000).extract(torch.zeros(4000)), torch.zeros(1, 63))
+    assert (Pitch(8000).extract(0.1 * torch.randn(16000)) > 0).float().mean() < 0.2
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 266])
+def test_what_is_shorter_than_two_periods_has_no_pitch(length):
+    pitch = Pitch(8000)
+    assert torch.equal(pitch.extract(torch.rand(length)), torch.zeros(1, pitch.num_frames(length)))
+
+
+@pytest.mark.parametrize("hop", [1, 8, 1000, 4096])
+def test_any_hop_will_do(hop):
+    pitch = Pitch(8000, hop)
+    f0 = pitch.extract(voice(torch.full((4000,), 200.0), 8000))
+    assert f0.shape == (1, pitch.num_frames(4000))
+    assert f0[0, pitch.num_frames(4000) // 4] == pytest.approx(200, rel=0.01)
+
+
+def test_the_voices_of_people():
+    for name, low, high in (("june/june_001", 120, 300), ("carlo/carlo_001", 80, 250)):
+        f0 = Pitch(8000).extract(read(PROMPTS / f"{name}.flac", 8000)[0])[0]
+        assert 0.3 < (f0 > 0).float().mean() < 0.98
+        assert low < f0[f0 > 0].median() < high
+
+
+def test_wrong_numbers_are_named():
+    with pytest.raises(ValueError, match="Pitch: hop_length is 0; it must be a whole number"):
+        Pitch(8000, 0)
+    for fmin, fmax in ((0, 500), (-60, 500), (300, 500), (60, 2001), (float("nan"), 500)):
+        with pytest.raises(ValueError, match=f"Pitch: fmin is {fmin} and fmax is {fmax}; .* 2000 Hz, a quarter"):
+            Pitch(8000, 64, fmin, fmax)
+
+
+def test_it_is_a_value():
+    pitch = Pitch(16000, 128)
+    assert pickle.loads(pickle.dumps(pitch)) == pitch
+    assert (pitch.num_channels, pitch.name, pitch.reads_files) == (1, "f0", False)
+
+
+def test_without_librosa_it_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "librosa":
+            raise ModuleNotFoundError("No module named 'librosa'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "wavenet\[pitch\]"'):
+        Pitch(8000).extract(torch.zeros(4000))
