@@ -34,7 +34,13 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
         def guarded(cfg: DictConfig) -> None:
             try:
                 function(cfg)
-            except (ValueError, FloatingPointError, ModuleNotFoundError, OmegaConfBaseException, InstantiationException) as error:
+            except (
+                ValueError,
+                FloatingPointError,
+                ModuleNotFoundError,
+                OmegaConfBaseException,
+                InstantiationException,
+            ) as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 print(f"wavenet {name}: {_reason(error)}", file=sys.stderr)

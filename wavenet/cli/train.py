@@ -180,7 +180,10 @@ def _introduce(
     if model.context is not None:
         both = ", ".join(
             f"{name} {stack} samples ({1000 * stack / rate:.0f} ms)"
-            for name, stack in (("stack", model.stack.receptive_field), ("context stack", model.context.receptive_field))
+            for name, stack in (
+                ("stack", model.stack.receptive_field),
+                ("context stack", model.context.receptive_field),
+            )
         )
         lines.insert(1, f"sees     {both}")
     if model.conditioners:

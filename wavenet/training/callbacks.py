@@ -153,7 +153,10 @@ class AudioSamples(Callback):
             model = copy.deepcopy(model).cpu()  # one sample after the other is work for a CPU
         lengths = [round(seconds * rate)] * len(self._chosen)
         if model.features:  # features of a held-out recording: it is made again, as far as it goes
-            lengths = [min(n, self._corpus.utterances[i].num_samples) for n, i in zip(lengths, self._chosen.values(), strict=True)]
+            lengths = [
+                min(n, self._corpus.utterances[i].num_samples)
+                for n, i in zip(lengths, self._chosen.values(), strict=True)
+            ]
         told = [self._corpus.conditions(i, 0, max(lengths)) for i in self._chosen.values()]
         asked = {name: [each.get(name) for each in told] for name in model.conditioners}
         for features in model.features:
