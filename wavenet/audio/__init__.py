@@ -1,5 +1,6 @@
-"""Pure functions on waveforms: files, resampling, mu-law and the mel spectrogram."""
+"""Pure functions on waveforms: files, resampling, mu-law, the mel spectrogram and other features."""
 
+from wavenet.audio.features import Features, FileFeatures, read_frames
 from wavenet.audio.files import AudioError, file_name_for, format_of, read, write
 from wavenet.audio.mel import log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
@@ -9,6 +10,8 @@ from wavenet.audio.silence import trim_silence
 
 __all__ = [
     "AudioError",
+    "Features",
+    "FileFeatures",
     "check_samples",
     "file_name_for",
     "format_of",
@@ -17,6 +20,7 @@ __all__ = [
     "mu_law_decode",
     "mu_law_encode",
     "read",
+    "read_frames",
     "resample",
     "trim_silence",
     "write",
