@@ -20,7 +20,7 @@ def corpus(tmp_path):
         path = tmp_path / f"{number}.wav"
         samples = (np.arange(length) + 1 + 2000 * number) / 32768
         soundfile.write(path, samples, 1000, subtype="PCM_16")
-        utterances.append(Prepared(str(number), path, length, length / 1000, {"speaker": str(number)}))
+        utterances.append(Prepared(str(number), path, path, length, length / 1000, {"speaker": str(number)}))
     return Corpus("ramps", 1000, utterances, [])
 
 

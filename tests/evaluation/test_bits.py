@@ -17,7 +17,7 @@ def corpus(tmp_path):
     for number, (speaker, length) in enumerate((("ann", 300), ("bob", 500), ("ann", 77))):
         path = tmp_path / f"{number}.wav"
         soundfile.write(path, np.random.default_rng(number).uniform(-0.9, 0.9, length), 2000)
-        utterances.append(Prepared(str(number), path, length, length / 2000, {"speaker": speaker}))
+        utterances.append(Prepared(str(number), path, path, length, length / 2000, {"speaker": speaker}))
     return Corpus("noise", 2000, utterances, [])
 
 

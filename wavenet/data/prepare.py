@@ -115,7 +115,7 @@ def _prepare(
             skipped.append(Skipped(utterance.id, entry["skipped"]))
         else:
             length, seconds = entry["num_samples"], entry["source_seconds"]
-            prepared.append(Prepared(utterance.id, target, length, seconds, utterance.conditions))
+            prepared.append(Prepared(utterance.id, target, utterance.path, length, seconds, utterance.conditions))
     if not prepared:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:3]) or "the dataset is empty"
         raise DatasetError(f"dataset '{dataset.name}': none of {len(skipped)} recordings can be used ({reasons})")
