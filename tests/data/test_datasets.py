@@ -152,6 +152,70 @@ def test_folder_errors(tmp_path):
         Folder(tmp_path, speakers_from_folders=True).scan()
 
 
+@pytest.fixture
+def tones(tmp_path):
+    for name in ("a.wav", "in/b.wav", "in/c.wav", "Zoë/d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, np.ones(800) * 0.1, 8000)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_folder_with_an_index(tones, mark, end):
+    lines = ["file,instrument, language", 'a.wav,"flute, alto",', "./in/b.wav, oboe ,de", "", "no.wav,oboe,it"]
+    lines += ["Zoë/d.wav,flöte,de"]
+    (tones / "index.csv").write_bytes(mark + end.join(lines).encode())
+    scan = Folder(tones).scan()
+    assert {u.id: u.conditions for u in scan.utterances} == {
+        "a.wav": {"speaker": tones.name, "instrument": "flute, alto"},
+        "in/b.wav": {"speaker": tones.name, "instrument": "oboe", "language": "de"},
+        "Zoë/d.wav": {"speaker": tones.name, "instrument": "flöte", "language": "de"},
+    }
+    assert all(u.path == tones / u.id for u in scan.utterances)
+    assert reasons(scan) == {
+        "no.wav": "is in index.csv, but there is no such file",
+        "in/c.wav": "is not in index.csv; add it, or remove the table",
+    }
+    corpus = prepare(Folder(tones), 8000, tones / "cache", progress=False)
+    assert corpus.values("instrument") == ["flute, alto", "flöte", "oboe"]
+    with pytest.raises(DatasetError, match=r"no language for a\.wav"):
+        corpus.values("language")
+
+
+def test_the_index_names_speakers_before_the_folders_do(tones):
+    (tones / "index.csv").write_text("speaker,file\nann,a.wav\nbob,in/b.wav\n,in/c.wav\n")
+    scan = Folder(tones, speakers_from_folders=True).scan()
+    assert {u.id: u.conditions["speaker"] for u in scan.utterances} == {
+        "a.wav": "ann", "in/b.wav": "bob", "in/c.wav": "in"
+    }  # fmt: skip
+    assert {u.conditions["speaker"] for u in Folder(tones).scan().utterances} == {"ann", "bob", tones.name}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"", r"line 1: one column must be 'file'.*the columns are none"),
+        (b"name,speaker\na.wav,ann\n", r"line 1: one column must be 'file'.*the columns are name, speaker"),
+        (b"file,x,x\n", r"line 1: two columns are called 'x'"),
+        (b"file,x,\n", r"line 1: two columns are called '', or one has no name"),
+        (b"file,x\na.wav,1\nin/b.wav\n", r"line 3: 1 values for 2 columns"),
+        (b"file,x\na.wav,1,2\n", r"line 2: 3 values for 2 columns; .*in quotes"),
+        (b'file,x\na.wav,"1\n', r"line 2: .*mend the quotes"),
+        (b"file,x\n\n,1\n", r"line 3: file is ''; give a file below the folder"),
+        (b"file,x\n../a.wav,1\n", r"line 2: file is '\.\./a\.wav'; give a file below the folder"),
+        (b"file,x\n/a.wav,1\n", r"line 2: file is '/a\.wav'"),
+        (b"file,x\na.wav,1\n./a.wav,2\n", r"line 3: 'a\.wav' is listed twice"),
+        (b"file,x\na.wav,1\nin/b.wav,fl\xf6te\n", r"line 3: not UTF-8; save the table as UTF-8"),
+        (b"file,x\nno.wav,1\n", r": none of the 1 files that it lists is there"),
+    ],
+)
+def test_a_malformed_index_is_named(tones, table, message):
+    (tones / "index.csv").write_bytes(table)
+    with pytest.raises(DatasetError, match=r"index\.csv(, |)" + message):
+        Folder(tones).scan()
+
+
 def test_speakers_keep_their_own_voice(tmp_path, vctk):
     """Every prepared utterance is, sample for sample, its own speaker's recording."""
     corpus = prepare(VCTK(vctk), 48000, tmp_path, progress=False)

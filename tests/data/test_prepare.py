@@ -33,6 +33,7 @@ def test_preparation_resamples_and_is_reused(tmp_path, speech, monkeypatch):
         info = soundfile.info(utterance.path)
         assert (info.samplerate, info.channels, info.frames) == (8000, 1, utterance.num_samples)
         assert corpus.read(index, 100, 300).equal(corpus.read(index)[100:300])
+        assert utterance.source == speech / utterance.id
     before = {path: path.stat().st_mtime_ns for path in made(tmp_path)}
 
     def never(job):
@@ -168,7 +169,9 @@ def test_split_is_deterministic_and_hears_every_speaker(tmp_path):
 
 def entries(*counts):
     return [
-        Prepared(f"s{s}/{i}", Path("x"), 100, 0.1, {"speaker": f"s{s}"}) for s, n in enumerate(counts) for i in range(n)
+        Prepared(f"s{s}/{i}", Path("x"), Path("x"), 100, 0.1, {"speaker": f"s{s}"})
+        for s, n in enumerate(counts)
+        for i in range(n)
     ]
 
 

@@ -1,27 +1,18 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from torch.utils.data import DataLoader
 
-from wavenet.data import Corpus, SegmentStream, TrainingSegments, WholeUtterances
-from wavenet.data.corpus import Prepared
-
-LENGTHS = (50, 300, 1000)
+from tests.data.ramps import LENGTHS, Blocks, ramps
+from wavenet.data import SegmentStream, TrainingSegments, WholeUtterances, add_features
 
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Ramps: a sample's value says which utterance it is of, and where in it."""
-    utterances = []
-    for number, length in enumerate(LENGTHS):
-        path = tmp_path / f"{number}.wav"
-        samples = (np.arange(length) + 1 + 2000 * number) / 32768
-        soundfile.write(path, samples, 1000, subtype="PCM_16")
-        utterances.append(Prepared(str(number), path, length, length / 1000, {"speaker": str(number)}))
-    return Corpus("ramps", 1000, utterances, [])
+    return ramps(tmp_path)
 
 
 def place(segment):
@@ -105,7 +96,80 @@ def test_whole_utterances_are_shared_out(corpus):
     ]
 
 
+def heard(segment):
+    """(utterance, first heard, first predicted, one past the last predicted, one past the last heard)."""
+    values = (segment["waveform"] * 32768).round().int()
+    number, count = int(segment["conditions"]["speaker"]), int(values.count_nonzero())
+    positions = values[:count] - 1 - 2000 * number
+    assert torch.equal(positions, torch.arange(count, dtype=torch.int32) + positions[0])  # in order, of one utterance
+    predicted = segment["predicted"].nonzero().flatten()
+    assert len(predicted) == predicted[-1] - predicted[0] + 1
+    first = int(positions[0])
+    return number, first, first + int(predicted[0]), first + int(predicted[-1]) + 1, first + count
+
+
+@pytest.mark.parametrize("margin", [0, 1, 45])
+@pytest.mark.parametrize("hops", [(20,), (20, 30), (7, 1)])
+def test_segments_with_features_begin_on_a_frame(corpus, hops, margin):
+    """The frames are the whole utterance's at the same samples; what is predicted is what it was without them."""
+    with_features = add_features(corpus, [Blocks(f"of {hop}", hop) for hop in hops], progress=False)
+    grid = math.lcm(*hops)
+    plain = TrainingSegments(corpus, 100, 64, seed=0)
+    segments = TrainingSegments(with_features, 100, 64, seed=0, margin=margin)
+    length = math.ceil((100 + 64 + margin + grid - 1) / grid) * grid
+    whole = [with_features.conditions(number) for number in range(len(LENGTHS))]
+    seen = set()
+    for i in range(200):
+        segment = segments[i]
+        number, heard_from, start, stop, heard_to = heard(segment)
+        same, _, *predicted = place(plain[i])
+        assert (number, start, stop) == (same, *predicted)
+        assert heard_from == max(0, start - 64) // grid * grid
+        assert heard_to == min(stop + margin, LENGTHS[number])
+        assert segment["waveform"].shape == segment["predicted"].shape == (length,)
+        seen.add((number, heard_from > 0, heard_to == LENGTHS[number]))
+        for features in with_features.features:
+            frames, hop = segment["conditions"][features.name], features.hop_length
+            theirs = whole[number][features.name]
+            expected = [theirs[:, min(heard_from // hop + k, theirs.shape[1] - 1)] for k in range(length // hop)]
+            assert torch.equal(frames, torch.stack(expected, dim=1))
+            complete = (heard_to - heard_from) // hop  # and they describe the very samples beside them
+            assert torch.equal(frames[:, :complete], features.extract(segment["waveform"])[:, :complete])
+    assert {(1, False, False), (1, True, True), (2, True, False), (2, True, True), (0, False, True)} <= seen
+
+
+def test_a_margin_without_features_is_heard_and_not_predicted(corpus):
+    plain, wider = (TrainingSegments(corpus, 100, 64, seed=0, margin=margin) for margin in (0, 30))
+    for i in range(100):
+        number, *there = place(plain[i])
+        assert heard(wider[i]) == (number, *there, min(there[-1] + 30, LENGTHS[number]))
+        assert wider[i]["waveform"].shape == (194,)
+
+
+def test_features_are_batched_by_the_loader(corpus):
+    corpus = add_features(corpus, [Blocks()], progress=False)
+    segments = TrainingSegments(corpus, 100, 64, seed=1, margin=10)
+    batches = [
+        list(itertools.islice(DataLoader(segments, batch_sampler=SegmentStream(2), num_workers=workers), 3))
+        for workers in (0, 1)
+    ]
+    for here, there in zip(*batches, strict=True):
+        assert here["waveform"].shape == (2, 200)
+        assert here["conditions"]["blocks"].shape == (2, 2, 10)
+        assert torch.equal(here["conditions"]["blocks"], there["conditions"]["blocks"])
+    assert torch.equal(batches[0][0]["conditions"]["blocks"][1], segments[1]["conditions"]["blocks"])
+
+
+def test_whole_utterances_have_all_their_frames(corpus):
+    corpus = add_features(corpus, [Blocks()], progress=False)
+    for number, item in enumerate(DataLoader(WholeUtterances(corpus), batch_size=None)):
+        assert torch.equal(item["conditions"]["blocks"], Blocks().extract(corpus.read(number)))
+        assert item["conditions"]["speaker"] == str(number)
+
+
 def test_wrong_numbers_are_named(corpus):
+    with pytest.raises(ValueError, match="margin is -1; it must be a whole number of at least 0"):
+        TrainingSegments(corpus, 100, 64, 0, margin=-1)
     with pytest.raises(ValueError, match="segment_length is 0"):
         TrainingSegments(corpus, 0, 64, 0)
     with pytest.raises(ValueError, match="batch_size is 0"):

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 import soundfile
 import torch
 
-from wavenet.data import Corpus
+from tests.data.ramps import Blocks, ramps
+from wavenet.data import Corpus, add_features
 from wavenet.data.corpus import Prepared
 from wavenet.distributions import LogisticMixture
 from wavenet.evaluation import Score, bits_per_sample, utterance_bits
@@ -17,7 +19,7 @@ def corpus(tmp_path):
     for number, (speaker, length) in enumerate((("ann", 300), ("bob", 500), ("ann", 77))):
         path = tmp_path / f"{number}.wav"
         soundfile.write(path, np.random.default_rng(number).uniform(-0.9, 0.9, length), 2000)
-        utterances.append(Prepared(str(number), path, length, length / 2000, {"speaker": speaker}))
+        utterances.append(Prepared(str(number), path, path, length, length / 2000, {"speaker": speaker}))
     return Corpus("noise", 2000, utterances, [])
 
 
@@ -90,3 +92,17 @@ def test_bits_as_16_bit_samples(small, corpus):
     of_levels = bits_per_sample(small(distribution=LogisticMixture), corpus)["all"]
     assert of_levels.bits_per_16_bit_sample == of_levels.bits_per_sample
     assert math.isnan(Score().bits_per_16_bit_sample)
+
+
+def test_a_corpus_is_scored_with_its_features(small, tmp_path, monkeypatch):
+    corpus, told = add_features(ramps(tmp_path), [Blocks()], progress=False), []
+
+    def utterance_bits(model, waveform, conditions):
+        told.append(conditions)
+        return Score(1.0, len(waveform), 1)
+
+    monkeypatch.setattr("wavenet.evaluation.bits.utterance_bits", utterance_bits)
+    bits_per_sample(small(), dataclasses.replace(corpus, sample_rate=2000))
+    assert [conditions["speaker"] for conditions in told] == ["0", "1", "2"]
+    for index, conditions in enumerate(told):
+        assert torch.equal(conditions["blocks"], Blocks().extract(corpus.read(index)))

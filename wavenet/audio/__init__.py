@@ -1,6 +1,6 @@
 """Waveforms: files, resampling, mu-law, and features such as the mel spectrogram."""
 
-from wavenet.audio.features import Features, read_frames
+from wavenet.audio.features import Features, FileFeatures, read_frames
 from wavenet.audio.files import AudioError, file_name_for, format_of, read, write
 from wavenet.audio.mel import LogMel, log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
@@ -12,6 +12,7 @@ from wavenet.audio.silence import trim_silence
 __all__ = [
     "AudioError",
     "Features",
+    "FileFeatures",
     "LogMel",
     "Pitch",
     "check_samples",

@@ -1,6 +1,7 @@
 """Features of a recording, frame by frame, that a model can be conditioned on."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,60 @@ class Features(ABC):
         Raises:
             AudioError: If a file that is needed is missing or does not fit; names it.
         """
+
+
+@dataclass(frozen=True)
+class FileFeatures(Features):
+    """Features that another program made, in a `.npy` file beside each recording.
+
+    The file is `<recording's stem>.<name>.npy` or, if there is none, `<recording's stem>.npy`; see
+    `read_frames` for what it holds.
+
+    Args:
+        name: Of the condition, such as "linguistic".
+        num_channels: Numbers in a frame.
+        hop_length: Samples of a frame, at the model's rate.
+
+    Raises:
+        ValueError: If there are no channels or a frame has no samples.
+    """
+
+    name: str
+    num_channels: int
+    hop_length: int
+
+    reads_files = True
+
+    def __post_init__(self) -> None:
+        for argument, value in (("num_channels", self.num_channels), ("hop_length", self.hop_length)):
+            if value < 1:
+                raise ValueError(f"FileFeatures '{self.name}': {argument} is {value!r}; it must be at least 1")
+
+    def file_of(self, recording: Path) -> Path:
+        """The file of a recording.
+
+        Raises:
+            AudioError: If there is none; names both places.
+        """
+        named, plain = (recording.with_name(f"{recording.stem}{end}") for end in (f".{self.name}.npy", ".npy"))
+        for path in (named, plain):
+            if path.is_file():
+                return path
+        raise AudioError(f"{named}: no such file with the features '{self.name}', and no {plain} either")
+
+    def extract(self, waveform: Tensor, recording: Path | None = None) -> Tensor:
+        """Read the file; the waveform is not looked at.
+
+        Returns:
+            (num_channels, F), float32. F is what the file has: other programs end a frame sooner or
+            later, and whoever aligns the frames with the waveform decides how much of that is well.
+
+        Raises:
+            AudioError: If the recording or its file is missing, or the file does not fit.
+        """
+        if recording is None:
+            raise AudioError(f"the features '{self.name}' are read from a file beside the recording; there is none")
+        return read_frames(self.file_of(recording), self.num_channels)
 
 
 def read_frames(path: Path, num_channels: int) -> Tensor:

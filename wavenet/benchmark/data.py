@@ -4,7 +4,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
@@ -51,10 +51,13 @@ def corpora(folder: Path, sample_rate: int) -> dict[str, Corpus]:
     flac, wav = [], []
     for utterance in dataset.scan().utterances:
         info = soundfile.info(utterance.path)
-        flac.append(Prepared(utterance.id, utterance.path, info.frames, info.duration, utterance.conditions))
+        original = Prepared(
+            utterance.id, utterance.path, utterance.path, info.frames, info.duration, utterance.conditions
+        )
+        flac.append(original)
         copied = folder / "wav" / f"{utterance.id}.wav"
         write(copied, *read(utterance.path))
-        wav.append(Prepared(utterance.id, copied, info.frames, info.duration, utterance.conditions))
+        wav.append(replace(original, path=copied))
     rate = soundfile.info(flac[0].path).samplerate
     cache = prepare(dataset, sample_rate, cache_dir=str(folder / "cache"), progress=False)
     return {"FLAC": Corpus("FLAC", rate, flac, []), "WAV": Corpus("WAV", rate, wav, []), "cache": cache}

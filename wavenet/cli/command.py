@@ -17,6 +17,7 @@ from wavenet.checkpoint import CheckpointError, allowed_class
 
 _PACKAGE = Path(__file__).parents[1]
 _TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning|data)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
+_MISTAKES = (ValueError, FloatingPointError, ModuleNotFoundError, OmegaConfBaseException, InstantiationException)
 _LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "lightning.pytorch.loggers.CSVLogger")
 
 
@@ -34,13 +35,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
         def guarded(cfg: DictConfig) -> None:
             try:
                 function(cfg)
-            except (
-                ValueError,
-                FloatingPointError,
-                ModuleNotFoundError,
-                OmegaConfBaseException,
-                InstantiationException,
-            ) as error:
+            except _MISTAKES as error:
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 print(f"wavenet {name}: {_reason(error)}", file=sys.stderr)

@@ -90,7 +90,7 @@ def _conditions(model: WaveNet, cfg: DictConfig) -> dict[str, Any]:
             given[features.name] = features.extract(read(path, model.sample_rate)[0], path)
     if cfg.mel_from is not None and not model.features:
         raise ValueError(
-            f"mel_from={cfg.mel_from}: the model takes no features of a recording; experiment=vocoder does"
+            f"mel_from={cfg.mel_from}: the model takes no features; experiment=vocoder trains one that does"
         )
     for name, conditioner in model.conditioners.items():
         if isinstance(conditioner, CategoricalEmbedding) and name not in given and conditioner.absent is None:

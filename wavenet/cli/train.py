@@ -178,14 +178,11 @@ def _introduce(
         f"utterances to learn, {validation.seconds / 60:.1f} min in {len(validation.utterances)} held out, {rate} Hz",
     ]
     if model.context is not None:
-        both = ", ".join(
-            f"{name} {stack} samples ({1000 * stack / rate:.0f} ms)"
-            for name, stack in (
-                ("stack", model.stack.receptive_field),
-                ("context stack", model.context.receptive_field),
-            )
+        main, far = model.stack.receptive_field, model.context.receptive_field
+        lines.append(
+            f"context  the stack sees {main} samples ({1000 * main / rate:.0f} ms), "
+            f"the context stack {far} ({1000 * far / rate:.0f} ms)"
         )
-        lines.insert(1, f"sees     {both}")
     if model.conditioners:
         lines.append(f"told     {', '.join(model.conditioners)}")
     if corpus.trimmed_share > 0.0005:

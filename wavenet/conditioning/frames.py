@@ -43,7 +43,7 @@ class FrameConditioner(Conditioner):
         ValueError: If a number is out of range, or scales x hold is not hop_length.
     """
 
-    features: Features
+    features: Features  # pyright: ignore[reportIncompatibleUnannotatedOverride, reportIncompatibleVariableOverride]
 
     def __init__(
         self,

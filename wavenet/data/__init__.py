@@ -2,11 +2,13 @@
 
 A dataset is a class with a `name` and a method `scan()` that returns a `Scan`: where each utterance's
 file is, and which named conditions (such as the speaker) hold for it. `prepare` does the rest, the same
-for all: it resamples once into a cache and refuses what cannot be used.
+for all: it resamples once into a cache and refuses what cannot be used. `add_features` computes what a
+model may be conditioned on frame by frame, once as well.
 """
 
 from wavenet.data.corpus import Corpus, split
 from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance
+from wavenet.data.features import add_features
 from wavenet.data.prepare import prepare
 from wavenet.data.segments import SegmentStream, TrainingSegments, WholeUtterances
 
@@ -19,6 +21,7 @@ __all__ = [
     "TrainingSegments",
     "Utterance",
     "WholeUtterances",
+    "add_features",
     "prepare",
     "split",
 ]

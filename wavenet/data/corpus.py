@@ -1,13 +1,16 @@
 """A prepared corpus: one plain WAV for each utterance, all at one rate, and a table of them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
+from wavenet.audio import Features
 from wavenet.data.dataset import DatasetError, Skipped
 
 
@@ -18,16 +21,20 @@ class Prepared:
     Attributes:
         id: As in the dataset.
         path: Its prepared WAV.
+        source: The recording that it was made from.
         num_samples: Length at the corpus's rate.
         source_seconds: Length of the recording before trimming.
         conditions: Named conditions, such as the speaker.
+        feature_files: Where each of the corpus's features is kept, by name.
     """
 
     id: str
     path: Path
+    source: Path
     num_samples: int
     source_seconds: float
     conditions: dict[str, str]
+    feature_files: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,14 @@ class Corpus:
         sample_rate: Hz.
         utterances: Sorted by id.
         skipped: What was left out, and why.
+        features: What `add_features` made of every utterance.
     """
 
     name: str
     sample_rate: int
     utterances: list[Prepared]
     skipped: list[Skipped]
+    features: tuple[Features, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -74,6 +83,27 @@ class Corpus:
         path = self.utterances[index].path
         samples, _ = soundfile.read(path, start=start, stop=stop, dtype="float32")
         return torch.from_numpy(samples)
+
+    def conditions(self, index: int, start: int = 0, stop: int | None = None) -> dict[str, Any]:
+        """What the model may be told about samples [start, stop) of an utterance.
+
+        Args:
+            index: The utterance's number.
+            start: First sample; a multiple of every feature's hop_length.
+            stop: One past the last sample; it may lie beyond the utterance's end, which is what None stands for.
+
+        Returns:
+            The utterance's names by condition; and, under the name of each feature, its frames
+            (num_channels, ceil((stop - start) / hop_length)), float32, of which no others are read
+            from disk. Frames beyond the utterance repeat its last one.
+
+        Raises:
+            ValueError: If a feature's frame does not begin at start, or nothing is asked for.
+        """
+        utterance = self.utterances[index]
+        stop = utterance.num_samples if stop is None else stop
+        frames = {f.name: _frames(utterance.feature_files[f.name], f, start, stop) for f in self.features}
+        return {**utterance.conditions, **frames}
 
 
 def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
@@ -110,9 +140,23 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
     ids = {utterance.id for utterance in held}
     train = [utterance for utterance in corpus.utterances if utterance.id not in ids]
     return (
-        Corpus(corpus.name, corpus.sample_rate, train, corpus.skipped),
-        Corpus(corpus.name, corpus.sample_rate, sorted(held, key=_shuffled), []),
+        replace(corpus, utterances=train),
+        replace(corpus, utterances=sorted(held, key=_shuffled), skipped=[]),
     )
+
+
+def _frames(path: Path, features: Features, start: int, stop: int) -> Tensor:
+    if start < 0 or start % features.hop_length or stop <= start:
+        raise ValueError(
+            f"conditions: samples [{start}, {stop}) are asked for; they must begin on a multiple of "
+            f"{features.hop_length}, the hop_length of '{features.name}', and end later"
+        )
+    first, count = start // features.hop_length, features.num_frames(stop - start)
+    stored = np.load(path, mmap_mode="r")
+    first_there = min(first, stored.shape[1] - 1)
+    frames = torch.from_numpy(np.array(stored[:, first_there : first + count], order="C"))
+    missing = count - frames.shape[1]
+    return torch.cat([frames, frames[:, -1:].expand(-1, missing)], dim=1) if missing else frames
 
 
 def _shuffled(utterance: Prepared) -> str:

@@ -3,11 +3,17 @@
 import os
 from pathlib import Path
 
-from wavenet.data.dataset import AUDIO_SUFFIXES, DatasetError, Scan, Utterance
+from wavenet.data.dataset import AUDIO_SUFFIXES, DatasetError, Scan, Skipped, Utterance
+from wavenet.data.index import INDEX, read_index
 
 
 class Folder:
     """All audio files below a folder, in any format that soundfile reads.
+
+    A table `index.csv` in the folder says more about them: its column `file` holds their paths,
+    relative to the folder, and every other column is a named condition, such as a language or an
+    instrument. A column `speaker` goes before the folders' names. Files that the table does not list
+    are skipped, and so are lines of files that are not there.
 
     Args:
         root: The folder.
@@ -32,26 +38,51 @@ class Folder:
         """Find the files.
 
         Raises:
-            DatasetError: If there are none, or a file lies outside the speakers' folders.
+            DatasetError: If there are none, a file lies outside the speakers' folders, or index.csv
+                is malformed.
         """
-        utterances = []
+        paths = self._audio_files()
+        index = self.root / INDEX
+        if index.is_file():
+            return self._listed(index, paths)
+        if not paths:
+            raise DatasetError(f"{self.root}: no audio files below it (looked for .wav, .flac, .ogg, .mp3 and others)")
+        return Scan([self._utterance(path, {}) for path in paths])
+
+    def _listed(self, index: Path, paths: list[Path]) -> Scan:
+        table = read_index(index)
+        utterances, skipped = [], []
+        for name, conditions in table.items():
+            if (self.root / name).is_file():
+                utterances.append(self._utterance(self.root / name, conditions))
+            else:
+                skipped.append(Skipped(name, f"is in {INDEX}, but there is no such file"))
+        for name in (path.relative_to(self.root).as_posix() for path in paths):
+            if name not in table:
+                skipped.append(Skipped(name, f"is not in {INDEX}; add it, or remove the table"))
+        if not utterances:
+            raise DatasetError(
+                f"{index}: none of the {len(table)} files that it lists is there; paths begin at its folder"
+            )
+        return Scan(utterances, skipped)
+
+    def _audio_files(self) -> list[Path]:
+        paths = []
         for folder, folders, files in os.walk(self.root):  # does not follow links, so it cannot loop
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for file in sorted(files):
                 path = Path(folder) / file
                 if path.suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
-                    utterances.append(self._utterance(path))
-        if not utterances:
-            raise DatasetError(f"{self.root}: no audio files below it (looked for .wav, .flac, .ogg, .mp3 and others)")
-        return Scan(utterances)
+                    paths.append(path)
+        return paths
 
-    def _utterance(self, path: Path) -> Utterance:
+    def _utterance(self, path: Path, conditions: dict[str, str]) -> Utterance:
         relative = path.relative_to(self.root)
         speaker = self.root.resolve().name or "root"
-        if self.speakers_from_folders:
+        if self.speakers_from_folders and "speaker" not in conditions:
             if len(relative.parts) < 2:
                 raise DatasetError(
                     f"{path}: lies in no speaker's folder; move it, or dataset.speakers_from_folders=false"
                 )
             speaker = relative.parts[0]
-        return Utterance(relative.as_posix(), path, {"speaker": speaker})
+        return Utterance(relative.as_posix(), path, {"speaker": speaker} | conditions)

@@ -9,26 +9,21 @@ in. A lock lets several processes ask at once: the first one prepares, the other
 import hashlib
 import json
 import math
-import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
-import torch
 from filelock import FileLock
-from tqdm import tqdm
 
 from wavenet.audio import AudioError, file_name_for, read, resample, trim_silence, write
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, Skipped, Utterance
+from wavenet.data.jobs import run_jobs
 
 CACHE_VERSION = 1
 SILENT_DB = -60.0  # a recording whose peak is below this (dB relative to full scale) holds nothing to learn
-_WORTH_PROCESSES = 400  # below this many files, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,8 @@ def _prepare(
             done.append((utterance, target, entry))
         else:
             jobs.append((key, _Job(utterance, target, sample_rate, trim_db, min_seconds)))
-    for (key, job), entry in zip(jobs, _run([job for _, job in jobs], num_processes, progress), strict=True):
+    entries = run_jobs(_prepare_one, [job for _, job in jobs], "preparing audio", num_processes, progress)
+    for (key, job), entry in zip(jobs, entries, strict=True):
         done.append((job.utterance, job.target, entry))
         if "skipped" not in entry:  # what failed is tried again next time: a mount may have been away
             remembered[key] = entry
@@ -119,29 +115,11 @@ def _prepare(
             skipped.append(Skipped(utterance.id, entry["skipped"]))
         else:
             length, seconds = entry["num_samples"], entry["source_seconds"]
-            prepared.append(Prepared(utterance.id, target, length, seconds, utterance.conditions))
+            prepared.append(Prepared(utterance.id, target, utterance.path, length, seconds, utterance.conditions))
     if not prepared:
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:3]) or "the dataset is empty"
         raise DatasetError(f"dataset '{dataset.name}': none of {len(skipped)} recordings can be used ({reasons})")
     return Corpus(dataset.name, sample_rate, sorted(prepared, key=lambda u: u.id), skipped)
-
-
-def _run(jobs: list[_Job], num_processes: int | None, progress: bool) -> Iterator[dict]:
-    if num_processes is None:
-        num_processes = (os.cpu_count() or 1) if len(jobs) >= _WORTH_PROCESSES else 0
-    with _pool(num_processes) as pool:
-        results: Iterable[dict] = pool.map(_prepare_one, jobs, chunksize=8) if pool else map(_prepare_one, jobs)
-        yield from tqdm(results, "preparing audio", len(jobs), unit="file", disable=not progress or not jobs)
-
-
-@contextmanager
-def _pool(num_processes: int) -> Iterator[ProcessPoolExecutor | None]:
-    if num_processes < 2:
-        yield None
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield pool
 
 
 def _prepare_one(job: _Job) -> dict:

@@ -2,6 +2,7 @@
 
 import bisect
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,16 +25,31 @@ class TrainingSegments(Dataset):
     sooner, the zeros that a causal convolution puts before it are the truth, and generation starts
     from the same zeros.
 
+    If the corpus has features, what is heard begins on a frame of each of them: up to grid - 1
+    samples earlier, where grid is the least common multiple of their hop_lengths, and 1 without
+    features. Filters over frames look ahead, so after the segment come up to `margin` further samples,
+    as far as the utterance has them, which are not predicted either.
+
     Args:
         corpus: The training utterances.
         segment_length: Samples predicted in a segment.
-        context_length: Samples of context: the model's receptive field.
+        context_length: Samples of context: the model's receptive field, and how far before it the
+            filters over frames look back.
         seed: Seed of the stream.
+        margin: Samples after the segment: how far the filters over frames look ahead.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
-    def __init__(self, corpus: Corpus, segment_length: int, context_length: int, seed: int) -> None:
+    def __init__(self, corpus: Corpus, segment_length: int, context_length: int, seed: int, margin: int = 0) -> None:
         check_positive_int("TrainingSegments", segment_length=segment_length, context_length=context_length)
+        if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
+            raise ValueError(f"TrainingSegments: margin is {margin!r}; it must be a whole number of at least 0")
         self._corpus = corpus
+        self._grid = math.lcm(*(features.hop_length for features in corpus.features))
+        self._length = -(-(context_length + segment_length + margin + self._grid - 1) // self._grid) * self._grid
+        self._margin = margin
         self._ends = list(itertools.accumulate(u.num_samples for u in corpus.utterances))
         self._segment_length = segment_length
         self._context_length = context_length
@@ -43,11 +59,14 @@ class TrainingSegments(Dataset):
         """Segment `index`.
 
         Returns:
-            "waveform": (context_length + segment_length,) samples, zeros after the end;
-            "predicted": (the same length,) True where the loss counts;
-            "conditions": names by condition.
+            "waveform": (T,) samples, zeros after the last one that is heard. T is the same for all:
+            context_length + segment_length + margin + grid - 1, rounded up to a multiple of grid;
+            "predicted": (T,) True where the loss counts;
+            "chance": a random number in [0, 1), to drop conditions by;
+            "conditions": names by condition, and (num_channels, T / hop_length) frames by feature, of
+            which those beyond the utterance repeat its last one.
         """
-        bits = int(np.random.Philox(key=[self._seed, index]).random_raw())
+        bits, more = (int(number) for number in np.random.Philox(key=[self._seed, index]).random_raw(2))
         place = bits * self._ends[-1] >> 64
         number = bisect.bisect_right(self._ends, place)
         utterance = self._corpus.utterances[number]
@@ -55,14 +74,16 @@ class TrainingSegments(Dataset):
         last_start = max(0, utterance.num_samples - self._segment_length)
         start = min(max(0, place - self._segment_length // 2), last_start)
         stop = min(start + self._segment_length, utterance.num_samples)
-        heard_from = max(0, start - self._context_length)
+        heard_from = max(0, start - self._context_length) // self._grid * self._grid
+        heard_to = min(stop + self._margin, utterance.num_samples)
 
-        length = self._context_length + self._segment_length
-        waveform = torch.zeros(length)
-        waveform[: stop - heard_from] = self._corpus.read(number, heard_from, stop)
-        predicted = torch.zeros(length, dtype=torch.bool)
+        waveform = torch.zeros(self._length)
+        waveform[: heard_to - heard_from] = self._corpus.read(number, heard_from, heard_to)
+        predicted = torch.zeros(self._length, dtype=torch.bool)
         predicted[start - heard_from : stop - heard_from] = True
-        return {"waveform": waveform, "predicted": predicted, "conditions": utterance.conditions}
+        conditions = self._corpus.conditions(number, heard_from, heard_from + self._length)
+        chance = torch.tensor((more >> 40) * 2.0**-24)
+        return {"waveform": waveform, "predicted": predicted, "chance": chance, "conditions": conditions}
 
 
 class SegmentStream(Sampler[list[int]]):
@@ -103,6 +124,6 @@ class WholeUtterances(Dataset):
         return len(self._indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Utterance `index` of this process's share: "waveform" (T,) and "conditions"."""
+        """Utterance `index` of this process's share: "waveform" (T,) and its "conditions", frames included."""
         number = self._indices[index]
-        return {"waveform": self._corpus.read(number), "conditions": self._corpus.utterances[number].conditions}
+        return {"waveform": self._corpus.read(number), "conditions": self._corpus.conditions(number)}

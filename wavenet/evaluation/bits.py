@@ -57,7 +57,7 @@ def utterance_bits(
     Args:
         model: The model.
         waveform: (T,) in [-1, 1] at the model's rate.
-        conditions: Named conditions of the utterance.
+        conditions: Named conditions of the utterance; features are (num_channels, frames).
         chunk: Samples that are run at once. It bounds the memory and changes nothing else, because
             the model's state is carried from chunk to chunk.
 
@@ -95,7 +95,9 @@ def bits_per_sample(
     device = next(model.parameters()).device
     scores: dict[str, Score] = {}
     for index, utterance in enumerate(corpus.utterances):
-        score = utterance_bits(model, corpus.read(index).to(device), utterance.conditions)
+        conditions = corpus.conditions(index)
+        on_device = {name: c.to(device) if isinstance(c, Tensor) else c for name, c in conditions.items()}
+        score = utterance_bits(model, corpus.read(index).to(device), on_device)
         group = utterance.conditions.get(by, "unknown")
         scores[group] = scores.get(group, Score()) + score
         if on_progress is not None:

@@ -41,10 +41,10 @@ def similarity(made: Tensor, recording: Tensor, sample_rate: int) -> Similarity:
 
     - log_mel_distance = sqrt(mean over f and m of (20 / ln 10 * d[f, m])^2).
     - mel_cepstral_distortion = mean over f of 10 / ln 10 * sqrt(2 * sum over k = 1 .. 13 of c[f, k]^2), where
-      c[f, k] = sqrt(2 / M) * sum over m = 0 .. M - 1 of d[f, m] * cos(pi * k * (m + 1/2) / M), the orthonormal
-      DCT-II. The distance is that of Kubichek (1993); implementations differ in what is transformed and in
-      the transform's scale, so compare values of this function with one another only. Divided by sqrt(M / 2)
-      it is the root mean square difference in dB of the envelopes that 13 coefficients describe.
+      c[f, k] = 2 / M * sum over m = 0 .. M - 1 of d[f, m] * cos(pi * k * (m + 1/2) / M). The distance is that of
+      Kubichek (1993): the root mean square difference in dB of the envelopes that 13 coefficients describe.
+      Implementations differ in what is transformed (here the mel spectrum, often a fit to the full one), so
+      compare values of this function with one another only.
     - f0_error and voicing_error compare what `Pitch` finds from 60 to 500 Hz. It finds pitch in steps of 20
       cents, so that an error of some 10 cents may be one of rounding.
 
@@ -81,8 +81,8 @@ def similarity(made: Tensor, recording: Tensor, sample_rate: int) -> Similarity:
 
 def _cepstral_distortion(difference: Tensor) -> float:
     """From the difference of natural log-mel spectrograms (M, F); see `similarity`."""
-    transform = torchaudio.functional.create_dct(_COEFFICIENTS + 1, len(difference), norm="ortho").double()
-    cepstrum = transform.T[1:] @ difference
+    transform = torchaudio.functional.create_dct(_COEFFICIENTS + 1, len(difference), norm=None).double()
+    cepstrum = transform.T[1:] @ difference / len(difference)  # torchaudio's own has the factor 2
     return (10 / math.log(10) * (2 * cepstrum.square().sum(dim=0)).sqrt()).mean().item()
 
 

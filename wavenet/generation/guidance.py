@@ -9,7 +9,7 @@ from wavenet.nn import Condition
 
 
 class GuidedWaveNet(nn.Module):
-    """A model whose logits are u + guidance (c - u): c with the condition, u without (Ho and Salimans, 2022, section 3.2).
+    """A model with logits u + guidance (c - u): c with the condition, u without (Ho and Salimans, 2022, section 3.2).
 
     It hears each utterance twice, so it costs twice as much. From outside it looks like the model:
     both halves of a state or a condition lie one behind the other in the channels.

@@ -114,7 +114,8 @@ class AudioSamples(Callback):
     """At validation, generates audio and shows it beside the real thing, always with the same seeds.
 
     Each speaker (the first few) says something; beside it stands a held-out recording of the same
-    speaker. If the model is told features, they are those of that recording. Both go to the run's folder as WAVs and to TensorBoard as audio and mel spectrograms.
+    speaker. If the model is told features, they are those of that recording. Both go to the run's
+    folder as WAVs and to TensorBoard as audio and mel spectrograms.
 
     Args:
         folder: Where WAVs are put, in a folder for each step.
@@ -158,7 +159,7 @@ class AudioSamples(Callback):
                 for n, i in zip(lengths, self._chosen.values(), strict=True)
             ]
         told = [self._corpus.conditions(i, 0, max(lengths)) for i in self._chosen.values()]
-        asked = {name: [each.get(name) for each in told] for name in model.conditioners}
+        asked: dict[str, Any] = {name: [each.get(name) for each in told] for name in model.conditioners}
         for features in model.features:
             asked[features.name] = torch.stack(asked[features.name])
         made = generate(model, [n / rate for n in lengths], len(self._chosen), conditions=asked, seed=self._seed)

@@ -19,6 +19,7 @@ class SegmentData(L.LightningDataModule):
         batch_size: Segments in a batch of each process.
         num_workers: Loader processes; 0 reads in the training process.
         seed: Seed of the stream.
+        margin: Samples heard after a segment; see `TrainingSegments`.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class SegmentData(L.LightningDataModule):
         batch_size: int,
         num_workers: int = 0,
         seed: int = 0,
+        margin: int = 0,
     ) -> None:
         super().__init__()
-        self._segments = TrainingSegments(train, segment_length, context_length, seed)
+        self._segments = TrainingSegments(train, segment_length, context_length, seed, margin)
         self._validation = validation
         self._batch_size = batch_size
         self._num_workers = num_workers

@@ -1,0 +1,72 @@
+"""A table of what is known about a folder's files."""
+
+import csv
+import io
+import posixpath
+from pathlib import Path
+
+from wavenet.data.dataset import DatasetError
+
+INDEX = "index.csv"
+
+
+def read_index(path: Path) -> dict[str, dict[str, str]]:
+    """Read the named conditions of files from a table.
+
+    Args:
+        path: UTF-8 comma-separated values, with or without a byte order mark. The first line names
+            the columns, of which one is `file`: a path relative to the table's folder, with slashes.
+
+    Returns:
+        By file, in the table's order, the other columns' values by name; an empty one is left out.
+
+    Raises:
+        DatasetError: If it is not such a table; names the line and what would be right.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DatasetError(f"{path}, line {line}: not UTF-8; save the table as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    files: dict[str, dict[str, str]] = {}
+    try:
+        names = [name.strip() for name in next(reader, [])]
+        _check_names(path, names)
+        for row in reader:
+            if row:
+                file, values = _entry(f"{path}, line {reader.line_num}", names, row)
+                if file in files:
+                    raise DatasetError(f"{path}, line {reader.line_num}: '{file}' is listed twice; keep one line")
+                files[file] = values
+    except csv.Error as error:
+        raise DatasetError(f"{path}, line {reader.line_num}: {error}; mend the quotes") from error
+    return files
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    if names.count("file") != 1:
+        raise DatasetError(
+            f"{path}, line 1: one column must be 'file', each file's path relative to the folder; the columns are "
+            f"{', '.join(names) or 'none'}; add it, or rename the table if it is something else"
+        )
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise DatasetError(f"{path}, line 1: two columns are called '{name}', or one has no name; name each once")
+
+
+def _entry(place: str, names: list[str], row: list[str]) -> tuple[str, dict[str, str]]:
+    if len(row) != len(names):
+        raise DatasetError(
+            f"{place}: {len(row)} values for {len(names)} columns; give one for each, in quotes if it has a comma"
+        )
+    values = {name: value.strip() for name, value in zip(names, row, strict=True)}
+    given = values.pop("file")
+    file = posixpath.normpath(given) if given else ""
+    if not file or posixpath.isabs(file) or file.split("/")[0] in {".", ".."}:
+        raise DatasetError(f"{place}: file is '{given}'; give a file below the folder, relative to it")
+    return file, {name: value for name, value in values.items() if value}

@@ -1,0 +1,48 @@
+"""Work on many files, in as many processes as it is worth."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from tqdm import tqdm
+
+_WORTH_PROCESSES = 400  # below this many files, starting processes costs more than it saves
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def run_jobs(
+    work: Callable[[Job], Result], jobs: Sequence[Job], label: str, num_processes: int | None, progress: bool
+) -> Iterator[Result]:
+    """Do every job, one file each.
+
+    Args:
+        work: Does one; a function that processes can share, so no lambda.
+        jobs: What to do.
+        label: Of the progress bar.
+        num_processes: Processes to use; None decides by the amount of work.
+        progress: Whether to show a progress bar.
+
+    Yields:
+        The results in the jobs' order.
+    """
+    if num_processes is None:
+        num_processes = (os.cpu_count() or 1) if len(jobs) >= _WORTH_PROCESSES else 0
+    with _pool(num_processes) as pool:
+        results: Iterable[Result] = pool.map(work, jobs, chunksize=8) if pool else map(work, jobs)
+        yield from tqdm(results, label, len(jobs), unit="file", disable=not progress or not jobs)
+
+
+@contextmanager
+def _pool(num_processes: int) -> Iterator[ProcessPoolExecutor | None]:
+    if num_processes < 2:
+        yield None
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield pool
