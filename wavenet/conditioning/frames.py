@@ -43,8 +43,6 @@ class FrameConditioner(Conditioner):
         ValueError: If a number is out of range, or scales x hold is not hop_length.
     """
 
-    features: Features  # pyright: ignore[reportIncompatibleUnannotatedOverride, reportIncompatibleVariableOverride]
-
     def __init__(
         self,
         features: Features,
@@ -62,7 +60,7 @@ class FrameConditioner(Conditioner):
         check_positive_int(type(self).__name__, hidden_channels=hidden_channels)
         if context_frames < 0:
             raise ValueError(f"{type(self).__name__}: context_frames is {context_frames}; it must be 0 or more")
-        self.features = features
+        self.features: Features = features
         self.scales = list(scales)
         self.hold = hold
         self.upsampling = upsampling
