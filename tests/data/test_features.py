@@ -287,6 +287,10 @@ def test_a_changed_file_is_read_again(corpus, tmp_path):
     assert torch.equal(after.conditions(1)["own"], changed)
     assert before.utterances[0].feature_files == after.utterances[0].feature_files
     assert before.utterances[1].feature_files != after.utterances[1].feature_files
+    named = put(tmp_path / "1.own.npy", 15, start=7)
+    os.utime(tmp_path / "1.own.npy", ns=(1, 1))  # as large and as old as the other one
+    assert torch.equal(add_features(corpus, [FileFeatures("own", 2, 20)]).conditions(1)["own"], named)
+    (tmp_path / "1.own.npy").unlink()
     (tmp_path / "1.npy").unlink()
     assert [s.name for s in add_features(corpus, [FileFeatures("own", 2, 20)]).skipped] == ["1"]
 

@@ -127,7 +127,7 @@ def _target(utterance: Prepared, features: Features) -> Path:
     file = _file_of(utterance, features)
     if file is not None:
         now = file.stat()
-        made_from += [now.st_size, now.st_mtime_ns]
+        made_from += [file.name, now.st_size, now.st_mtime_ns]
     key = hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()[:16]
     return utterance.path.with_name(f"{utterance.path.stem}.{file_name_for(features.name)}-{key}.npy")
 
