@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, ListConfig
+from torch import Tensor
 from tqdm import tqdm
 
 from wavenet import load, stream
@@ -28,9 +29,12 @@ def main(cfg: DictConfig) -> None:
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
-    conditions = _conditions(model, cfg)
+    recording = None if cfg.mel_from is None else read(cfg.mel_from, rate)[0]
+    conditions = _conditions(model, cfg, recording)
     seconds: Any = list(cfg.seconds) if isinstance(cfg.seconds, ListConfig) else cfg.seconds
-    if seconds is None and not any(name in conditions for name in (f.name for f in model.features)):
+    if seconds is None and recording is not None and prompt is None:
+        seconds = len(recording) / rate
+    elif seconds is None and not any(features.name in conditions for features in model.features):
         seconds = DEFAULT_SECONDS
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -74,7 +78,7 @@ def main(cfg: DictConfig) -> None:
         print(f"{path}: {len(waveform) / rate:.2f} s at {rate} Hz, peak {peak:.3f}, RMS {level:.4f}{hint}")
 
 
-def _conditions(model: WaveNet, cfg: DictConfig) -> dict[str, Any]:
+def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> dict[str, Any]:
     """What the model is told: names that were given or are the first known, and features from files."""
     given: dict[str, Any] = {**plain(cfg.conditions), "speaker": cfg.speaker, "mel": cfg.mel}
     given = {name: value for name, value in given.items() if value is not None}
@@ -85,9 +89,8 @@ def _conditions(model: WaveNet, cfg: DictConfig) -> dict[str, Any]:
     for features in model.features:
         if features.name in given:
             given[features.name] = read_frames(Path(given[features.name]), features.num_channels)
-        elif cfg.mel_from is not None:
-            path = Path(cfg.mel_from)
-            given[features.name] = features.extract(read(path, model.sample_rate)[0], path)
+        elif recording is not None:
+            given[features.name] = features.extract(recording, Path(cfg.mel_from))
     if cfg.mel_from is not None and not model.features:
         raise ValueError(
             f"mel_from={cfg.mel_from}: the model takes no features; experiment=vocoder trains one that does"

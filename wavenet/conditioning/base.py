@@ -35,9 +35,6 @@ class Conditioner(nn.Module, ABC):
         ValueError: If a number is out of range.
     """
 
-    features: Features | None = None
-    margin: int = 0
-
     def __init__(self, name: str, condition_channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         check_positive_int(type(self).__name__, condition_channels=condition_channels)
@@ -46,6 +43,8 @@ class Conditioner(nn.Module, ABC):
         self.name = name
         self.condition_channels = condition_channels
         self.dropout = dropout
+        self.features: Features | None = None
+        self.margin = 0
         self.absent = nn.Parameter(torch.zeros(1, condition_channels, 1)) if dropout else None
 
     def forward(self, conditions: Mapping[str, Any], batch_size: int, chance: Tensor | None = None) -> Condition:

@@ -60,7 +60,7 @@ class FrameConditioner(Conditioner):
         check_positive_int(type(self).__name__, hidden_channels=hidden_channels)
         if context_frames < 0:
             raise ValueError(f"{type(self).__name__}: context_frames is {context_frames}; it must be 0 or more")
-        self.features: Features = features
+        self.features = features
         self.scales = list(scales)
         self.hold = hold
         self.upsampling = upsampling
@@ -83,6 +83,7 @@ class FrameConditioner(Conditioner):
                 PointwiseConv1d(hidden_channels, condition_channels),
             )
         self.upsample = Upsampling(features.hop_length, scales, hold, upsampling, freq_kernel_size)
+        self.hop, self.num_features = features.hop_length, features.num_channels
         self.margin = (context_frames + self.upsample.margin) * features.hop_length
 
     def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
@@ -103,7 +104,7 @@ class FrameConditioner(Conditioner):
         beyond = self.context_frames + self.upsample.margin
         x = F.pad(frames, (beyond, beyond), mode="replicate") if beyond else frames
         x = self.upsample(self.before(x))
-        cut = self.upsample.margin * self.features.hop_length // self.hold
+        cut = self.upsample.margin * self.hop // self.hold
         x = self.after(x[..., cut : x.shape[-1] - cut])
         return Condition(x.expand(batch_size, -1, -1), self.hold)
 
@@ -113,12 +114,12 @@ class FrameConditioner(Conditioner):
 
     def _checked(self, frames: Any, batch_size: int) -> Tensor:
         weight = next(self.before.parameters())
-        channels = self.features.num_channels
+        channels = self.num_features
         if frames is None:
             raise ValueError(
                 f"the model needs {self.name}: give mel_from=RECORDING to take it from a recording, or "
                 f"{self.name}=FILE.npy, an array ({channels}, frames) of a frame for every "
-                f"{self.features.hop_length} samples"
+                f"{self.hop} samples"
             )
         frames = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
         frames = frames[None] if frames.dim() == 2 else frames
