@@ -1,4 +1,4 @@
-"""Measure speed, beside the error and the machine's limit: python scripts/benchmark.py generation|training|data."""
+"""Measure speed, and what a vocoder hears: python scripts/benchmark.py generation|training|data|vocoder."""
 
 from wavenet.benchmark.command import main
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
-from wavenet.benchmark import data, generation, training
+from wavenet.audio import read
+from wavenet.benchmark import data, generation, training, vocoder
 from wavenet.benchmark.table import machine, write_json
+from wavenet.evaluation.figures import draw_spectrograms
 
 
 def main() -> None:
@@ -40,7 +42,17 @@ def main() -> None:
     of_data.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
     of_data.set_defaults(run=_data)
 
-    for each in (of_generation, of_training, of_data):
+    of_vocoder = subjects.add_parser("vocoder", help="resynthesis from mel spectrograms, and if conditions are heard")
+    of_vocoder.add_argument("--steps", type=int, default=3600, help="training steps of both models")
+    of_vocoder.add_argument("--vocoder", type=Path, help="a run that is there already, instead of training")
+    of_vocoder.add_argument("--without", type=Path, help="likewise, told the speaker and no mel")
+    of_vocoder.add_argument("--folder", type=Path, default=Path("runs/benchmark"), help="for runs and sounds")
+    of_vocoder.add_argument("--cache", type=Path, default=Path("data/cache"), help="for prepared audio")
+    of_vocoder.add_argument("--most", type=int, help="held-out recordings; all if not given")
+    of_vocoder.add_argument("--figure", type=Path, help="a picture to draw of the first two")
+    of_vocoder.set_defaults(run=_vocoder)
+
+    for each in (of_generation, of_training, of_data, of_vocoder):
         each.add_argument("--output", type=Path, default=Path("benchmark.json"), help="JSON with all of it")
     asked = parser.parse_args()
     print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
@@ -95,3 +107,26 @@ def _data(asked: argparse.Namespace) -> None:
         rate, asked.segment, asked.context, seconds=asked.seconds, on_row=lambda row: print(data.line(row), flush=True)
     )
     write_json(asked.output, rows, training_rate=rate)
+
+
+def _vocoder(asked: argparse.Namespace) -> None:
+    seconds = {}
+    settings = [f"trainer.max_steps={asked.steps}", f"preparation.cache_dir={asked.cache}"]
+    for name, more in (("vocoder", ["experiment=vocoder"]), ("without", [])):
+        if getattr(asked, name) is None:
+            seconds[name] = vocoder.train(asked.folder, name, *settings, *more)
+            setattr(asked, name, asked.folder / name)
+            print(f"{name}: trained {asked.steps} steps in {seconds[name]:.0f} s", flush=True)
+    print(vocoder.HEADER, flush=True)
+    sounds = asked.folder / "sounds"
+    rows = vocoder.benchmark_vocoder(
+        sounds, asked.vocoder, asked.without, asked.cache, asked.most, lambda row: print(vocoder.line(row), flush=True)
+    )
+    if asked.figure is not None:
+        pictures = {}
+        for number in (0, 1):
+            for title, ending in (("recording", "recording"), ("made again from its mel", "vocoder-its-mel")):
+                path = sounds / f"{number:02d}-{ending}.wav"
+                pictures[f"{title}, {number + 1}"], rate = read(path)
+        draw_spectrograms(asked.figure, pictures, rate)
+    write_json(asked.output, rows, training_seconds=seconds)

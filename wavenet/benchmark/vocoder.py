@@ -1,0 +1,175 @@
+"""Does a model listen to its conditions? A vocoder against a model without mel, and both with the wrong conditions."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavenet.audio import mu_law_decode, mu_law_encode, write
+from wavenet.benchmark.table import header, line_of
+from wavenet.checkpoint import load
+from wavenet.data import Corpus, add_features, prepare, split
+from wavenet.data.prompts import Prompts
+from wavenet.evaluation import Score, similarity, utterance_bits
+from wavenet.generation import generate
+from wavenet.model import WaveNet
+
+
+@dataclass
+class Row:
+    """One line of the table, over all held-out recordings.
+
+    Attributes:
+        model: What was asked.
+        told: What it was told.
+        bits: Bits per sample.
+        log_mel_distance: Of resynthesis and recording, dB; see `similarity`. Means over the recordings.
+        mel_cepstral_distortion: dB.
+        f0_error: Cents.
+        voicing_error: Share of the frames.
+        level: RMS of what was made over that of the recordings, dB.
+    """
+
+    model: str
+    told: str
+    bits: float | None
+    log_mel_distance: float
+    mel_cepstral_distortion: float
+    f0_error: float
+    voicing_error: float
+    level: float
+
+
+_COLUMNS = {
+    "model": 13,
+    "told": 22,
+    "bits/sample": 11,
+    "log-mel, dB": 11,
+    "MCD, dB": 7,
+    "F0, cents": 9,
+    "voicing": 7,
+    "level, dB": 9,
+}
+HEADER = header(_COLUMNS)
+
+
+def line(row: Row) -> str:
+    """A row as a line of the table."""
+    return line_of(
+        [
+            row.model,
+            row.told,
+            "" if row.bits is None else f"{row.bits:.3f}",
+            f"{row.log_mel_distance:.2f}",
+            f"{row.mel_cepstral_distortion:.2f}",
+            f"{row.f0_error:.0f}",
+            f"{100 * row.voicing_error:.1f} %",
+            f"{row.level:+.1f}",
+        ],
+        _COLUMNS,
+    )
+
+
+def train(folder: Path, name: str, *settings: str) -> float:
+    """Train a model of the package's own recordings into folder/name; returns the seconds that it took."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "wavenet.cli.train", f"run_dir={folder / name}", "logger=none", *settings]
+    subprocess.run([*command, "samples.seconds=0", "samples.max_num=1"], check=True)
+    return time.perf_counter() - began
+
+
+def held_out(model: WaveNet, cache: Path, most: int | None = None) -> Corpus:
+    """The package's held-out recordings, with what the model wants to know of them."""
+    corpus = prepare(Prompts(), model.sample_rate, cache)
+    _, held = split(add_features(corpus, model.features), 0.1)
+    return Corpus(held.name, held.sample_rate, held.utterances[:most], [], held.features)
+
+
+def benchmark_vocoder(
+    folder: Path, vocoder: Path, without: Path, cache: Path, most: int | None, on_row: Callable[[Row], object]
+) -> list[Row]:
+    """Compare on held-out recordings.
+
+    Args:
+        folder: Where the sounds are put.
+        vocoder: A run or checkpoint that is told the mel spectrogram.
+        without: One of the same size that is told the speaker.
+        cache: For the prepared audio.
+        most: Use so many recordings; None for all.
+        on_row: Is called with each row.
+    """
+    mel, speaker = load(vocoder), load(without)
+    rows = []
+
+    def add(name: str, told: str, corpus: Corpus, bits: float | None, made: Sequence[Tensor]) -> None:
+        rows.append(_row(name, told, corpus, bits, made))
+        on_row(rows[-1])
+        for index, waveform in enumerate(made):
+            path = f"{index:02d}-{name.replace(' ', '-')}-{told.replace(' ', '-')}.wav"
+            write(folder / path, waveform, corpus.sample_rate)
+
+    with_mel, with_speaker = held_out(mel, cache, most), held_out(speaker, cache, most)
+    recordings = [with_mel.read(i) for i in range(len(with_mel.utterances))]
+    add("8-bit mu-law", "of the recording", with_mel, None, [mu_law_decode(mu_law_encode(x)) for x in recordings])
+    own = [with_mel.conditions(i) for i in range(len(recordings))]
+    add("vocoder", "its mel", with_mel, _bits(mel, recordings, own), _make(mel, recordings, own))
+    wrong = [
+        condition | {"mel": _as_long(own[i - 1]["mel"], condition["mel"].shape[1])} for i, condition in enumerate(own)
+    ]
+    add("vocoder", "another mel", with_mel, _bits(mel, recordings, wrong), _make(mel, recordings, wrong))
+    named = [with_speaker.conditions(i) for i in range(len(recordings))]
+    add(
+        "without mel", "its speaker", with_speaker, _bits(speaker, recordings, named), _make(speaker, recordings, named)
+    )
+    names = sorted({each["speaker"] for each in named})
+    wrong = [each | {"speaker": names[names.index(each["speaker"]) - 1]} for each in named]
+    add(
+        "without mel",
+        "another speaker",
+        with_speaker,
+        _bits(speaker, recordings, wrong),
+        _make(speaker, recordings, wrong),
+    )
+    for index, waveform in enumerate(recordings):
+        write(folder / f"{index:02d}-recording.wav", waveform, with_mel.sample_rate)
+    return rows
+
+
+def _bits(model: WaveNet, recordings: Sequence[Tensor], conditions: Sequence[dict[str, Any]]) -> float:
+    scores = [utterance_bits(model, x, c) for x, c in zip(recordings, conditions, strict=True)]
+    return sum(scores, Score()).bits_per_sample
+
+
+def _make(model: WaveNet, recordings: Sequence[Tensor], conditions: Sequence[dict[str, Any]]) -> list[Tensor]:
+    """Each recording made again from its conditions, at the model's own temperature."""
+    lengths = [len(x) for x in recordings]
+    asked: dict[str, Any] = {name: [each[name] for each in conditions] for name in model.conditioners}
+    for features in model.features:
+        longest = max(frames.shape[1] for frames in asked[features.name])
+        asked[features.name] = torch.stack([_as_long(frames, longest) for frames in asked[features.name]])
+    seconds = [length / model.sample_rate for length in lengths]
+    made = generate(model, seconds, len(lengths), conditions=asked)
+    return [waveform[:length] for waveform, length in zip(made, lengths, strict=True)]
+
+
+def _as_long(frames: Tensor, length: int) -> Tensor:
+    """So many frames: from the beginning again where there are too few."""
+    return frames.repeat(1, -(-length // frames.shape[1]))[:, :length]
+
+
+def _row(name: str, told: str, corpus: Corpus, bits: float | None, made: Sequence[Tensor]) -> Row:
+    recordings = [corpus.read(i) for i in range(len(made))]
+    each = [similarity(a, b, corpus.sample_rate) for a, b in zip(made, recordings, strict=True)]
+    means = [
+        torch.tensor([getattr(one, field) for one in each]).nanmean().item()
+        for field in ("log_mel_distance", "mel_cepstral_distortion", "f0_error", "voicing_error")
+    ]
+    power = [torch.cat(list(sounds)).square().mean().item() for sounds in (made, recordings)]
+    level = 10 * torch.tensor(power[0] / power[1]).log10().item()
+    return Row(name, told, bits, *means, level)
