@@ -105,39 +105,33 @@ def benchmark_vocoder(
         on_row: Is called with each row.
     """
     mel, speaker = load(vocoder), load(without)
+    with_mel, with_speaker = held_out(mel, cache, most), held_out(speaker, cache, most)
+    recordings = [with_mel.read(i) for i in range(len(with_mel.utterances))]
+    own = [with_mel.conditions(i) for i in range(len(recordings))]
+    others = [c | {"mel": _as_long(own[i - 1]["mel"], c["mel"].shape[1])} for i, c in enumerate(own)]
+    named = [with_speaker.conditions(i) for i in range(len(recordings))]
+    names = sorted({each["speaker"] for each in named})
+    wrong = [each | {"speaker": names[names.index(each["speaker"]) - 1]} for each in named]
+
     rows = []
 
-    def add(name: str, told: str, corpus: Corpus, bits: float | None, made: Sequence[Tensor]) -> None:
-        rows.append(_row(name, told, corpus, bits, made))
+    def add(name: str, told: str, bits: float | None, made: Sequence[Tensor]) -> None:
+        rows.append(_row(name, told, bits, made, recordings, mel.sample_rate))
         on_row(rows[-1])
         for index, waveform in enumerate(made):
             path = f"{index:02d}-{name.replace(' ', '-')}-{told.replace(' ', '-')}.wav"
-            write(folder / path, waveform, corpus.sample_rate)
+            write(folder / path, waveform, mel.sample_rate)
 
-    with_mel, with_speaker = held_out(mel, cache, most), held_out(speaker, cache, most)
-    recordings = [with_mel.read(i) for i in range(len(with_mel.utterances))]
-    add("8-bit mu-law", "of the recording", with_mel, None, [mu_law_decode(mu_law_encode(x)) for x in recordings])
-    own = [with_mel.conditions(i) for i in range(len(recordings))]
-    add("vocoder", "its mel", with_mel, _bits(mel, recordings, own), _make(mel, recordings, own))
-    wrong = [
-        condition | {"mel": _as_long(own[i - 1]["mel"], condition["mel"].shape[1])} for i, condition in enumerate(own)
-    ]
-    add("vocoder", "another mel", with_mel, _bits(mel, recordings, wrong), _make(mel, recordings, wrong))
-    named = [with_speaker.conditions(i) for i in range(len(recordings))]
-    add(
-        "without mel", "its speaker", with_speaker, _bits(speaker, recordings, named), _make(speaker, recordings, named)
-    )
-    names = sorted({each["speaker"] for each in named})
-    wrong = [each | {"speaker": names[names.index(each["speaker"]) - 1]} for each in named]
-    add(
-        "without mel",
-        "another speaker",
-        with_speaker,
-        _bits(speaker, recordings, wrong),
-        _make(speaker, recordings, wrong),
-    )
     for index, waveform in enumerate(recordings):
-        write(folder / f"{index:02d}-recording.wav", waveform, with_mel.sample_rate)
+        write(folder / f"{index:02d}-recording.wav", waveform, mel.sample_rate)
+    add("8-bit mu-law", "of the recording", None, [mu_law_decode(mu_law_encode(x)) for x in recordings])
+    for name, told, model, conditions in (
+        ("vocoder", "its mel", mel, own),
+        ("vocoder", "another mel", mel, others),
+        ("without mel", "its speaker", speaker, named),
+        ("without mel", "another speaker", speaker, wrong),
+    ):
+        add(name, told, _bits(model, recordings, conditions), _make(model, recordings, conditions))
     return rows
 
 
@@ -163,13 +157,22 @@ def _as_long(frames: Tensor, length: int) -> Tensor:
     return frames.repeat(1, -(-length // frames.shape[1]))[:, :length]
 
 
-def _row(name: str, told: str, corpus: Corpus, bits: float | None, made: Sequence[Tensor]) -> Row:
-    recordings = [corpus.read(i) for i in range(len(made))]
-    each = [similarity(a, b, corpus.sample_rate) for a, b in zip(made, recordings, strict=True)]
-    means = [
-        torch.tensor([getattr(one, field) for one in each]).nanmean().item()
-        for field in ("log_mel_distance", "mel_cepstral_distortion", "f0_error", "voicing_error")
-    ]
-    power = [torch.cat(list(sounds)).square().mean().item() for sounds in (made, recordings)]
-    level = 10 * torch.tensor(power[0] / power[1]).log10().item()
-    return Row(name, told, bits, *means, level)
+def _row(
+    name: str, told: str, bits: float | None, made: Sequence[Tensor], recordings: Sequence[Tensor], rate: int
+) -> Row:
+    each = [similarity(a, b, rate) for a, b in zip(made, recordings, strict=True)]
+
+    def mean(field: str) -> float:
+        return torch.tensor([getattr(one, field) for one in each]).nanmean().item()
+
+    power = [torch.cat(list(sounds)).square().mean() for sounds in (made, recordings)]
+    return Row(
+        model=name,
+        told=told,
+        bits=bits,
+        log_mel_distance=mean("log_mel_distance"),
+        mel_cepstral_distortion=mean("mel_cepstral_distortion"),
+        f0_error=mean("f0_error"),
+        voicing_error=mean("voicing_error"),
+        level=10 * (power[0] / power[1]).log10().item(),
+    )
