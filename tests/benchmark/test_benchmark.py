@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
 from wavenet import WaveNet
-from wavenet.benchmark import data, floors, generation, training
+from wavenet.benchmark import data, floors, generation, training, vocoder
 from wavenet.benchmark.plain import PlainConv1d
 from wavenet.distributions import MuLawCategorical
 
@@ -119,3 +119,25 @@ def test_data(in_tmp, monkeypatch, capsys):
         assert row["workers_for_gpu"] == pytest.approx(data.GPU_RATE / row["samples"])
         if row["workers"] == 0:
             assert row["of_step"] == pytest.approx(1 / (1 + row["samples"] / 1e5))
+
+
+def test_vocoder(run, in_tmp, monkeypatch, capsys):
+    run("train", *TINY, "run_dir=v", "logger=none", "experiment=vocoder", "model.condition_channels=4")
+    run("train", *TINY, "run_dir=w", "logger=none")
+    options = ["--vocoder", "v", "--without", "w", "--most", "2", "--folder", "o", "--figure", "o/f.png"]
+    printed, result = script(monkeypatch, capsys, "vocoder", *options, "--cache", str(in_tmp / "cache"))
+    assert "MCD, dB" in printed
+    told = [(row["model"], row["told"]) for row in result["rows"]]
+    assert len(told) == len(set(told)) == 5
+    copy, *models = result["rows"]
+    assert copy["log_mel_distance"] < 6 and copy["f0_error"] < 50  # a copy in 8 bits is close
+    for row in models:
+        assert 4 < row["bits"] < 9
+        assert row["log_mel_distance"] > copy["log_mel_distance"]
+    assert len(list((in_tmp / "o" / "sounds").glob("*.wav"))) == 2 * 6
+    assert (in_tmp / "o" / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_vocoder_trains_where_no_run_is_given(in_tmp):
+    assert vocoder.train(in_tmp, "x", *TINY) > 0
+    assert (in_tmp / "x" / "checkpoints" / "best.ckpt").is_file()

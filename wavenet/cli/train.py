@@ -115,7 +115,7 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> 
             enable_model_summary=False,
             default_root_dir=run,
             logger=logger,
-            callbacks=[progress, *callbacks],
+            callbacks=[*([progress] if settings["enable_progress_bar"] else []), *callbacks],
         )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
