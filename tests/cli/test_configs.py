@@ -26,12 +26,8 @@ def data_for(dataset, speech, vctk, tmp_path):
     return [f"dataset.root={root}"] if root else []
 
 
-NEEDS = {  # what a choice cannot do without
-    "model/conditioners=gender": ["dataset=folder", "dataset.root=prompts"],
-    "model/conditioners=language": ["dataset=folder", "dataset.root=prompts"],
-    "model/conditioners=file": ["model.conditioners.features.num_channels=3", "model.conditioners.features.hop_length=8"]
-    + ["model.conditioners.features.scales=[2]"],
-}
+FEATURES = [f"model.conditioners.features.{setting}" for setting in ("num_channels=3", "hop_length=8", "scales=[2]")]
+NEEDS = {"gender": [], "language": [], "file": FEATURES}  # conditioners for which `some_prompts` have what it takes
 
 
 def some_prompts(folder):
@@ -79,8 +75,9 @@ ONE_BY_ONE = [
 @pytest.mark.parametrize("choice", ONE_BY_ONE)
 def test_choices(run, in_tmp, speech, choice):
     settings = [*TINY, "dataset=folder", f"dataset.root={speech}"]
-    if choice in NEEDS:
-        settings += [f"dataset.root={some_prompts(in_tmp / 'prompts')}", *NEEDS[choice]]
+    conditioner = choice.removeprefix("model/conditioners=")
+    if conditioner in NEEDS:
+        settings += [f"dataset.root={some_prompts(in_tmp / 'prompts')}", *NEEDS[conditioner]]
     if choice == "trainer=ddp":
         settings.append("trainer.strategy=auto")  # two processes have tests of their own
     assert "done     2 steps" in run("train", *settings, choice)
