@@ -110,17 +110,22 @@ def small() -> Callable[..., WaveNet]:
         if conditioner is not None:
             conditioners[conditioner.__name__.lower()] = conditioner()
         model = WaveNet(distribution(), 2000, conditioners, **sizes).to(dtype).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(2)  # so that the past matters
-            if isinstance(model.distribution, Mixture):  # so that samples do not all lie at the ends
-                count = model.distribution.num_mixtures
-                model.head[3].weight[-2 * count : -count] /= 4
-                model.head[3].bias[-2 * count : -count] = 0
-                model.head[3].bias[-count:] -= 5
-        return model
+        return lively(model)
 
     return make
+
+
+@torch.no_grad()
+def lively(model: WaveNet) -> WaveNet:
+    """Change a model's first weights, so that the past matters and samples do not all lie at the ends."""
+    for parameter in model.parameters():
+        parameter.mul_(2)
+    if isinstance(model.distribution, Mixture):
+        count = model.distribution.num_mixtures
+        model.head[3].weight[-2 * count : -count] /= 4
+        model.head[3].bias[-2 * count : -count] = 0
+        model.head[3].bias[-count:] -= 5
+    return model
 
 
 class Contour(Conditioner):

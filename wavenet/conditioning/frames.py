@@ -101,12 +101,19 @@ class FrameConditioner(Conditioner):
             ValueError: If they are missing, of another shape, or not finite.
         """
         frames = self.normalise(self._checked(conditions.get(self.name), batch_size))
+        # Without gradients one by one: side by side, a batch's products may round otherwise, and generated audio
+        # would depend on the batch.
+        parts = [frames] if torch.is_grad_enabled() else frames.split(1)
+        x = torch.cat([self._run(part) for part in parts])
+        return Condition(x.expand(batch_size, -1, -1), self.hold)
+
+    def _run(self, frames: Tensor) -> Tensor:
+        """(B, input_channels, F) -> (B, condition_channels, F * hop_length / hold)."""
         beyond = self.context_frames + self.upsample.margin
         x = F.pad(frames, (beyond, beyond), mode="replicate") if beyond else frames
         x = self.upsample(self.before(x))
         cut = self.upsample.margin * self.hop // self.hold
-        x = self.after(x[..., cut : x.shape[-1] - cut])
-        return Condition(x.expand(batch_size, -1, -1), self.hold)
+        return self.after(x[..., cut : x.shape[-1] - cut])
 
     @abstractmethod
     def normalise(self, frames: Tensor) -> Tensor:
