@@ -101,10 +101,10 @@ class FrameConditioner(Conditioner):
             ValueError: If they are missing, of another shape, or not finite.
         """
         frames = self.normalise(self._checked(conditions.get(self.name), batch_size))
-        if torch.is_grad_enabled():
-            x = self._run(frames)
-        else:  # one by one: side by side, products may round otherwise, and generated audio would depend on the batch
-            x = torch.cat([self._run(own) for own in frames.split(1)])
+        # Without gradients one by one: side by side, a batch's products may round otherwise, and generated audio
+        # would depend on the batch.
+        parts = [frames] if torch.is_grad_enabled() else frames.split(1)
+        x = torch.cat([self._run(part) for part in parts])
         return Condition(x.expand(batch_size, -1, -1), self.hold)
 
     def _run(self, frames: Tensor) -> Tensor:
