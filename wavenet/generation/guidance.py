@@ -1,5 +1,7 @@
 """Classifier-free guidance: the model with and without its conditions, side by side."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +21,16 @@ class GuidedWaveNet(nn.Module):
         guidance: 1 is the model itself, more follows the condition more than the data did, 0 ignores it.
 
     Raises:
-        ValueError: If the model has another output than a categorical, whose logits can be mixed, a
-            context stack, or a condition that it cannot go without.
+        ValueError: If guidance is not a number, or the model has another output than a categorical, whose
+            logits can be mixed, a context stack, or a condition that it cannot go without.
     """
 
     log_prob = WaveNet.log_prob
 
     def __init__(self, model: WaveNet, guidance: float) -> None:
         super().__init__()
+        if not isinstance(guidance, int | float) or not math.isfinite(guidance):
+            raise ValueError(f"guidance is {guidance}; it must be a number, 1 is the model itself")
         if not isinstance(model.distribution, MuLawCategorical):
             raise ValueError(f"guidance mixes logits, and {type(model.distribution).__name__} has none; use guidance=1")
         if model.context is not None:
