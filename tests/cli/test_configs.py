@@ -3,18 +3,17 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from tests.conftest import ROOT, TINY
+from tests.configured import CONFIGS, choices
+from tests.conftest import PROMPTS, TINY
+from wavenet.audio import read
 
-CONFIGS = ROOT / "configs"
 COMMANDS = {"train", "generate", "evaluate"}
-
-
-def choices(group):
-    return sorted(p.stem for p in (CONFIGS / group).glob("*.yaml"))
 
 
 def data_for(dataset, speech, vctk, tmp_path):
@@ -27,10 +26,34 @@ def data_for(dataset, speech, vctk, tmp_path):
     return [f"dataset.root={root}"] if root else []
 
 
+FEATURES = [f"model.conditioners.features.{setting}" for setting in ("num_channels=3", "hop_length=8", "scales=[2]")]
+NEEDS = {"gender": [], "language": [], "file": FEATURES}  # conditioners for which `some_prompts` have what it takes
+
+
+def some_prompts(folder):
+    """A few recordings of three speakers, with the columns that the corpus has, and features in files beside them."""
+    rows = (PROMPTS / "index.csv").read_text().splitlines()
+    chosen = [row for row in rows[1:] if row.split(",")[0].endswith(("_001.flac", "_002.flac", "_003.flac"))]
+    for name in (row.split(",")[0] for row in chosen):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((PROMPTS / name).read_bytes())
+        np.save(path.with_suffix(".npy"), levels(path))
+    (folder / "index.csv").write_text("\n".join([rows[0], *chosen]) + "\n")
+    return folder
+
+
+def levels(path):
+    """Three numbers for every 8 samples at 8 kHz: (3, frames)."""
+    samples = torch.nn.functional.pad(read(path, 8000)[0], (0, 7))
+    blocks = samples[: len(samples) // 8 * 8].reshape(-1, 8)
+    return torch.stack([blocks.mean(dim=1), blocks.amax(dim=1), blocks.amin(dim=1)]).numpy()
+
+
 def test_no_config_is_forgotten():
     groups = {str(p.parent.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml")}
-    covered = {".", "dataset", "model", "model/distribution", "model/conditioners", "optimizer", "trainer", "logger"}
-    assert groups == covered | {"experiment"}
+    covered = {".", "dataset", "model", "model/distribution", "model/conditioners", "model/context"}
+    assert groups == covered | {"optimizer", "trainer", "logger", "experiment"}
     assert {p.stem for p in CONFIGS.glob("*.yaml")} == COMMANDS
 
 
@@ -43,7 +66,7 @@ def test_datasets(run, in_tmp, speech, vctk, dataset):
 
 ONE_BY_ONE = [
     f"{group}={name}"
-    for group in ("model/distribution", "model/conditioners", "optimizer", "trainer", "logger")
+    for group in ("model/distribution", "model/conditioners", "model/context", "optimizer", "trainer", "logger")
     for name in choices(group)
     if (group, name) != ("trainer", "base")  # the others are made of it
 ]
@@ -52,6 +75,9 @@ ONE_BY_ONE = [
 @pytest.mark.parametrize("choice", ONE_BY_ONE)
 def test_choices(run, in_tmp, speech, choice):
     settings = [*TINY, "dataset=folder", f"dataset.root={speech}"]
+    conditioner = choice.removeprefix("model/conditioners=")
+    if conditioner in NEEDS:
+        settings += [f"dataset.root={some_prompts(in_tmp / 'prompts')}", *NEEDS[conditioner]]
     if choice == "trainer=ddp":
         settings.append("trainer.strategy=auto")  # two processes have tests of their own
     assert "done     2 steps" in run("train", *settings, choice)

@@ -80,7 +80,7 @@ def main(cfg: DictConfig) -> None:
 
 def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> dict[str, Any]:
     """What the model is told: names that were given or are the first known, and features from files."""
-    given: dict[str, Any] = {**plain(cfg.conditions), "speaker": cfg.speaker, "mel": cfg.mel}
+    given = _named(cfg.conditions) | {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
     given = {name: value for name, value in given.items() if value is not None}
     unused = given.keys() - model.conditioners.keys()
     if unused:
@@ -88,7 +88,7 @@ def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> di
         raise ValueError(f"the model is not conditioned on {', '.join(sorted(unused))}; it takes {known}")
     for features in model.features:
         if features.name in given:
-            given[features.name] = read_frames(Path(given[features.name]), features.num_channels)
+            given[features.name] = read_frames(_path(features.name, given[features.name]), features.num_channels)
         elif recording is not None:
             given[features.name] = features.extract(recording, Path(cfg.mel_from))
     if cfg.mel_from is not None and not model.features:
@@ -96,11 +96,32 @@ def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> di
             f"mel_from={cfg.mel_from}: the model takes no features; experiment=vocoder trains one that does"
         )
     for name, conditioner in model.conditioners.items():
-        if isinstance(conditioner, CategoricalEmbedding) and name not in given and conditioner.absent is None:
+        if not isinstance(conditioner, CategoricalEmbedding):
+            continue
+        if name in given:
+            names = given[name]
+            several = isinstance(names, list | ListConfig)
+            given[name] = [str(each) for each in names] if several else str(names)  # 225 is a name, too
+        elif conditioner.absent is None:
             given[name] = conditioner.categories[0]
             if len(conditioner.categories) > 1:
                 print(f"{name}={given[name]} (none was asked for; the model knows {', '.join(conditioner.categories)})")
     return given
+
+
+def _named(conditions: Any) -> dict[str, Any]:
+    """The setting `conditions` as a dict, empty if nothing was given."""
+    if conditions is None:
+        return {}
+    if not isinstance(conditions, DictConfig):
+        raise ValueError(f"conditions is {conditions}; give them by name, such as conditions={{language: it}}")
+    return plain(conditions)
+
+
+def _path(name: str, given: Any) -> Path:
+    if not isinstance(given, str):
+        raise ValueError(f"{name} is {given}; it must be a .npy file")
+    return Path(given)
 
 
 if __name__ == "__main__":
