@@ -40,7 +40,7 @@ def build_model(*overrides: str) -> WaveNet:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = compose("train", [*TINY, *overrides])
     for name, conditioner in (cfg.model.get("conditioners") or {}).items():
-        if "categories" in conditioner:
+        if "categories" in conditioner and conditioner.categories is None:
             conditioner.categories = CATEGORIES[name]
     return instantiate(cfg.model, _convert_="all")
 

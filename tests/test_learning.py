@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import wavenet
-from wavenet.conditioning import CategoricalEmbedding
+from wavenet.conditioning import CategoricalEmbedding, F0Conditioner, MelConditioner
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 
 RATE = 2000
@@ -41,8 +42,8 @@ def learn(model, waveforms, speakers, steps):
     return bits
 
 
-def model_for(speakers=(), distribution=None):
-    conditioners = {"speaker": CategoricalEmbedding("speaker", speakers, 8)} if speakers else {}
+def model_for(speakers=(), distribution=None, conditioners=None):
+    conditioners = {"speaker": CategoricalEmbedding("speaker", speakers, 8)} if speakers else conditioners
     return wavenet.WaveNet(
         distribution or MuLawCategorical(256, 32),
         RATE,
@@ -94,3 +95,54 @@ def test_the_asked_speakers_tone_is_spoken():
         others = sum(power_at(waveform, tone) for tone in TONES if tone != own)
         assert asked >= 10 * others, (own, asked, others)
         assert asked >= 0.5
+
+
+def glides(count, seconds=0.5):
+    """Tones whose frequency wanders, each in its own way: frames of 20 samples (count, 1, F) in Hz, and the sound."""
+    frames = int(seconds * RATE) // 20
+    course = F.interpolate(torch.rand(count, 1, 5), frames, mode="linear", align_corners=True)
+    hertz = 120 + 180 * course
+    phase = 2 * math.pi * hertz.repeat_interleave(20, dim=-1).squeeze(1).double().cumsum(dim=1) / RATE
+    return hertz, (0.9 * torch.sin(phase)).float()
+
+
+FOLLOWERS = {
+    "f0": lambda: F0Conditioner(RATE, 8, hop_length=20, centre=200.0, scales=[5], hold=4),
+    "mel": lambda: MelConditioner(RATE, 8, n_fft=80, hop_length=20, n_mels=12, scales=[5], hold=4),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_a_contour_is_followed(name):
+    """What is told decides the sound: told of another utterance, the same sound is far less likely."""
+    conditioner = FOLLOWERS[name]()
+    model = model_for(conditioners={name: conditioner})
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+
+    def tell(count):
+        hertz, waveforms = glides(count)
+        return waveforms, {name: hertz if name == "f0" else conditioner.features.extract(waveforms)}
+
+    for _ in range(120):
+        waveforms, told = tell(4)
+        loss = -model.log_prob(waveforms, model.condition(told, 4))[0].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    waveforms, told = tell(6)
+    with torch.inference_mode():
+        right, wrong = (
+            -model.log_prob(waveforms, model.condition({name: features}, 6))[0].mean().item() / math.log(2)
+            for features in (told[name], told[name].roll(1, dims=0))
+        )
+    assert wrong > 2 * right
+
+    hertz = torch.tensor([150.0, 260.0]).repeat_interleave(50)
+    phase = 2 * math.pi * hertz.repeat_interleave(20).cumsum(dim=0) / RATE
+    features = hertz[None] if name == "f0" else conditioner.features.extract(0.9 * torch.sin(phase))
+    made = wavenet.generate(model.eval(), None, conditions={name: features}, temperature=0.7)[0]
+    halves = made.split(1000)
+    for half, (own, other) in zip(halves, ((150.0, 260.0), (260.0, 150.0)), strict=True):
+        assert power_at(half, own, width=20) > 5 * power_at(half, other, width=20)
