@@ -5,6 +5,7 @@ from tests.contract import verify_streaming
 from wavenet import WaveNet
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
+from wavenet.nn import ContextStack
 from wavenet.training import ExponentialMovingAverage, WaveNetTraining
 
 
@@ -147,3 +148,21 @@ def test_means_are_not_rounded_by_autocast(small):
 def test_the_networks_input_is_as_precise_as_its_weights(small, dtype):
     model = small(dtype=dtype, distribution=LogisticMixture)
     assert model(waveform(1, 20))[0].dtype == dtype
+
+
+@pytest.mark.parametrize(("kernel_size", "input_kernel_size"), [(2, 1), (3, 4)])
+def test_gradient_sees_just_the_receptive_field_of_both_stacks(small, kernel_size, input_kernel_size):
+    context = ContextStack(3, pool=4, residual_channels=4, gate_channels=6, skip_channels=5, dilation_cycle=4)
+    numbers = {"kernel_size": kernel_size, "input_kernel_size": input_kernel_size, "dilation_cycle": 2}
+    model = small(
+        dtype=torch.float64, context=context, distribution=lambda: GaussianMixture(encoding_channels=4), **numbers
+    )
+    assert model.receptive_field > model.stack.receptive_field + input_kernel_size
+    farthest = 0
+    for t in range(2 * model.receptive_field, 2 * model.receptive_field + 8):  # it is longest at some place of a frame
+        x = waveform(1, t + 5, torch.float64).requires_grad_()
+        model(x)[0][..., t].sum().backward()
+        seen = x.grad[0].nonzero().flatten()
+        assert seen.max() == t
+        farthest = max(farthest, t - seen.min().item() + 1)
+    assert farthest == model.receptive_field

@@ -21,6 +21,7 @@ CASES = {
     "mel": [*settings(["speaker", "mel"]), "model.conditioners.speaker.categories=[allison,carlo,june]"],
     "mel and f0": settings(["mel", "f0"]),
     "transposed": [*settings(["mel"]), "model.conditioners.mel.upsampling=transposed"],
+    "context": settings(["mel"], True),
     "bands": [*settings(["mel"]), "model.conditioners.mel.freq_kernel_size=3"],
 }
 
@@ -30,7 +31,8 @@ def whole_and_segments(corpus, overrides, cut_context=0, cut_margin=0):
     model = lively(build_model(*overrides)).double()
     some = add_features(replace(corpus, utterances=corpus.utterances[:2]), model.features, progress=False)
     context, margin = model.receptive_field + model.margin - cut_context, model.margin - cut_margin
-    segments = TrainingSegments(some, 300, context, seed=1, margin=margin)
+    frame = 1 if model.context is None else model.context.pool
+    segments = TrainingSegments(some, 300, context, seed=1, margin=margin, frame=frame)
     whole = []
     with torch.inference_mode():
         for index in range(len(some.utterances)):

@@ -64,6 +64,7 @@ def main(cfg: DictConfig) -> None:
         num_workers=cfg.num_workers,
         seed=cfg.seed,
         margin=model.margin,
+        frame=1 if model.context is None else model.context.pool,
     )
     if checkpoint is None and getattr(rank_zero_only, "rank", 0) == 0:
         cfg.run_dir = str(_free_name(Path(cfg.run_dir)))

@@ -25,9 +25,9 @@ class TrainingSegments(Dataset):
     sooner, the zeros that a causal convolution puts before it are the truth, and generation starts
     from the same zeros.
 
-    If the corpus has features, what is heard begins on a frame of each of them: up to grid - 1
-    samples earlier, where grid is the least common multiple of their hop_lengths, and 1 without
-    features. Filters over frames look ahead, so after the segment come up to `margin` further samples,
+    If the corpus has features, what is heard begins on a frame of each of them, and if the model has a
+    context stack on a frame of that: up to grid - 1 samples earlier, where grid is the least common
+    multiple of their lengths. Filters over frames look ahead, so after the segment come up to `margin` further samples,
     as far as the utterance has them, which are not predicted either.
 
     Args:
@@ -37,17 +37,21 @@ class TrainingSegments(Dataset):
             filters over frames look back.
         seed: Seed of the stream.
         margin: Samples after the segment: how far the filters over frames look ahead.
+        frame: What is heard begins at a multiple of this many samples.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
-    def __init__(self, corpus: Corpus, segment_length: int, context_length: int, seed: int, margin: int = 0) -> None:
-        check_positive_int("TrainingSegments", segment_length=segment_length, context_length=context_length)
+    def __init__(
+        self, corpus: Corpus, segment_length: int, context_length: int, seed: int, margin: int = 0, frame: int = 1
+    ) -> None:
+        lengths = {"segment_length": segment_length, "context_length": context_length, "frame": frame}
+        check_positive_int("TrainingSegments", **lengths)
         if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
             raise ValueError(f"TrainingSegments: margin is {margin!r}; it must be a whole number of at least 0")
         self._corpus = corpus
-        self._grid = math.lcm(*(features.hop_length for features in corpus.features))
+        self._grid = math.lcm(frame, *(features.hop_length for features in corpus.features))
         self._length = -(-(context_length + segment_length + margin + self._grid - 1) // self._grid) * self._grid
         self._margin = margin
         self._ends = list(itertools.accumulate(u.num_samples for u in corpus.utterances))

@@ -20,6 +20,7 @@ class SegmentData(L.LightningDataModule):
         num_workers: Loader processes; 0 reads in the training process.
         seed: Seed of the stream.
         margin: Samples heard after a segment; see `TrainingSegments`.
+        frame: What is heard begins at a multiple of this many samples.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class SegmentData(L.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         margin: int = 0,
+        frame: int = 1,
     ) -> None:
         super().__init__()
-        self._segments = TrainingSegments(train, segment_length, context_length, seed, margin)
+        self._segments = TrainingSegments(train, segment_length, context_length, seed, margin, frame)
         self._validation = validation
         self._batch_size = batch_size
         self._num_workers = num_workers
