@@ -97,7 +97,7 @@ def test_features_from_files_in_place_of_a_recording(train, run, in_tmp):
         ),
         ("mel=broken.npy", "broken.npy: holds NaN or infinite numbers"),
         ("mel=noise.npy", "noise.npy: not readable as a .npy file"),
-        ("mel=nowhere.npy", "nowhere.npy: not readable as a .npy file"),
+        ("mel=nowhere.npy", "nowhere.npy: no such file"),
         ("mel_from=nowhere.wav", "nowhere.wav: "),
         ("temperature=1", "the model needs mel: give mel_from=RECORDING"),
         ("conditions={mel: 5}", "mel is 5; it must be a .npy file"),

@@ -115,10 +115,14 @@ def read_frames(path: Path, num_channels: int) -> Tensor:
     Raises:
         AudioError: If the file is missing, damaged, of another shape, or holds NaN or infinity.
     """
+    if not path.is_file():
+        raise AudioError(f"{path}: no such file")
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise AudioError(f"{path}: not readable as a .npy file ({error})") from error
+    except OSError as error:
+        raise AudioError(f"{path}: not readable ({error})") from error
+    except (ValueError, EOFError) as error:
+        raise AudioError(f"{path}: not readable as a .npy file of numbers, such as numpy.save writes") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise AudioError(f"{path}: does not hold one array of numbers")
     if array.ndim == 3 and array.shape[0] == 1:

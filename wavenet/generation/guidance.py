@@ -40,7 +40,7 @@ class GuidedWaveNet(nn.Module):
             what = f"cannot go without {', '.join(needed)}" if needed else "has no conditions"
             raise ValueError(
                 f"guidance is {guidance}, but the model {what}; train with dropout, such as "
-                "model.conditioners.speaker.dropout=0.1"
+                f"model.conditioners.{needed[0] if needed else 'speaker'}.dropout=0.1"
             )
         self.model, self.guidance = model, guidance
         self.distribution, self.conditioners, self.context = model.distribution, model.conditioners, None
