@@ -124,7 +124,7 @@ def lively(model: WaveNet) -> WaveNet:
         count = model.distribution.num_mixtures
         model.head[3].weight[-2 * count : -count] /= 4
         model.head[3].bias[-2 * count : -count] = 0
-        model.head[3].bias[-count:] -= 5
+        model.head[3].bias[-count:] -= 5 + 2 * model.distribution.first_log_scale  # which was doubled
     return model
 
 

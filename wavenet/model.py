@@ -118,6 +118,7 @@ class WaveNet(nn.Module):
             nn.ReLU(),
             PointwiseConv1d(skip_channels, distribution.parameter_channels),
         )
+        distribution.initialise(self.head[-1])  # pyright: ignore[reportArgumentType]
         self.receptive_field = self.stack.receptive_field + input_kernel_size - 1
         if context is not None:  # the layers after the first one hear what it said at earlier samples, too
             self.receptive_field = max(

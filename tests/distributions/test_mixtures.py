@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributions as td
 
+from wavenet import WaveNet
 from wavenet.distributions import GaussianMixture, LogisticMixture
 from wavenet.distributions.mixture import LOG_SCALE_MAX
 
@@ -229,3 +230,13 @@ def test_temperature_zero_is_the_mode(kind, num_mixtures):
 def test_wrong_numbers_are_named(kind, numbers, message):
     with pytest.raises(ValueError, match=message):
         kind(**numbers)
+
+
+@pytest.mark.parametrize("distribution", [LogisticMixture(), GaussianMixture(), GaussianMixture(10)])
+def test_a_new_model_begins_near_the_scale_of_speech(distribution):
+    """Its log-scales lie around where they are meant to, not 0; weights and means are left as they were."""
+    model = WaveNet(distribution, 8000, dilation_cycle=3, num_cycles=1)
+    with torch.inference_mode():
+        _, means, log_scales = distribution.components(model(torch.rand(1, 50) - 0.5)[0])
+    assert (log_scales - distribution.first_log_scale).abs().max() < 0.5
+    assert means.abs().max() < 0.5

@@ -40,6 +40,10 @@ class OutputDistribution(nn.Module, ABC):
     def baseline_bits(self) -> float:
         """Bits per sample of knowing nothing, which a model must beat."""
 
+    def initialise(self, last: nn.Conv1d) -> None:
+        """Prepare the network's last layer, whose outputs are the parameters; by default, leave it as it is."""
+        del last
+
     @abstractmethod
     def encode(self, waveform: Tensor) -> Tensor:
         """Turn samples (B, T) in [-1, 1] into the network's input (B, in_channels, T).

@@ -25,6 +25,8 @@ class GaussianMixture(Mixture):
         ValueError: If a number is out of range.
     """
 
+    first_log_scale = -2.0  # 0.14, about the RMS of speech: what lies far off costs in proportion to its square
+
     def __init__(
         self, num_mixtures: int = 1, bits: int = 16, encoding_channels: int = 32, log_scale_min: float = -9.0
     ) -> None:

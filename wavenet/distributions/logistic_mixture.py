@@ -23,6 +23,8 @@ class LogisticMixture(Mixture):
         ValueError: If a number is out of range.
     """
 
+    first_log_scale = -4.0  # 0.02: narrow, for what lies far off costs in proportion only
+
     def __init__(
         self, num_mixtures: int = 10, bits: int = 16, encoding_channels: int = 32, log_scale_min: float = -11.0
     ) -> None:

@@ -5,7 +5,7 @@ from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavenet.audio import check_samples, mu_law_compand, mu_law_decode
 from wavenet.checks import check_positive_int
@@ -39,6 +39,7 @@ class Mixture(OutputDistribution):
 
     num_uniforms = 2
     needs_float32 = True
+    first_log_scale: float  # of a new model; a network's last layer begins around 0
 
     def __init__(self, num_mixtures: int, bits: int, encoding_channels: int, log_scale_min: float) -> None:
         super().__init__()
@@ -67,6 +68,12 @@ class Mixture(OutputDistribution):
     def bin_width(self) -> float:
         """Distance from a level to the next."""
         return 2.0 ** (1 - self.bits)
+
+    @torch.no_grad()
+    def initialise(self, last: nn.Conv1d) -> None:
+        """Begin with scales of the size of speech: from a scale of 1, many steps would go into narrowing it."""
+        if last.bias is not None:
+            last.bias[-self.num_mixtures :] += self.first_log_scale
 
     def levels(self) -> Tensor:
         """All values that `sample` may return, in rising order: (2**bits,)."""
