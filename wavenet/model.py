@@ -168,10 +168,11 @@ class WaveNet(nn.Module):
             parameters (B, distribution.parameter_channels, T), where parameters[..., t] depends
             on waveform[:, :t + 1] only and describes sample t + 1; and the states for the next piece.
         """
-        input_state, stack_state, context_state = self.split_state(state)
+        own, context_state = self.split_state(state)
+        input_state, *stack_state = own or [None]
         condition, context_state = self.with_context(waveform, condition, context_state)
         x, input_state = self.input(self._encode(waveform), input_state)
-        skips, stack_state = self.stack(x, condition, stack_state)
+        skips, stack_state = self.stack(x, condition, stack_state or None)
         return self._read_off(skips), [input_state, *stack_state, *context_state]
 
     def with_context(
@@ -192,12 +193,12 @@ class WaveNet(nn.Module):
         said, after = self.context(waveform, state)
         return said if condition is None else condition + said, after
 
-    def split_state(self, state: list[Tensor] | None) -> tuple[Tensor | None, list[Tensor] | None, list[Tensor] | None]:
-        """The states of the input convolution, the stack and the context stack; None at the beginning."""
+    def split_state(self, state: list[Tensor] | None) -> tuple[list[Tensor] | None, list[Tensor] | None]:
+        """The states of the input convolution and the stack, and of the context stack; None at the beginning."""
         if state is None:
-            return None, None, None
-        layers = 1 + len(self.stack.layers)
-        return state[0], state[1:layers], state[layers:] or None
+            return None, None
+        own = 1 + len(self.stack.layers)
+        return state[:own], state[own:] or None
 
     def _encode(self, waveform: Tensor) -> Tensor:
         """What the network hears, (B, distribution.in_channels, T), as precise as its weights."""

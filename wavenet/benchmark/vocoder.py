@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def held_out(model: WaveNet, cache: Path, most: int | None = None) -> Corpus:
     """The package's held-out recordings, with what the model wants to know of them."""
     corpus = prepare(Prompts(), model.sample_rate, cache)
     _, held = split(add_features(corpus, model.features), 0.1)
-    return Corpus(held.name, held.sample_rate, held.utterances[:most], [], held.features)
+    return replace(held, utterances=held.utterances[:most])
 
 
 def benchmark_vocoder(

@@ -110,8 +110,7 @@ class CPUBackend(Backend):
         """
         context = self._model.context
         assert context is not None
-        first, stack, told = self._model.split_state(state.layers)
-        inner = None if first is None or stack is None else [first, *stack]
+        inner, told = self._model.split_state(state.layers)
         told = told or context.beginning(state.previous)
         previous, made, done = state.previous, [], 0
         while done < drawn.shape[-1]:
@@ -141,8 +140,7 @@ class CPUBackend(Backend):
         Returns:
             (B, parameter_channels, T).
         """
-        first, stack, told = self._model.split_state(None if state is None else state.layers)
-        inner = None if first is None or stack is None else [first, *stack]
+        inner, told = self._model.split_state(None if state is None else state.layers)
         with torch.inference_mode():
             condition, _ = self._model.with_context(waveform, condition, told)
             heard = self._model.distribution.encode(waveform).permute(2, 0, 1).contiguous().numpy()

@@ -41,9 +41,9 @@ class Condition:
             return self
         if start + length > self.num_samples:
             raise ValueError(f"the conditions cover {self.num_samples} samples; {start + length} are asked for")
-        first, offset = divmod(self.offset + start, self.hop_length)
-        last = (self.offset + start + length - 1) // self.hop_length
-        return Condition(self.values[..., first : last + 1], self.hop_length, offset)
+        rest = self.after(start)
+        count = (rest.offset + length - 1) // self.hop_length + 1
+        return replace(rest, values=rest.values[..., :count])
 
     def after(self, start: int) -> "Condition":
         """The condition of the samples from `start` on.
