@@ -1,7 +1,6 @@
 """Audio files in and out."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wavenet.audio.resample import resample
+from wavenet.writing import reason, replacing
 
 
 class AudioError(ValueError):
@@ -66,17 +66,12 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
     file_format = format_of(path)
     if waveform.dim() != 1 or not bool((waveform.abs() <= 1).all()):
         raise AudioError(f"{path}: the waveform {tuple(waveform.shape)} must be (T,) with samples in [-1, 1]")
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as beside, beside.open("wb") as file:
             soundfile.write(file, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
-        Path(temporary).chmod(0o666 & ~_umask())  # mkstemp's own are for the owner alone
-        os.replace(temporary, path)
-    except (soundfile.SoundFileError, OSError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be written ({reason(error)})") from error
+    except soundfile.SoundFileError as error:
         raise AudioError(f"{path}: cannot be written ({error})") from error
 
 
@@ -99,10 +94,3 @@ def file_name_for(name: str) -> str:
     'Zoë__p_225'
     """
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

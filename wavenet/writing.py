@@ -1,0 +1,89 @@
+"""Files that appear whole or not at all, whatever happens while they are written."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file beside its place, and put it there when it is finished and on the disk.
+
+    Whoever looks at `path` meanwhile, or after a kill or a power cut, finds what stood there before.
+
+    Args:
+        path: The file. Missing folders are made.
+
+    Yields:
+        The file to write instead; it is there, empty, in the same folder, hidden.
+
+    Raises:
+        OSError: If it cannot be written; `path` is as it was, and nothing is left beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=_PARTIAL)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())  # a full disk may say so only here
+        beside.chmod(0o666 & ~_umask())  # mkstemp's own are for the owner alone
+        os.replace(beside, path)
+        _flush(path.parent)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, UTF-8.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; for those who alone write there."""
+    for path in folder.glob(f".*{_PARTIAL}"):
+        with suppress(OSError):
+            path.unlink()
+
+
+def reason(error: OSError) -> str:
+    """Why a file could not be written, and what would help.
+
+    >>> reason(OSError(errno.ENOSPC, "No space left on device"))
+    'No space left on device; delete something there, or write elsewhere'
+    """
+    said = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{said}; delete something there, or write elsewhere"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{said}; allow writing there, or write elsewhere"
+    return said
+
+
+def _flush(folder: Path) -> None:
+    """Make a renaming last through a power cut, where the system lets folders be opened."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
