@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.model import WaveNet
+from wavenet.writing import reason
 
 FORMAT_VERSION = 1
 _MODEL_TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
@@ -55,17 +56,29 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
             beside.chmod(0o755)
             (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-            safetensors.torch.save_file(state, beside / "model.safetensors")
-            replaced = beside.with_name(f"{beside.name}-replaced")
-            if folder.exists():
-                folder.rename(replaced)
-            beside.rename(folder)
-            shutil.rmtree(replaced, ignore_errors=True)
+            # its own writing to a file does not say why it failed
+            (beside / "model.safetensors").write_bytes(safetensors.torch.save(state))
+            _exchange(beside, folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error})") from error
+        raise CheckpointError(f"{folder}: cannot be written ({reason(error)})") from error
     return folder
+
+
+def _exchange(beside: Path, folder: Path) -> None:
+    """Put a folder into another's place, which stays as it is if that fails."""
+    replaced = beside.with_name(f"{beside.name}-replaced")
+    there = folder.exists()
+    if there:
+        folder.rename(replaced)
+    try:
+        beside.rename(folder)
+    except OSError:
+        if there:
+            replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> WaveNet:

@@ -11,13 +11,15 @@ _PARTIAL = ".partial"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, make_folder: bool = True) -> Iterator[Path]:
     """Write a file beside its place, and put it there when it is finished and on the disk.
 
     Whoever looks at `path` meanwhile, or after a kill or a power cut, finds what stood there before.
 
     Args:
-        path: The file. Missing folders are made.
+        path: The file.
+        make_folder: Whether to make missing folders. If not, a mount that has vanished is an error, and
+            not a folder on the wrong disk.
 
     Yields:
         The file to write instead; it is there, empty, in the same folder, hidden.
@@ -25,7 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If it cannot be written; `path` is as it was, and nothing is left beside it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=_PARTIAL)
     os.close(handle)
     beside = Path(name)

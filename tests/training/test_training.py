@@ -1,7 +1,9 @@
 """Training through the command, on real speech."""
 
+import csv
 import math
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -14,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import wavenet
 from tests.conftest import ROOT, TINY
 from tests.contract import verify_streaming
-from wavenet.training import CPUNetwork, LastCheckpoint, LossWatch, WaveNetTraining, keep_freed_memory
+from wavenet.training import CPUNetwork, LossWatch, WaveNetTraining, keep_freed_memory
 from wavenet.training.module import warm_up_then_cosine
 
 FOUR_STEPS = [*TINY, "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1"]
@@ -56,50 +58,72 @@ def test_a_run_leaves_everything_behind(run, in_tmp, speech):
     tags = events.Tags()
     wanted = {"train/bits_per_sample", "validation/bits_per_sample", "samples_per_second"}
     assert wanted <= set(tags["scalars"])
-    assert any(tag.startswith("lr-") or "learning_rate" in tag for tag in tags["scalars"])
+    assert "learning_rate" in tags["scalars"]
     assert set(tags["audio"]) == set(tags["images"]) == {w.removesuffix(".wav").replace("-", "/") for w in wavs}
-    assert [e.step for e in events.Scalars("validation/bits_per_sample")] == [1, 3]  # Lightning counts from 0
+    assert [e.step for e in events.Scalars("validation/bits_per_sample")] == [2, 4]
+    assert [e.step for e in events.Scalars("train/bits_per_sample")] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_run_ends_in_the_same_weights(run, in_tmp, speech, workers):
-    """Bit for bit: weights, averaged weights, optimizer, schedule, what is dropped. Cut between two validations."""
+PARTS = ("global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")
+
+
+def logged(folder):
+    """What a run logged, but not how fast it was."""
+    with open(f"{folder}/csv/metrics.csv", newline="") as file:
+        return [{k: v for k, v in line.items() if k != "samples_per_second"} for line in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, speech):
+    """A run of six steps with two validations, that nothing disturbs; and its settings."""
+    folder = tmp_path_factory.mktemp("whole")
     settings = [
-        *TINY, "trainer.max_steps=6", "trainer.val_check_interval=4", "save_every_n_steps=3", f"num_workers={workers}",
-        "dataset=folder", f"dataset.root={speech}", "logger=csv", "model.conditioners.speaker.dropout=0.5",
+        *TINY, "trainer.max_steps=6", "trainer.val_check_interval=4", "save_every_n_steps=3", "logger=csv",
+        "trainer.log_every_n_steps=1", "dataset=folder", f"dataset.root={speech}",
+        "model.conditioners.speaker.dropout=0.5", f"preparation.cache_dir={folder}/cache",
     ]  # fmt: skip
-    run("train", *settings, "run_dir=whole")
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *settings, f"run_dir={folder}/run"]
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
+    return folder / "run", settings
 
-    from wavenet.training import callbacks
 
-    save = callbacks.LastCheckpoint.on_train_batch_end
+@pytest.mark.parametrize(
+    ("hook", "step", "saved", "workers"),
+    [
+        ("on_train_batch_end", 2, None, 0),
+        ("on_train_batch_end", 5, 4, 0),
+        ("on_train_batch_end", 3, 3, 2),
+        ("on_validation_end", 4, 4, 0),
+        ("on_validation_end", 6, 6, 0),
+        ("on_train_end", 6, 6, 0),
+    ],
+)
+def test_a_run_that_was_cut_ends_in_the_same_weights_and_log(run, in_tmp, whole, hook, step, saved, workers):
+    """Bit for bit, wherever it was cut: before the first save, after a save, in a validation, in the last one."""
+    from wavenet.training import saving
 
-    def save_then_cut(self, trainer, *rest):
-        save(self, trainer, *rest)
-        if trainer.global_step == 3:
+    given = getattr(saving.LastCheckpoint, hook)
+
+    def then_cut(self, trainer, *rest):
+        if hook == "on_train_batch_end":
+            given(self, trainer, *rest)
+        if trainer.global_step == step:
             raise SystemExit("power cut")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match="power cut"):
-        patch.setattr(callbacks.LastCheckpoint, "on_train_batch_end", save_then_cut)
-        run("train", *settings, "run_dir=cut")
-    assert weights("cut/checkpoints/last.ckpt")["global_step"] == 3
-    output = run("train", "resume=cut")
-    assert "done     6 steps" in output
-
-    whole, resumed = weights("whole/checkpoints/last.ckpt"), weights("cut/checkpoints/last.ckpt")
-    for part in (
-        "global_step",
-        "state_dict",
-        "current_model_state",
-        "averaging_state",
-        "optimizer_states",
-        "lr_schedulers",
-    ):
-        assert same(whole[part], resumed[part]), part
-    assert not same(whole["state_dict"], whole["current_model_state"])  # the average is not the last step
-    assert same(
-        weights("whole/checkpoints/best.ckpt")["state_dict"], weights("cut/checkpoints/best.ckpt")["state_dict"]
-    )
+        patch.setattr(saving.LastCheckpoint, hook, then_cut)
+        run("train", *whole[1], "run_dir=cut", f"num_workers={workers}")
+    last = in_tmp / "cut" / "checkpoints" / "last.ckpt"
+    assert (weights(last)["global_step"] if last.exists() else None) == saved
+    assert "done     6 steps" in run("train", "resume=cut")
+    for name in ("last", "best"):
+        expected, resumed = (weights(folder / "checkpoints" / f"{name}.ckpt") for folder in (whole[0], in_tmp / "cut"))
+        for part in PARTS:
+            assert same(expected[part], resumed[part]), part
+        assert not same(expected["state_dict"], expected["current_model_state"])  # the average is not the last step
+    assert logged("cut") == logged(whole[0])
+    assert [line["step"] for line in logged("cut") if line["validation/bits_per_sample"]] == ["4", "6"]
+    assert sorted(os.listdir("cut/checkpoints")) == ["best.ckpt", "last.ckpt"]
 
 
 def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
@@ -221,58 +245,101 @@ def test_the_step_that_ends_a_run_is_validated(run, in_tmp, speech):
     assert len(os.listdir("runs")) == 1
 
 
-def test_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(run, in_tmp, speech):
-    from wavenet.training import module
-
-    step = module.WaveNetTraining.training_step
+@pytest.fixture
+def spoilt(monkeypatch):
+    """Numbers of segments whose log-probabilities are not numbers."""
+    numbers = set()
+    step = WaveNetTraining.training_step
 
     def broken(self, batch, batch_idx):
-        loss = step(self, batch, batch_idx)
-        if self.trainer.global_step >= 2:
-            self.log("train/bits_per_sample", torch.tensor(float("nan")))
-        return loss
+        factor = torch.tensor([float("nan") if int(n) in numbers else 1.0 for n in batch["segment"]])
+        log_prob = self._log_prob
+        self._log_prob = lambda *given: log_prob(*given) * factor[:, None]
+        try:
+            return step(self, batch, batch_idx)
+        finally:
+            self._log_prob = log_prob
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match="exit 2") as stopped:
-        patch.setattr(module.WaveNetTraining, "training_step", broken)
-        run(
-            "train",
-            *FOUR_STEPS,
-            "dataset=folder",
-            f"dataset.root={speech}",
-            "run_dir=r",
-            "save_every_n_steps=1",
-            "logger=none",
-        )
-    assert "the loss became nan at step 3" in str(stopped.value)
-    assert "Try a smaller optimizer.lr" in str(stopped.value)
+    monkeypatch.setattr(WaveNetTraining, "training_step", broken)
+    return numbers
+
+
+def test_a_step_with_a_bad_loss_changes_nothing_and_names_the_segment(run, in_tmp, speech, spoilt):
+    settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "save_every_n_steps=1", "logger=none"]
+    run("train", *settings, "trainer.max_steps=3", "run_dir=one", "samples.seconds=0")
+    spoilt.add(7)
+    with pytest.warns(
+        UserWarning, match=r"step 4 is skipped.*: segment 7 \(\w+/\w+\.flac, [\d.]+ to [\d.]+ s\): nan bits"
+    ):
+        assert "done     4 steps" in run("train", "resume=one", "trainer.max_steps=4")
+    wanted = torch.load("one/checkpoints/last.ckpt", weights_only=True)
+    assert wanted["global_step"] == 4
+    before = weights("one/checkpoints/last.ckpt")["optimizer_states"][0]["state"]
+    assert {int(state["step"]) for state in before.values()} == {3}  # of four steps
+
+
+def test_bad_losses_one_after_the_other_stop_the_run_and_keep_the_checkpoint(run, in_tmp, speech, spoilt):
+    spoilt.update(range(4, 100))
+    settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "trainer.max_steps=9", "save_every_n_steps=1"]
+    with pytest.raises(AssertionError, match="exit 2") as stopped, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run("train", *settings, "run_dir=r", "logger=none", "samples.seconds=0")
+    assert re.search(
+        r"wavenet train: steps 3 to 5 cannot be learnt from, lastly segment 8 \(.*\): nan bits per sample; "
+        r"segment 9 \(.*\): nan bits per sample; what was saved before is kept\. Try a smaller optimizer\.lr",
+        str(stopped.value),
+    )
     assert "Traceback" not in str(stopped.value)
+    assert weights("r/checkpoints/last.ckpt")["global_step"] == 4
     assert wavenet.load("r") is not None
 
 
-def test_a_loss_at_the_baseline_is_remarked_on_once():
-    watch = LossWatch(baseline_bits=8, patience=3)
-
-    def steps(*bits):
+def test_a_loss_at_the_baseline_is_remarked_on_once_and_after_learning_ends_the_run():
+    def steps(watch, *bits):
         for value in bits:
             trainer = SimpleNamespace(callback_metrics={"train/bits_per_sample": torch.tensor(value)}, global_step=7)
             watch.on_train_batch_end(trainer, None, None, None, 0)
 
+    watch = LossWatch(baseline_bits=8, patience=3)
     with pytest.warns(UserWarning, match=r"baseline of knowing nothing \(8 bits.*smaller optimizer.lr"):
-        steps(8.1, 7.99, 7.98)
-    steps(7.98, 7.98)  # said once; a second warning would be an error
-    learning = LossWatch(baseline_bits=8, patience=3)
-    watch = learning
-    steps(8.0, 6.0, 7.9, 7.9)
+        steps(watch, 8.1, 7.99, 7.98)
+    steps(watch, 7.98, 7.98)  # said once; a second warning would be an error
+    watch = LossWatch(baseline_bits=8, patience=3)
+    steps(watch, 8.0, 6.0, 7.9, 7.9, 5.0, 7.9, 7.9)
+    resumed = LossWatch(baseline_bits=8, patience=3)
+    resumed.load_state_dict(watch.state_dict())
+    with pytest.raises(FloatingPointError, match=r"by step 7 the loss has been back at the baseline .* for 3 steps"):
+        steps(resumed, float("nan"))
 
 
-def test_broken_weights_are_never_saved(tmp_path, small):
+def test_a_spike_is_told_from_the_beginning(small):
+    """A loss worse than knowing nothing is bad news only when something should have been learnt."""
     training = WaveNetTraining(small(), lr=0.1)
-    with torch.no_grad():
-        next(training.parameters()).fill_(float("inf"))
-    trainer = SimpleNamespace(global_step=5, max_steps=5, should_stop=False, save_checkpoint=lambda path: path.touch())
-    with pytest.raises(FloatingPointError, match="a weight became NaN or infinite by step 5"):
-        LastCheckpoint(tmp_path / "last.ckpt", 1).on_train_batch_end(trainer, training, None, None, 0)
-    assert os.listdir(tmp_path) == []
+    batch = {"waveform": torch.rand(2, 9), "predicted": torch.ones(2, 9, dtype=torch.bool), "conditions": {}}
+    training.log = lambda *args, **kwargs: None
+    training._log_prob = lambda *given: torch.full((2, 9), -5.1 * math.log(2), requires_grad=True)
+    for step, finite in ((199, True), (200, False)):
+        training.trainer = SimpleNamespace(global_step=step)
+        loss = training.training_step(batch, 0)  # 16 classes: 4 bits for knowing nothing
+        assert bool(loss.isfinite()) is finite
+
+
+def test_broken_weights_are_never_saved(run, in_tmp, speech, monkeypatch):
+    from wavenet.training import saving
+
+    given = saving.LastCheckpoint.on_train_batch_end
+
+    def spoil(self, trainer, pl_module, *rest):
+        if trainer.global_step == 3:
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(float("inf"))
+        given(self, trainer, pl_module, *rest)
+
+    monkeypatch.setattr(saving.LastCheckpoint, "on_train_batch_end", spoil)
+    settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "save_every_n_steps=1", "logger=none"]
+    with pytest.raises(AssertionError, match="exit 2[\\s\\S]*a weight became NaN or infinite by step 3"):
+        run("train", *settings, "run_dir=r")
+    assert weights("r/checkpoints/last.ckpt")["global_step"] == 2
 
 
 def test_schedule():

@@ -18,7 +18,7 @@ from wavenet.checkpoint import CheckpointError, allowed_class
 _PACKAGE = Path(__file__).parents[1]
 _TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning|data)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _MISTAKES = (ValueError, FloatingPointError, ModuleNotFoundError, OmegaConfBaseException, InstantiationException)
-_LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "lightning.pytorch.loggers.CSVLogger")
+_LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog")
 
 
 def config_dir() -> Path:

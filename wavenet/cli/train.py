@@ -2,6 +2,9 @@
 
 import itertools
 import logging
+import shutil
+import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,14 +24,19 @@ from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
     AudioSamples,
+    BestCheckpoint,
     ExponentialMovingAverage,
     LastCheckpoint,
     LossWatch,
     SegmentData,
+    Stopped,
+    TrainingLog,
     TrainingProgress,
     WaveNetTraining,
+    WholeFiles,
     keep_freed_memory,
 )
+from wavenet.writing import write_text
 
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
 
@@ -37,8 +45,8 @@ _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.tx
 def main(cfg: DictConfig) -> None:
     """Train, or go on with a run."""
     _quiet()
-    checkpoint = None
-    if cfg.resume is not None:
+    resumes, checkpoint = cfg.resume is not None, None
+    if resumes:
         cfg, checkpoint = _resumed(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
@@ -66,46 +74,68 @@ def main(cfg: DictConfig) -> None:
         margin=model.margin,
         frame=1 if model.context is None else model.context.pool,
     )
-    if checkpoint is None and getattr(rank_zero_only, "rank", 0) == 0:
+    if not resumes and getattr(rank_zero_only, "rank", 0) == 0:
         cfg.run_dir = str(_free_name(Path(cfg.run_dir)))
     run = Path(cfg.run_dir)
-    trainer = _trainer(cfg, run, model, validation)
+    trainer = _trainer(cfg, run, model, validation, _purge_step(checkpoint) if resumes else None)
     if trainer.is_global_zero:  # nothing was written before everything was built
-        run.mkdir(parents=True, exist_ok=checkpoint is not None)
-        OmegaConf.save(OmegaConf.create(plain(cfg)), run / "config.yaml")
+        _write_config(cfg, run)
         _introduce(trainer, model, corpus, train, validation, run)
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.is_global_zero and not trainer.interrupted:
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except Stopped as stopped:
+        if trainer.is_global_zero:
+            print(f"stopped  by {stopped}; go on with resume={run}")
+        sys.exit(128 + stopped.signum)
+    if trainer.is_global_zero:
         _conclude(trainer, run)
 
 
-def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> L.Trainer:
+def _write_config(cfg: DictConfig, run: Path) -> None:
+    """Put the config into the run's folder, which is made with it in it: there is no run that cannot resume."""
+    text = OmegaConf.to_yaml(OmegaConf.create(plain(cfg)))
+    if run.is_dir():
+        write_text(run / "config.yaml", text)
+        return
+    run.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=run.parent, prefix=f".{run.name}-"))
+    try:
+        beside.chmod(0o755)
+        write_text(beside / "config.yaml", text)
+        beside.rename(run)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _purge_step(checkpoint: Path | None) -> int:
+    """The first step whose log entries a resumed run makes again."""
+    if checkpoint is None:
+        return 0
+    saved = read_training_checkpoint(checkpoint)
+    step, state = int(saved["global_step"]), saved["callbacks"].get("LastCheckpoint", {})
+    return step if state.get("validation_due") else step + 1
+
+
+def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, purge_step: int | None) -> L.Trainer:
     settings = plain(cfg.trainer)
-    logger = instantiate(cfg.logger) if cfg.logger else False
+    logger = instantiate(cfg.logger, purge_step=purge_step) if cfg.logger else False
     accumulated = settings.get("accumulate_grad_batches", 1)
+    log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
     callbacks: list[Callback] = [
+        log,
         LossWatch(model.distribution.baseline_bits),
         AudioSamples(run / "audio", validation, seed=cfg.seed, **plain(cfg.samples)),
         ExponentialMovingAverage(cfg.ema_decay),
-        LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps),
     ]
-    if logger:
-        callbacks.append(LearningRateMonitor())
+    if settings["enable_progress_bar"]:
+        callbacks.insert(1, TrainingProgress(log))
     if validation.utterances:
-        callbacks.append(
-            ModelCheckpoint(
-                run / "checkpoints",
-                filename="best",
-                monitor="validation/bits_per_sample",
-                save_top_k=1,
-                enable_version_counter=False,
-            )
-        )
+        callbacks.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
         if settings["val_check_interval"] > settings["max_steps"] > 0:
             settings["val_check_interval"] = settings["max_steps"]
     else:
         settings["limit_val_batches"] = 0
-    progress = TrainingProgress(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"])
+    callbacks.append(LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps))
     try:
         trainer = L.Trainer(
             **settings,
@@ -116,11 +146,12 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus) -> 
             enable_model_summary=False,
             default_root_dir=run,
             logger=logger,
-            callbacks=[*([progress] if settings["enable_progress_bar"] else []), *callbacks],
+            callbacks=callbacks,
+            plugins=[WholeFiles()],
         )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
-    progress.samples_per_step *= trainer.world_size
+    log.samples_per_step *= trainer.world_size
     return trainer
 
 
@@ -136,14 +167,18 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 
 
-def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
+def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path | None]:
     """The config of the run that is resumed, with the settings of this command line on top."""
     given = Path(cfg.resume)
-    checkpoint = given / "checkpoints" / "last.ckpt" if given.is_dir() else given
-    if not checkpoint.is_file():
-        raise ValueError(f"resume={given}: {checkpoint} is not there; give a run's folder or its checkpoints/last.ckpt")
-    read_training_checkpoint(checkpoint)  # a damaged or foreign one is refused here, in one line
-    run = checkpoint.resolve().parent.parent
+    run = given if given.is_dir() else given.resolve().parent.parent
+    checkpoint: Path | None = run / "checkpoints" / "last.ckpt" if given.is_dir() else given
+    if not given.exists() or not (run / "config.yaml").is_file():
+        raise ValueError(f"resume={given}: no run; give a run's folder or its checkpoints/last.ckpt")
+    if checkpoint is not None and not checkpoint.is_file():
+        checkpoint = None  # killed before it first saved: it begins again
+    else:
+        read_training_checkpoint(checkpoint)  # a damaged or foreign one is refused here, in one line
+    run = run.resolve()
     saved = load_run_config(run / "config.yaml")
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")

@@ -67,17 +67,12 @@ class TrainingSegments(Dataset):
             context_length + segment_length + margin + grid - 1, rounded up to a multiple of grid;
             "predicted": (T,) True where the loss counts;
             "chance": a random number in [0, 1), to drop conditions by;
+            "segment": its number;
             "conditions": names by condition, and (num_channels, T / hop_length) frames by feature, of
             which those beyond the utterance repeat its last one.
         """
-        bits, more = (int(number) for number in np.random.Philox(key=[self._seed, index]).random_raw(2))
-        place = bits * self._ends[-1] >> 64
-        number = bisect.bisect_right(self._ends, place)
+        number, start, stop, more = self._place(index)
         utterance = self._corpus.utterances[number]
-        place -= self._ends[number] - utterance.num_samples
-        last_start = max(0, utterance.num_samples - self._segment_length)
-        start = min(max(0, place - self._segment_length // 2), last_start)
-        stop = min(start + self._segment_length, utterance.num_samples)
         heard_from = max(0, start - self._context_length) // self._grid * self._grid
         heard_to = min(stop + self._margin, utterance.num_samples)
 
@@ -87,7 +82,30 @@ class TrainingSegments(Dataset):
         predicted[start - heard_from : stop - heard_from] = True
         conditions = self._corpus.conditions(number, heard_from, heard_from + self._length)
         chance = torch.tensor((more >> 40) * 2.0**-24)
-        return {"waveform": waveform, "predicted": predicted, "chance": chance, "conditions": conditions}
+        return {
+            "waveform": waveform,
+            "predicted": predicted,
+            "chance": chance,
+            "segment": index,
+            "conditions": conditions,
+        }
+
+    def describe(self, index: int) -> str:
+        """Where segment `index` lies, for people: its recording, and seconds in the prepared audio."""
+        number, start, stop, _ = self._place(index)
+        utterance, rate = self._corpus.utterances[number], self._corpus.sample_rate
+        return f"segment {index} ({utterance.id}, {start / rate:.3f} to {stop / rate:.3f} s)"
+
+    def _place(self, index: int) -> tuple[int, int, int, int]:
+        """Segment `index`: its utterance's number, first sample, one past the last, and another random number."""
+        bits, more = (int(number) for number in np.random.Philox(key=[self._seed, index]).random_raw(2))
+        place = bits * self._ends[-1] >> 64
+        number = bisect.bisect_right(self._ends, place)
+        utterance = self._corpus.utterances[number]
+        place -= self._ends[number] - utterance.num_samples
+        last_start = max(0, utterance.num_samples - self._segment_length)
+        start = min(max(0, place - self._segment_length // 2), last_start)
+        return number, start, min(start + self._segment_length, utterance.num_samples), more
 
 
 class SegmentStream(Sampler[list[int]]):

@@ -1,20 +1,27 @@
 """Training with Lightning."""
 
 from wavenet.training.allocator import keep_freed_memory
-from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LastCheckpoint, LossWatch
+from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LossWatch
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
+from wavenet.training.log import CSVLog, TrainingLog
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.progress import TrainingProgress
+from wavenet.training.saving import BestCheckpoint, LastCheckpoint, Stopped, WholeFiles
 
 __all__ = [
     "AudioSamples",
+    "BestCheckpoint",
     "CPUNetwork",
+    "CSVLog",
     "ExponentialMovingAverage",
     "LastCheckpoint",
     "LossWatch",
     "SegmentData",
+    "Stopped",
+    "TrainingLog",
     "TrainingProgress",
     "WaveNetTraining",
+    "WholeFiles",
     "keep_freed_memory",
 ]

@@ -1,4 +1,4 @@
-"""What happens beside the training steps: averaging, saving, watching, and listening."""
+"""What happens beside the training steps: averaging, watching, and listening."""
 
 import copy
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -44,69 +44,53 @@ class ExponentialMovingAverage(WeightAveraging):
         super().__init__(multi_avg_fn=average)
 
 
-class LastCheckpoint(Checkpoint):
-    """Saves the run as it stands every so many steps and at the end, always over the same file.
-
-    Args:
-        path: The file.
-        every_n_steps: Optimizer steps between saves.
-    """
-
-    def __init__(self, path: Path, every_n_steps: int) -> None:
-        super().__init__()
-        self._path, self._every, self._saved = path, every_n_steps, 0
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save if it is time."""
-        step = trainer.global_step
-        if step >= trainer.max_steps > 0:
-            trainer.should_stop = True  # makes the last step end in a validation, whatever the interval
-        if step > self._saved and (step % self._every == 0 or trainer.should_stop):
-            if not all(bool(parameter.isfinite().all()) for parameter in pl_module.parameters()):
-                raise FloatingPointError(
-                    f"a weight became NaN or infinite by step {step}; {self._path} is kept. {_HINTS}"
-                )
-            self._saved = step
-            trainer.save_checkpoint(self._path)
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A resumed run has saved what it resumed from."""
-        self._saved = trainer.global_step
-
-
 class LossWatch(Callback):
-    """Stops a run whose loss is not a number, and speaks up when nothing is being learnt.
+    """Speaks up when nothing is being learnt, and stops a run that has lost what it had learnt.
 
     Args:
         baseline_bits: Bits per sample of knowing nothing.
-        patience: Steps after which a loss still at the baseline is remarked on, once.
+        patience: Steps of a loss at the baseline after which one or the other happens.
     """
 
     def __init__(self, baseline_bits: float, patience: int = 300) -> None:
         self._baseline, self._patience = baseline_bits, patience
-        self._lowest = float("inf")
-        self._steps = 0
+        self._steps = 0  # with a loss at the baseline, one after the other
+        self._learnt = False
         self._said = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far."""
+        return {"steps": self._steps, "learnt": self._learnt, "said": self._said}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on watching."""
+        self._steps, self._learnt, self._said = (state_dict[name] for name in ("steps", "learnt", "said"))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss."""
-        bits = float(trainer.callback_metrics["train/bits_per_sample"])
-        if not bits < float("inf"):
+        """Look at the loss.
+
+        Raises:
+            FloatingPointError: If what was learnt is lost.
+        """
+        if float(trainer.callback_metrics["train/bits_per_sample"]) <= 0.97 * self._baseline:
+            self._steps, self._learnt = 0, True
+            return
+        self._steps += 1
+        if self._steps < self._patience:
+            return
+        baseline = f"at the baseline of knowing nothing ({self._baseline:g} bits per sample)"
+        if self._learnt:
             raise FloatingPointError(
-                f"the loss became {bits} at step {trainer.global_step}; the checkpoints before it are kept. {_HINTS}, "
-                "trainer.gradient_clip_val=0.5, or trainer.precision=32-true if it is lower; then resume from last.ckpt"
+                f"by step {trainer.global_step} the loss has been back {baseline} for {self._steps} steps; "
+                f"checkpoints/best.ckpt is kept. {_HINTS}, or trainer.gradient_clip_val=0.5"
             )
-        self._lowest, self._steps = min(self._lowest, bits), self._steps + 1
-        if self._steps >= self._patience and self._lowest > 0.97 * self._baseline and not self._said:
+        if not self._said:
             self._said = True
             rank_zero_warn(
-                f"after {self._steps} steps the loss is still at the baseline of knowing nothing "
-                f"({self._baseline:g} bits per sample). {_HINTS}; listen to the prepared audio in the cache; "
-                "a larger optimizer.lr if the curve is flat but falling"
+                f"after {self._steps} steps the loss is still {baseline}. {_HINTS}; listen to the prepared audio in "
+                "the cache; a larger optimizer.lr if the curve is flat but falling"
             )
 
 

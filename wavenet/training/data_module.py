@@ -42,6 +42,10 @@ class SegmentData(L.LightningDataModule):
         self._num_workers = num_workers
         SegmentStream(batch_size)  # a wrong batch_size fails here, not after the model is built
 
+    def describe(self, segment: int) -> str:
+        """Where a training segment lies, for people."""
+        return self._segments.describe(segment)
+
     def train_dataloader(self) -> DataLoader:
         """An endless stream that starts where the trainer stands."""
         trainer = self._trainer()

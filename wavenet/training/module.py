@@ -1,6 +1,7 @@
 """The LightningModule: loss, optimizer and schedule around a WaveNet."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,9 @@ from wavenet.model import WaveNet
 from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
 
+SPIKES_FROM = 200  # steps; before, a high loss is nothing unusual
+SPIKE_BITS = 1.0  # bits per sample
+MOST_SKIPPED = 3  # steps
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 
 
@@ -35,6 +39,10 @@ def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fr
 
 class WaveNetTraining(L.LightningModule):
     """Trains a WaveNet by maximum likelihood with AdamW.
+
+    A step changes nothing, neither weights nor moments, if its loss or its gradient is not finite; or, from
+    `SPIKES_FROM` steps on, if its loss is more than `SPIKE_BITS` worse than knowing nothing. The segments
+    are named. `MOST_SKIPPED` such steps in a row end the run.
 
     Args:
         model: The model.
@@ -80,6 +88,8 @@ class WaveNetTraining(L.LightningModule):
         self._lr, self._betas, self._weight_decay = lr, (betas[0], betas[1]), weight_decay
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
+        self._seen: list[tuple[Tensor, Tensor]] = []  # in this step: segments' numbers, and their bits per sample
+        self._skipped = 0  # steps in a row
 
     def on_fit_start(self) -> None:
         """Choose the fastest form of the network for training; all of them have the same outputs and gradients.
@@ -100,19 +110,32 @@ class WaveNetTraining(L.LightningModule):
         return self.model.log_prob(waveform, condition)[0]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Mean negative log-likelihood of the predicted samples, nats; logged in bits.
+        """Mean negative log-likelihood of the predicted samples, nats; in bits for those who watch.
 
         Args:
             batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name, and perhaps "chance"
-                (B,), a random number for each segment, which decides if conditions are dropped.
+                (B,), a random number for each segment, which decides if conditions are dropped, and "segment"
+                (B,), the segments' numbers.
             batch_idx: Not used.
+
+        Returns:
+            The loss; NaN if it is not to be learnt from.
         """
         waveform, predicted = batch["waveform"], batch["predicted"]
         condition = self.model.condition(batch["conditions"], waveform.shape[0], batch.get("chance"))
-        log_prob = self._log_prob(waveform, condition)
-        loss = -(log_prob * predicted).sum() / predicted.sum()
-        self.log("train/bits_per_sample", loss.detach() / math.log(2))
-        return loss
+        log_prob = self._log_prob(waveform, condition) * predicted
+        loss = -log_prob.sum() / predicted.sum()
+        bits = loss.detach() / math.log(2)
+        self.log("train/bits_per_sample", bits, logger=False)
+        if "segment" in batch:
+            self._seen.append((batch["segment"], -log_prob.detach().sum(dim=1) / predicted.sum(dim=1) / math.log(2)))
+        # In every process the gradient becomes NaN, and all skip the step together.
+        return loss * torch.where(bits < self._highest, 1.0, math.nan)
+
+    @property
+    def _highest(self) -> float:
+        """Bits per sample below which a loss is learnt from."""
+        return self.model.distribution.baseline_bits + SPIKE_BITS if self.global_step >= SPIKES_FROM else math.inf
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new sum."""
@@ -133,7 +156,7 @@ class WaveNetTraining(L.LightningModule):
         gathered = self.all_gather(sums)
         assert isinstance(gathered, Tensor)
         bits, samples = gathered.reshape(-1, 2).cpu().double().sum(dim=0).tolist()
-        self.log("validation/bits_per_sample", bits / samples, sync_dist=True)
+        self.log("validation/bits_per_sample", bits / samples, sync_dist=True, logger=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; weight decay leaves biases and embeddings alone."""
@@ -157,13 +180,47 @@ class WaveNetTraining(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip; Lightning refuses that to a fused optimizer in any mixed precision, though only float16 scales."""
-        if self._scales_gradients:
+        """Clip, or skip the step; Lightning refuses a fused optimizer in mixed precision, though only float16 scales.
+
+        Raises:
+            FloatingPointError: If too many steps in a row were skipped.
+        """
+        seen, self._seen = self._seen, []
+        if self._scales_gradients:  # the scaler skips what is not finite, which is its way to find the scale
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif gradient_clip_val and gradient_clip_algorithm == "value":
+            return
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        if not bool(norm.isfinite()):
+            self._skip(optimizer, seen)
+            return
+        self._skipped = 0
+        if gradient_clip_val and gradient_clip_algorithm == "value":
             torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         elif gradient_clip_val:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
+
+    def _skip(self, optimizer: Optimizer, seen: list[tuple[Tensor, Tensor]]) -> None:
+        """Take no step: an optimizer leaves alone what has no gradient."""
+        optimizer.zero_grad(set_to_none=True)
+        self._skipped += 1
+        step, highest = self.global_step + 1, self._highest
+        every = [pair for numbers, bits in seen for pair in zip(numbers.tolist(), bits.tolist(), strict=True)]
+        bad = [(number, bits) for number, bits in every if not bits < highest]
+        named = "; ".join(f"{self._place(number)}: {bits:.4g} bits per sample" for number, bits in bad or every)
+        if self._skipped >= MOST_SKIPPED:
+            raise FloatingPointError(
+                f"steps {step - self._skipped + 1} to {step} cannot be learnt from, lastly {named}; what was saved "
+                "before is kept. Try a smaller optimizer.lr, a longer optimizer.warmup_steps, or "
+                "trainer.precision=32-true if it is lower; then go on with resume=RUN"
+            )
+        if bad or self.global_rank == 0:  # in another process the loss was good
+            warnings.warn(
+                f"step {step} is skipped, its loss or gradient is not fit to learn from: {named}", stacklevel=1
+            )
+
+    def _place(self, segment: int) -> str:
+        data = getattr(self.trainer, "datamodule", None)
+        return data.describe(segment) if data is not None else f"segment {segment}"
 
     @property
     def _scales_gradients(self) -> bool:

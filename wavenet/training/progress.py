@@ -1,7 +1,7 @@
-"""The progress bar, and the throughput in the log."""
+"""The progress bar."""
 
+import math
 import sys
-import time
 from typing import Any
 
 import lightning as L
@@ -9,25 +9,22 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
+from wavenet.training.log import TrainingLog
+
 
 class TrainingProgress(ProgressBar):
     """One line: steps, time left, bits per sample in training and validation, audio samples per second.
 
-    Only predicted samples are counted, of all processes. Also logs "samples_per_second".
-
     Args:
-        samples_per_step: Samples predicted in one optimizer step, all processes together.
-        every_n_steps: Steps between two measurements of the speed.
+        log: Measures the speed.
     """
 
-    def __init__(self, samples_per_step: int, every_n_steps: int = 10) -> None:
+    def __init__(self, log: TrainingLog) -> None:
         super().__init__()
-        self.samples_per_step = samples_per_step
-        self._every = every_n_steps
+        self._log = log
         self._enabled = True
         self._bar: tqdm | None = None
         self._smooth: float | None = None
-        self._clock = time.perf_counter()
         self._last_step = 0
 
     def disable(self) -> None:
@@ -37,7 +34,6 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the bar."""
         self._last_step = trainer.global_step
-        self._clock = time.perf_counter()
         self._bar = tqdm(
             total=trainer.max_steps if trainer.max_steps > 0 else None,
             initial=trainer.global_step,
@@ -58,22 +54,18 @@ class TrainingProgress(ProgressBar):
         self._bar.update(trainer.global_step - self._last_step)
         self._last_step = trainer.global_step
         bits = float(trainer.callback_metrics["train/bits_per_sample"])
-        self._smooth = bits if self._smooth is None else 0.95 * self._smooth + 0.05 * bits
-        if trainer.global_step % self._every == 0:
-            now = time.perf_counter()
-            rate = self.samples_per_step * self._every / (now - self._clock)
-            self._clock = now
-            pl_module.log("samples_per_second", rate)
-            self._bar.set_postfix_str(self._describe(trainer, rate), refresh=False)
+        if math.isfinite(bits):
+            self._smooth = bits if self._smooth is None else 0.95 * self._smooth + 0.05 * bits
+        if self._log.samples_per_second and self._smooth is not None:
+            self._bar.set_postfix_str(self._describe(trainer), refresh=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave a line behind; the time of validation is not training's."""
+        """Leave a line behind."""
         if trainer.sanity_checking or self._bar is None:
             return
         value = trainer.callback_metrics.get("validation/bits_per_sample")
         if value is not None:
             self.print(f"step {trainer.global_step}: {float(value):.4f} bits per sample on held-out utterances")
-        self._clock = time.perf_counter()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
@@ -89,7 +81,7 @@ class TrainingProgress(ProgressBar):
         """Print above the bar."""
         tqdm.write(sep.join(map(str, args)), file=sys.stderr)
 
-    def _describe(self, trainer: L.Trainer, rate: float) -> str:
-        text = f"{self._smooth:.3f} bits/sample, {rate / 1000:.1f} k samples/s"
+    def _describe(self, trainer: L.Trainer) -> str:
+        text = f"{self._smooth:.3f} bits/sample, {self._log.samples_per_second / 1000:.1f} k samples/s"
         held_out = trainer.callback_metrics.get("validation/bits_per_sample")
         return text if held_out is None else f"{text}, held out {float(held_out):.3f}"

@@ -1,0 +1,77 @@
+"""A signal saves first and ends with a code that says so."""
+
+import os
+import signal
+
+import pytest
+
+from tests.conftest import TINY
+from tests.training.test_training import PARTS, logged, same, weights
+from wavenet.training import WaveNetTraining
+
+SETTINGS = [*TINY, "trainer.max_steps=6", "trainer.val_check_interval=4", "trainer.log_every_n_steps=1", "logger=csv"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, speech):
+    return tmp_path_factory.mktemp("undisturbed"), [*SETTINGS, "dataset=folder", f"dataset.root={speech}"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "step", "signum", "saved"),
+    [
+        ("training_step", 2, signal.SIGTERM, 3),
+        ("training_step", 3, signal.SIGUSR1, 4),
+        ("validation_step", 4, signal.SIGTERM, 4),
+        ("validation_step", 6, signal.SIGINT, 6),
+    ],
+)
+def test_a_signal_saves_and_says_so(run, in_tmp, undisturbed, hook, step, signum, saved):
+    folder, settings = undisturbed
+    if not (folder / "run").exists():
+        run("train", *settings, f"run_dir={folder / 'run'}")
+    given = getattr(WaveNetTraining, hook)
+    before = signal.getsignal(signum)
+
+    def terminated(self, *rest):
+        if self.trainer.global_step == step:
+            os.kill(os.getpid(), signum)
+        return given(self, *rest)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError) as stopped:
+        patch.setattr(WaveNetTraining, hook, terminated)
+        run("train", *settings, "run_dir=cut")
+    assert str(stopped.value).startswith(f"exit {128 + signum}\n")
+    line = f"stopped  by {signum.name}; saved after {saved} steps; go on with resume=cut"
+    assert line in str(stopped.value) and "Traceback" not in str(stopped.value)
+    assert signal.getsignal(signum) is before
+    assert weights("cut/checkpoints/last.ckpt")["global_step"] == saved
+
+    run("train", "resume=cut")
+    for part in PARTS:
+        ends = (weights(f"{at}/checkpoints/last.ckpt")[part] for at in (folder / "run", "cut"))
+        assert same(*ends), part
+    assert logged("cut") == logged(folder / "run")
+
+
+def test_a_second_signal_stops_at_once(run, in_tmp, undisturbed, monkeypatch):
+    monkeypatch.setattr(
+        WaveNetTraining, "training_step", lambda self, *_: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]
+    )
+    with pytest.raises(AssertionError, match=f"exit {128 + signal.SIGTERM}[\\s\\S]*saved after 0 steps"):
+        run("train", *undisturbed[1], "run_dir=cut")
+    assert not os.path.exists("cut/checkpoints/last.ckpt")
+
+
+def test_accumulated_steps_are_finished_before_a_signal_is_heeded(run, in_tmp, undisturbed, monkeypatch):
+    given = WaveNetTraining.training_step
+
+    def terminated(self, batch, batch_idx):
+        if batch_idx == 3:  # the first half of the second step
+            os.kill(os.getpid(), signal.SIGTERM)
+        return given(self, batch, batch_idx)
+
+    monkeypatch.setattr(WaveNetTraining, "training_step", terminated)
+    with pytest.raises(AssertionError, match="saved after 2 steps"):
+        run("train", *undisturbed[1], "run_dir=cut", "trainer.accumulate_grad_batches=3")
+    assert weights("cut/checkpoints/last.ckpt")["global_step"] == 2

@@ -1,0 +1,154 @@
+"""What a run writes down while it trains."""
+
+import csv
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from wavenet.writing import replacing
+
+_WRITTEN_AFTER = 10.0  # seconds, for those who watch; a checkpoint and a validation see to it, too
+
+
+class TrainingLog(Callback):
+    """Logs loss, learning rate and speed every so many steps, and each validation.
+
+    An entry's step is the number of optimizer steps taken. Entries are made before the checkpoint of the
+    same step is written, so a resumed run has them behind it.
+
+    Args:
+        samples_per_step: Samples predicted in one optimizer step, all processes together.
+        every_n_steps: Steps between entries.
+        purged_from: In a resumed run, the step from which on old entries were removed.
+    """
+
+    def __init__(self, samples_per_step: int, every_n_steps: int, purged_from: int | None = None) -> None:
+        self.samples_per_step = samples_per_step
+        self.samples_per_second = 0.0
+        self._every, self._purged_from = every_n_steps, purged_from
+        self._entry: dict[str, Any] = {}
+        self._clock, self._clock_step, self._last_step, self._written = 0.0, 0, 0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last entry of training, which a run that resumes before that step's validation makes again."""
+        return {"entry": self._entry}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the last entry."""
+        self._entry = dict(state_dict.get("entry", {}))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._last_step = trainer.global_step
+        self._reset_clock(trainer)
+        if self._purged_from is not None and self._entry.get("step", -1) >= self._purged_from:
+            self._log(trainer, {name: value for name, value in self._entry.items() if name != "step"})
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Make an entry if it is time."""
+        step = trainer.global_step
+        if step == self._last_step or step % self._every:
+            return
+        self._last_step = step
+        self.samples_per_second = (
+            self.samples_per_step * (step - self._clock_step) / (time.perf_counter() - self._clock)
+        )
+        self._reset_clock(trainer)
+        entry = {
+            "train/bits_per_sample": float(trainer.callback_metrics["train/bits_per_sample"]),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "samples_per_second": self.samples_per_second,
+        }
+        self._entry = {"step": step, **entry}
+        self._log(trainer, entry)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make an entry; the time of validation is not training's."""
+        name = "validation/bits_per_sample"
+        self._log(trainer, {name: float(trainer.callback_metrics[name])})
+        self._reset_clock(trainer)
+
+    def _reset_clock(self, trainer: L.Trainer) -> None:
+        self._clock, self._clock_step = time.perf_counter(), trainer.global_step
+
+    def _log(self, trainer: L.Trainer, entry: dict[str, float]) -> None:
+        now = time.perf_counter()
+        watched = now - self._written > _WRITTEN_AFTER
+        for logger in trainer.loggers:
+            logger.log_metrics(entry, trainer.global_step)
+            if watched:
+                logger.save()
+        self._written = now if watched else self._written
+
+
+class CSVLog(Logger):
+    """A table `metrics.csv` with a line for each step that has entries.
+
+    Args:
+        save_dir: The folder.
+        purge_step: Of a table that is there, keep the lines before this step; None keeps nothing.
+    """
+
+    def __init__(self, save_dir: str, purge_step: int | None = None) -> None:
+        super().__init__()
+        self._path = Path(save_dir) / "metrics.csv"
+        self._purge_step = purge_step
+        self._lines: dict[int, dict[str, Any]] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the logger."""
+        return "csv"
+
+    @property
+    def version(self) -> int | str | None:
+        """None: a run has one table."""
+        return None
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """They are in the run's config.yaml."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add to a step's line."""
+        if self._lines is None:
+            self._lines = self._kept()
+        self._lines.setdefault(step or 0, {}).update(metrics)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the table, whole."""
+        if not self._lines:
+            return
+        columns = ["step", *dict.fromkeys(name for line in self._lines.values() for name in line)]
+        with replacing(self._path) as beside, beside.open("w", newline="") as file:
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows({"step": step, **line} for step, line in sorted(self._lines.items()))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what there is."""
+        self.save()
+
+    def _kept(self) -> dict[int, dict[str, Any]]:
+        if self._purge_step is None or not self._path.is_file():
+            return {}
+        try:
+            with self._path.open(newline="") as file:
+                lines = {int(line.pop("step")): line for line in csv.DictReader(file)}
+        except (OSError, KeyError, ValueError, csv.Error) as error:
+            raise ValueError(f"{self._path}: not a table of this log ({error}); move it away") from error
+        return {
+            step: {name: value for name, value in line.items() if value}
+            for step, line in lines.items()
+            if step < self._purge_step
+        }
