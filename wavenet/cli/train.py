@@ -34,6 +34,7 @@ from wavenet.training import (
     TrainingProgress,
     WaveNetTraining,
     WholeFiles,
+    die_together,
     keep_freed_memory,
 )
 from wavenet.writing import write_text
@@ -48,6 +49,7 @@ def main(cfg: DictConfig) -> None:
     resumes, checkpoint = cfg.resume is not None, None
     if resumes:
         cfg, checkpoint = _resumed(cfg)
+    die_together()
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)

@@ -1,6 +1,5 @@
 """Training with Lightning."""
 
-from wavenet.training.allocator import keep_freed_memory
 from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LossWatch
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
@@ -8,6 +7,7 @@ from wavenet.training.log import CSVLog, TrainingLog
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.progress import TrainingProgress
 from wavenet.training.saving import BestCheckpoint, LastCheckpoint, Stopped, WholeFiles
+from wavenet.training.system import die_together, keep_freed_memory
 
 __all__ = [
     "AudioSamples",
@@ -23,5 +23,6 @@ __all__ = [
     "TrainingProgress",
     "WaveNetTraining",
     "WholeFiles",
+    "die_together",
     "keep_freed_memory",
 ]
