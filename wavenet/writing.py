@@ -25,7 +25,7 @@ def replacing(path: Path, make_folder: bool = True) -> Iterator[Path]:
         The file to write instead; it is there, empty, in the same folder, hidden.
 
     Raises:
-        OSError: If it cannot be written; `path` is as it was, and nothing is left beside it.
+        OSError: If it cannot be written; it names `path`, which is as it was, and nothing is left beside it.
     """
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,9 @@ def replacing(path: Path, make_folder: bool = True) -> Iterator[Path]:
         beside.chmod(0o666 & ~_umask())  # mkstemp's own are for the owner alone
         os.replace(beside, path)
         _flush(path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         with suppress(OSError):
             beside.unlink()

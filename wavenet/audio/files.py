@@ -1,5 +1,6 @@
 """Audio files in and out."""
 
+import io
 import os
 from pathlib import Path
 
@@ -67,8 +68,10 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
     if waveform.dim() != 1 or not bool((waveform.abs() <= 1).all()):
         raise AudioError(f"{path}: the waveform {tuple(waveform.shape)} must be (T,) with samples in [-1, 1]")
     try:
-        with replacing(path) as beside, beside.open("wb") as file:
-            soundfile.write(file, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
+        data = io.BytesIO()  # soundfile's own writing to a file does not say why it failed
+        soundfile.write(data, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
+        with replacing(path) as beside:
+            beside.write_bytes(data.getbuffer())
     except OSError as error:
         raise AudioError(f"{path}: cannot be written ({reason(error)})") from error
     except soundfile.SoundFileError as error:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wavenet.checkpoint import CheckpointError, allowed_class
+from wavenet.writing import reason
 
 _PACKAGE = Path(__file__).parents[1]
 _TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning|data)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
@@ -39,6 +40,12 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     raise
                 print(f"wavenet {name}: {_reason(error)}", file=sys.stderr)
+                sys.exit(2)
+            except OSError as error:
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    raise
+                place = f"{error.filename}: " if error.filename is not None else ""
+                print(f"wavenet {name}: {place}{reason(error)}", file=sys.stderr)
                 sys.exit(2)
 
         return hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)
