@@ -54,12 +54,20 @@ def test_a_signal_saves_and_says_so(run, in_tmp, undisturbed, hook, step, signum
     assert logged("cut") == logged(folder / "run")
 
 
-def test_a_second_signal_stops_at_once(run, in_tmp, undisturbed, monkeypatch):
-    monkeypatch.setattr(
-        WaveNetTraining, "training_step", lambda self, *_: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]
-    )
-    with pytest.raises(AssertionError, match=f"exit {128 + signal.SIGTERM}[\\s\\S]*saved after 0 steps"):
+def test_a_second_signal_kills(run, in_tmp, undisturbed, monkeypatch):
+    killed = []
+    kill = os.kill
+
+    def twice(self, *_):
+        kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(os, "kill", lambda *given: killed.append((given, signal.getsignal(signal.SIGTERM))))
+        kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("it would be dead")
+
+    monkeypatch.setattr(WaveNetTraining, "training_step", twice)
+    with pytest.raises(AssertionError, match="exit 2[\\s\\S]*it would be dead"):
         run("train", *undisturbed[1], "run_dir=cut")
+    assert killed == [((os.getpid(), signal.SIGTERM), signal.SIG_DFL)]
     assert not os.path.exists("cut/checkpoints/last.ckpt")
 
 

@@ -135,6 +135,7 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, pur
         callbacks.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
         if settings["val_check_interval"] > settings["max_steps"] > 0:
             settings["val_check_interval"] = settings["max_steps"]
+        settings["val_check_interval"] *= accumulated  # Lightning counts batches
     else:
         settings["limit_val_batches"] = 0
     callbacks.append(LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps))

@@ -153,9 +153,7 @@ class WaveNetTraining(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log bits per sample over all processes' utterances."""
         sums = torch.tensor([self._score.bits, self._score.samples], dtype=torch.float32, device=self.device)
-        gathered = self.all_gather(sums)
-        assert isinstance(gathered, Tensor)
-        bits, samples = gathered.reshape(-1, 2).cpu().double().sum(dim=0).tolist()
+        bits, samples = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         self.log("validation/bits_per_sample", bits / samples, sync_dist=True, logger=False)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,7 @@ class LastCheckpoint(Checkpoint):
 
     Always over the same file. A checkpoint from before a validation says so, and a run that resumes from
     it begins with that validation. On SIGTERM, SIGUSR1 (which SLURM can send ahead of time) or SIGINT
-    (Ctrl-C) the step is finished and saved, and `Stopped` raised in every process; a second one stops
-    at once.
+    (Ctrl-C) the step is finished and saved, and `Stopped` raised in every process; a second one kills.
 
     Args:
         path: The file.
@@ -97,7 +97,7 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path, every_n_steps: int) -> None:
         super().__init__()
         self._path, self._every, self._saved = path, every_n_steps, 0
-        self._validation_due = False
+        self._validation_due, self._begins_done = False, False
         self._signum: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -109,15 +109,17 @@ class LastCheckpoint(Checkpoint):
         """Remember if a validation is due."""
         self._validation_due = bool(state_dict.get("validation_due"))
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Make a run begin that has taken its last step and not validated it."""
+        self._begins_done = 0 < trainer.max_steps <= checkpoint["global_step"]
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Clean up after a killed process."""
         if trainer.is_global_zero:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             sweep(self._path.parent)
-        if self._validation_due:
-            trainer.fit_loop.epoch_loop.max_steps += (
-                1  # a run whose last step is taken would not even begin; see on_train_start
-            )
+        if self._validation_due and self._begins_done:
+            trainer.fit_loop.epoch_loop.max_steps += 1  # until on_train_start
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Catch up on a validation."""
@@ -125,8 +127,9 @@ class LastCheckpoint(Checkpoint):
         self._listen(trainer)
         if not self._validation_due:
             return
-        trainer.fit_loop.epoch_loop.max_steps -= 1
-        trainer.should_stop = trainer.global_step >= trainer.max_steps > 0
+        if self._begins_done:
+            trainer.fit_loop.epoch_loop.max_steps -= 1
+            trainer.should_stop = True
         if not trainer.enable_validation:
             return
         validation = trainer.fit_loop.epoch_loop.val_loop
@@ -144,7 +147,7 @@ class LastCheckpoint(Checkpoint):
             return
         if step >= trainer.max_steps > 0:
             trainer.should_stop = True  # makes the last step end in a validation, whatever the interval
-        stop = trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False)
+        stop = self._stops(trainer)
         due = _validates_now(trainer)
         if stop or due or trainer.should_stop or step % self._every == 0:
             if not all(bool(parameter.isfinite().all()) for parameter in pl_module.parameters()):
@@ -155,9 +158,16 @@ class LastCheckpoint(Checkpoint):
         if stop:
             raise Stopped(self._signum or signal.SIGTERM, self._saved)
 
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stop if asked to: everything was saved before. Several processes go on until they can agree."""
+        if self._signum is not None and trainer.world_size == 1:
+            raise Stopped(self._signum, self._saved)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save that it is done."""
         self._save(trainer, validation_due=False)
+        if self._stops(trainer):
+            raise Stopped(self._signum or signal.SIGTERM, self._saved)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Listen to signals no more."""
@@ -167,6 +177,10 @@ class LastCheckpoint(Checkpoint):
         """Listen to signals no more."""
         self._restore()
 
+    def _stops(self, trainer: L.Trainer) -> bool:
+        """Whether any process was asked to stop; all must ask at the same moment."""
+        return trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False)
+
     def _save(self, trainer: L.Trainer, validation_due: bool) -> None:
         self._saved, self._validation_due = trainer.global_step, validation_due
         for logger in trainer.loggers:
@@ -175,12 +189,13 @@ class LastCheckpoint(Checkpoint):
 
     def _listen(self, trainer: L.Trainer) -> None:
         def handle(signum: int, frame: Any) -> None:
+            if self._signum is not None:
+                signal.signal(signum, signal.SIG_DFL)
+                os.kill(os.getpid(), signum)
+            self._signum = signum
             launcher = trainer.strategy.launcher
             if isinstance(launcher, _SubprocessScriptLauncher) and signum != signal.SIGINT:
                 launcher.kill(signum)  # the other processes; a Ctrl-C reaches them all by itself
-            again, self._signum = self._signum is not None, signum
-            if again or trainer.validating:
-                raise Stopped(signum, self._saved)  # everything was saved before the validation
 
         for signum in SIGNALS:
             try:
