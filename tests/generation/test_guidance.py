@@ -120,7 +120,7 @@ def test_what_cannot_be_guided_is_named(overrides, message):
 
 @pytest.mark.parametrize("guidance", [float("nan"), float("inf"), "much"])
 def test_guidance_that_is_no_number_is_named(model, told, guidance):
-    with pytest.raises(ValueError, match=f"guidance is {guidance}; it must be a number"):
+    with pytest.raises(ValueError, match=f"guidance is {guidance!r}; it must be a number"):
         wavenet.stream(model, SECONDS, num=2, conditions=told, guidance=guidance)
 
 

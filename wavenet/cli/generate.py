@@ -13,7 +13,9 @@ from tqdm import tqdm
 from wavenet import load, stream
 from wavenet.audio import format_of, read, read_frames, write
 from wavenet.cli.command import command, plain
+from wavenet.cli.settings import check_rate
 from wavenet.conditioning import CategoricalEmbedding
+from wavenet.generation.sampler import check_room
 from wavenet.model import WaveNet
 
 DEFAULT_SECONDS = 2.0
@@ -26,6 +28,7 @@ def main(cfg: DictConfig) -> None:
     format_of(output)  # a wrong ending fails now, not when the audio is made
     model = load(cfg.checkpoint, cfg.device)
     rate = model.sample_rate
+    check_rate(cfg.sample_rate, rate)
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
@@ -58,6 +61,7 @@ def main(cfg: DictConfig) -> None:
             print(warning.message)
     lengths = talk.lengths
     assert lengths is not None
+    check_room(lengths)
     total = max(lengths)
     pieces = []
     with tqdm(

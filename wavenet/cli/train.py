@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import read_training_checkpoint
 from wavenet.cli.command import command, load_run_config, plain
+from wavenet.cli.fit import check_run, name_categories
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
@@ -40,14 +41,13 @@ def main(cfg: DictConfig) -> None:
     checkpoint = None
     if cfg.resume is not None:
         cfg, checkpoint = _resumed(cfg)
+    check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     dataset = instantiate(cfg.dataset)
     corpus = prepare(dataset, cfg.model.sample_rate, **plain(cfg.preparation))
-    for conditioner in (cfg.model.get("conditioners") or {}).values():
-        if "categories" in conditioner and conditioner.categories is None:
-            conditioner.categories = corpus.values(conditioner.name)
+    name_categories(cfg, corpus)
     model = instantiate(cfg.model, _convert_="all")
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
