@@ -142,5 +142,5 @@ def _reason(error: BaseException) -> str:
         return f"{error.filename or 'a file'}: {reason_of(error)}"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "out of memory; use a smaller batch_size, segment_length or model"
-    message = str(error).strip() or type(error).__name__
+    message = str(error).strip().removeprefix("stream: ") or type(error).__name__
     return message.splitlines()[0] if isinstance(error, OmegaConfBaseException) else message

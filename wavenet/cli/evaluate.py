@@ -14,7 +14,7 @@ from wavenet.cli.settings import check_rate
 from wavenet.data import add_features, prepare, split
 from wavenet.evaluation import bits_per_sample
 from wavenet.generation.cpu import with_rounded_weights
-from wavenet.writing import write_text
+from wavenet.writing import reason, write_text
 
 
 @command("evaluate")
@@ -61,7 +61,10 @@ def main(cfg: DictConfig) -> None:
         },
     }
     output = Path(cfg.output) if cfg.output is not None else path.parent.parent / "evaluation.json"
-    write_text(output, json.dumps(result, indent=2) + "\n")
+    try:
+        write_text(output, json.dumps(result, indent=2) + "\n")
+    except OSError as error:
+        raise ValueError(f"output is '{output}', and cannot be written ({reason(error)})") from error
     print(f"written to {output}")
 
 

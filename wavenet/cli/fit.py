@@ -133,7 +133,7 @@ def _check_memory(cfg: DictConfig, model: WaveNet) -> None:
     heard = cfg.batch_size * (cfg.segment_length + model.receptive_field + model.margin)
     of_a_layer = model.residual_channels + model.gate_channels // 2
     of_a_sample = len(model.stack.layers) * of_a_layer + 2 * model.distribution.parameter_channels
-    needed = heard * of_a_sample * (4 if cfg.trainer.precision in ("32-true", "64-true") else 2)
+    needed = heard * of_a_sample * (4 if cfg.trainer.precision == "32-true" else 2)
     if needed > there:
         raise ValueError(
             f"batch_size={cfg.batch_size} and segment_length={cfg.segment_length} need at least {_gigabytes(needed)} "

@@ -84,7 +84,8 @@ def main(cfg: DictConfig) -> None:
 
 def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> dict[str, Any]:
     """What the model is told: names that were given or are the first known, and features from files."""
-    given = _named(cfg.conditions) | {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
+    given = plain(cfg.conditions) if cfg.conditions else {}
+    given |= {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
     given = {name: value for name, value in given.items() if value is not None}
     unused = given.keys() - model.conditioners.keys()
     if unused:
@@ -111,15 +112,6 @@ def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> di
             if len(conditioner.categories) > 1:
                 print(f"{name}={given[name]} (none was asked for; the model knows {', '.join(conditioner.categories)})")
     return given
-
-
-def _named(conditions: Any) -> dict[str, Any]:
-    """The setting `conditions` as a dict, empty if nothing was given."""
-    if conditions is None:
-        return {}
-    if not isinstance(conditions, DictConfig):
-        raise ValueError(f"conditions is {conditions}; give them by name, such as conditions={{language: it}}")
-    return plain(conditions)
 
 
 def _path(name: str, given: Any) -> Path:

@@ -77,7 +77,7 @@ def _of_key(said: str, command: str, folder: Path, overrides: Sequence[str]) -> 
                 return f"{each}: there is no such option; known are {', '.join(known)}"
         return ""
     key = named[2]
-    given = next((each for each in overrides if _key(each) == key), key)
+    given = next((each for each in reversed(overrides) if _key(each) == key), key)
     if named[1] == "append":
         return f"{given}: the setting is there already; leave the + away"
     if kind_of(command, key) is not None:

@@ -85,7 +85,7 @@ _CONDITIONERS: dict[str, Kind] = {
     "*.scales": ListOf(Whole(1, 1024), 0, 16, "[4,4]"),
     "*.hold": Whole(1, 65536),  # samples
     "*.upsampling": Word(KINDS),
-    "*.freq_kernel_size": Whole(1, 255, step=2),
+    "*.freq_kernel_size": Whole(1, 63, step=2),
     "*.context_frames": Whole(0, 1000),
     "*.hidden_channels": Whole(1, _CHANNELS),
     "*.dropout": Real(0, 1, below=True, such=0.1),
@@ -116,10 +116,10 @@ TRAIN: dict[str, Kind] = {
     "trainer.limit_val_batches": Either((Whole(1, _OFTEN), Real(0, 1, above=True))),
     "trainer.gradient_clip_val": or_null(Real(0, 1e6, such=1)),
     "trainer.accumulate_grad_batches": Whole(1, 2**20),
-    "trainer.precision": Word(("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")),
+    "trainer.precision": Word(("32-true", "bf16-mixed", "16-mixed")),
     "trainer.log_every_n_steps": Whole(1, _OFTEN),
     "trainer.enable_progress_bar": FLAG,
-    "trainer.accelerator": Word(("cpu", "gpu", "cuda", "mps", "tpu", "auto")),
+    "trainer.accelerator": Word(("cpu", "gpu", "cuda", "mps", "auto")),
     "trainer.devices": Either(
         (Whole(1, 10**6), Word((-1, "auto")), ListOf(Whole(0, 10**6), 1, 1024, "[0,1]"))  # -1 is all
     ),

@@ -1,6 +1,7 @@
 """A composed config looked at once, before anything is built, read or written."""
 
 import difflib
+import importlib
 import inspect
 import os
 import re
@@ -8,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -65,8 +65,11 @@ def closest(key: str, known: Iterable[str]) -> str:
     same = [each for each in known if each.split(".")[-1] == key.rsplit(".", maxsplit=1)[-1]]
     if len(same) == 1:
         return same[0]
-    others = [each for each in same or known if not key.startswith(f"{each}.")]
-    similar = difflib.get_close_matches(key, others, n=1, cutoff=0.75)
+    group, _, last = key.rpartition(".")
+    beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == group}
+    if beside and not same:
+        return "".join(beside[name] for name in difflib.get_close_matches(last, beside, n=1))
+    similar = difflib.get_close_matches(key, same or known, n=1)
     return similar[0] if similar else ""
 
 
@@ -127,17 +130,18 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
 
 def _known(command: str, group: str, settings: Mapping[str, Any]) -> set[str] | None:
     """The names that a group may have; None if it may have any, or somebody else knows."""
-    if "_target_" in settings:
+    if isinstance(settings.get("_target_"), str):
         return _arguments_of_target(group, settings["_target_"])
-    if group in _PASSED_ON or group == "model.conditioners":
+    if "_target_" in settings or group in _PASSED_ON or group == "model.conditioners":
         return None
     own = {key.removeprefix(f"{group}.").split(".")[0] for key in RANGES[command] if key.startswith(f"{group}.")}
     return own or None
 
 
-def _arguments_of_target(group: str, target: Any) -> set[str] | None:
+def _arguments_of_target(group: str, target: str) -> set[str] | None:
     try:
-        known = arguments_of(get_class(target))
+        module, _, name = target.rpartition(".")
+        known = arguments_of(getattr(importlib.import_module(module), name))
     except Exception as error:  # whatever an import of anybody's module may raise
         reason = str(error).splitlines()[0].rstrip(":")
         raise ValueError(f"{group}._target_ is {shown(target)}; it must be a class that is there ({reason})") from error
