@@ -117,7 +117,7 @@ def test_wrong_input_is_named(small):
     with pytest.raises(ValueError, match="a sample is nan|a sample is inf"):
         small()(torch.tensor([[0.0, float("nan")]]))
     conditioner = CategoricalEmbedding("speaker", ["ann"], 7)
-    with pytest.raises(ValueError, match="conditioner 'speaker' has condition_channels=7; it must be the model's 32"):
+    with pytest.raises(ValueError, match="conditioners.speaker.condition_channels is 7; it must be the model's 32"):
         WaveNet(MuLawCategorical(), 16000, {"speaker": conditioner})
     with pytest.raises(ValueError, match="sample_rate is 0"):
         WaveNet(MuLawCategorical(), 0)

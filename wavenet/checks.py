@@ -1,5 +1,11 @@
 """Checks of constructor numbers, so that a wrong one fails where it was written."""
 
+import math
+import numbers
+import os
+from collections.abc import Sequence
+from typing import Any
+
 
 def check_positive_int(owner: str, **values: int) -> None:
     """Raise unless every named value is an int of at least 1.
@@ -18,3 +24,34 @@ def check_positive_int(owner: str, **values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{owner}: {name} is {value!r}; it must be a whole number of at least 1")
+
+
+def check_all_positive_ints(owner: str, **values: Sequence[int]) -> None:
+    """Raise unless every named value is a list of ints of at least 1.
+
+    >>> check_all_positive_ints("ResidualStack", dilations=[1, 0])
+    Traceback (most recent call last):
+    ValueError: ResidualStack: dilations is [1, 0]; it must be a list of whole numbers of at least 1
+    """
+    for name, value in values.items():
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        if not listed or not all(is_whole(each) and each >= 1 for each in value):
+            raise ValueError(f"{owner}: {name} is {value!r}; it must be a list of whole numbers of at least 1")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or NumPy; truth values are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, of Python or NumPy; truth values are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def memory_of_this_machine() -> float:
+    """Bytes of main memory; infinity where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf

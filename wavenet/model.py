@@ -76,18 +76,25 @@ class WaveNet(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        check_positive_int("WaveNet", sample_rate=sample_rate, skip_channels=skip_channels)
+        check_positive_int(
+            "WaveNet", sample_rate=sample_rate, skip_channels=skip_channels, input_kernel_size=input_kernel_size
+        )
+        check_positive_int("WaveNet", residual_channels=residual_channels, condition_channels=condition_channels)
         conditioners = dict(conditioners or {})
-        tellers = {f"conditioner '{name}'": teller for name, teller in conditioners.items()}
+        tellers: dict[str, Any] = {f"conditioners.{name}": teller for name, teller in conditioners.items()}
         for name, teller in (tellers | ({} if context is None else {"context": context})).items():
             if teller.condition_channels != condition_channels:
                 raise ValueError(
-                    f"WaveNet: {name} has condition_channels={teller.condition_channels}; "
+                    f"WaveNet: {name}.condition_channels is {teller.condition_channels}; "
                     f"it must be the model's {condition_channels}"
+                )
+            if getattr(teller, "sample_rate", sample_rate) != sample_rate:
+                raise ValueError(
+                    f"WaveNet: {name}.sample_rate is {teller.sample_rate}; it must be the model's {sample_rate}"
                 )
         for name, conditioner in conditioners.items():
             if conditioner.name != name:
-                raise ValueError(f"WaveNet: conditioner '{name}' reads '{conditioner.name}'; both must be the same")
+                raise ValueError(f"WaveNet: conditioners.{name}.name is '{conditioner.name}'; it must be '{name}'")
         self.sample_rate = sample_rate
         self.residual_channels = residual_channels
         self.gate_channels = gate_channels

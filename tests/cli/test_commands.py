@@ -119,7 +119,7 @@ def test_evaluation_of_narrower_weights(trained, run, in_tmp):
         assert written["weights"] == weights
         scores[weights] = written["bits_per_sample"]["all"]["value"]
     assert 0 < abs(scores["int8"] - scores["float32"]) < 0.1
-    with pytest.raises(AssertionError, match="weights is 'int3'; it must be one of float32, float16, bfloat16, int8"):
+    with pytest.raises(AssertionError, match="weights is 'int3'; it must be float32, float16, bfloat16 or int8"):
         run("evaluate", f"checkpoint={trained[0] / 'run'}", "weights=int3")
 
 
@@ -139,11 +139,16 @@ def test_evaluation_on_another_dataset(trained, run, in_tmp, vctk):
         ("train", ["dataset=vctk", "dataset.mic=mic3"], "dataset.mic is 'mic3'"),
         ("train", ["dataset=folder"], "dataset=folder needs the folder: dataset.root=PATH"),
         ("train", ["resume=nowhere"], "resume=nowhere: nowhere is not there"),
-        ("train", ["model.gate_channels=3"], "gate_channels is 3; it must be even"),
+        ("train", ["model.gate_channels=3"], "model.gate_channels is 3; it must be an even number"),
         ("train", ["model.kernel_size=0"], "kernel_size is 0"),
         ("train", ["optimizer.lr=-1"], "optimizer.lr is -1"),
-        ("train", ["trainer=gpu"], "trainer: .*(GPU|CUDA|cuda|gpu)"),
-        ("train", ["trainer.precision=7"], "trainer: .*precision|[Pp]recision"),
+        pytest.param(
+            "train",
+            ["trainer=gpu"],
+            "trainer.accelerator is 'gpu', but torch sees no GPU here; use trainer=cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        ("train", ["trainer.precision=7"], "trainer.precision is 7; it must be 32-true, bf16-mixed or 16-mixed"),
         ("train", ["batch_size=0"], "batch_size is 0"),
         ("train", ["segment_length=0"], "segment_length is 0"),
         ("train", ["ema_decay=1.5"], "ema_decay is 1.5"),
@@ -177,8 +182,8 @@ def test_generation_mistakes(trained, run, in_tmp):
         ("threads=0", "threads is 0"),
         ("weights=int3", "weights is 'int3'"),
         ("seconds=inf", "seconds is inf; it must be a number above 0"),
-        ("seconds=long", "seconds is long; it must be a number above 0"),
-        ("threads=two", "threads is two; it must be at least 1"),
+        ("seconds=long", "seconds is 'long'; it must be a number above 0"),
+        ("threads=two", "threads is 'two'; it must be a whole number from 1"),
         ("device=abacus", "device=abacus: not to be had here"),
     ):
         with pytest.raises(AssertionError, match="exit 2") as error:

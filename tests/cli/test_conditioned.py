@@ -115,7 +115,9 @@ def test_what_the_model_does_not_know_is_refused(train, run, in_tmp):
     assert f"mel_from={RECORDING}: the model takes no features; experiment=vocoder trains one that does" in text
     assert "not conditioned on language; it takes speaker" in refused(run, "conditions={language: it}")
     assert "guidance is 2, but the model cannot go without speaker" in refused(run, "guidance=2")
-    assert "conditions is it; give them by name, such as conditions={language: it}" in refused(run, "conditions=it")
+    assert "conditions is 'it'; it must be values by name, such as conditions={language: it}" in refused(
+        run, "conditions=it"
+    )
 
 
 def test_names_from_the_columns_of_the_index(train, run, in_tmp):

@@ -95,6 +95,7 @@ def test_models_in_their_full_size(run, in_tmp, speech, model):
     output = run(
         "train", *settings, "trainer.max_steps=1", "trainer.limit_val_batches=1", "logger=none", f"model={model}",
         "dataset=folder", f"dataset.root={speech}", "batch_size=1", "samples.final_seconds=0.005",
+        "segment_length=3071",
     )  # fmt: skip
     assert "done     1 steps" in output
     if model == "paper":

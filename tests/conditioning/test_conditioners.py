@@ -118,7 +118,7 @@ def test_unknown_and_missing_names_list_the_known():
 
 
 def test_wrong_categories_are_named():
-    with pytest.raises(ValueError, match="categories of 'speaker' is empty"):
+    with pytest.raises(ValueError, match="categories is empty; it must list the known names of 'speaker'"):
         CategoricalEmbedding("speaker", [], 4)
     with pytest.raises(ValueError, match=r"holds \['ann'\] more than once"):
         CategoricalEmbedding("speaker", ["ann", "bob", "ann"], 4)

@@ -372,7 +372,7 @@ def test_file_features_name_what_is_wrong(tmp_path):
     assert str(tmp_path / "x.npy") in str(error.value)
     with pytest.raises(AudioError, match="'own' are read from a file beside the recording"):
         own.extract(torch.zeros(40))
-    with pytest.raises(ValueError, match="FileFeatures 'own': hop_length is 0"):
+    with pytest.raises(ValueError, match="FileFeatures: hop_length is 0"):
         FileFeatures("own", 2, 0)
-    with pytest.raises(ValueError, match="FileFeatures 'own': num_channels is -1"):
+    with pytest.raises(ValueError, match="FileFeatures: num_channels is -1"):
         FileFeatures("own", -1, 20)

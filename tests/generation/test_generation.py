@@ -271,7 +271,7 @@ def test_a_diverged_model_is_named(small):
     ("options", "message"),
     [
         ({"num": 0}, "num is 0"),
-        ({"seed": -1}, "seed is -1; it must be 0 or more"),
+        ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
         ({"temperature": -0.1}, "temperature is -0.1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"top_k": 0}, "top_k is 0"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wavenet.audio.files import AudioError
+from wavenet.checks import check_positive_int
 
 
 class Features(ABC):
@@ -71,9 +72,7 @@ class FileFeatures(Features):
     reads_files = True
 
     def __post_init__(self) -> None:
-        for argument, value in (("num_channels", self.num_channels), ("hop_length", self.hop_length)):
-            if value < 1:
-                raise ValueError(f"FileFeatures '{self.name}': {argument} is {value!r}; it must be at least 1")
+        check_positive_int("FileFeatures", num_channels=self.num_channels, hop_length=self.hop_length)
 
     def file_of(self, recording: Path) -> Path:
         """The file of a recording.

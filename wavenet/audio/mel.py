@@ -11,7 +11,7 @@ import torchaudio
 from torch import Tensor
 
 from wavenet.audio.features import Features
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_positive_int, is_number
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,14 @@ class LogMel(Features):
                 f"LogMel: n_fft is {self.n_fft} and hop_length is {self.hop_length}; both must be even, "
                 f"so that a window lies centred on its frame"
             )
-        if not 0 <= self.fmin < self._top <= self.sample_rate / 2:
+        numbers = is_number(self.fmin) and is_number(self._top)
+        if not numbers or not 0 <= self.fmin < self._top <= self.sample_rate / 2:
             raise ValueError(
-                f"LogMel: fmin is {self.fmin} and fmax is {self.fmax}; "
+                f"LogMel: fmin is {self.fmin!r} and fmax is {self.fmax!r}; "
                 f"they must be 0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz, half the sample_rate"
             )
-        if not 0 < self.floor < math.inf:
-            raise ValueError(f"LogMel: floor is {self.floor}; it must be a magnitude above 0, such as 1e-5")
+        if not is_number(self.floor) or self.floor <= 0:
+            raise ValueError(f"LogMel: floor is {self.floor!r}; it must be a magnitude above 0, such as 1e-5")
         object.__setattr__(self, "num_channels", self.n_mels)
         filters = _transform(self).mel_scale.fb
         assert isinstance(filters, Tensor)

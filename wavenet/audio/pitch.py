@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wavenet.audio.features import Features
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_positive_int, is_number
 
 _PERIODS = 4  # of fmin in a window: longer ones blur a pitch that moves, shorter ones lose low voices
 _SEMITONES = 0.2  # between two candidates: 0.1 takes 3.5 times the time and gains little, as the voice moves anyway
@@ -46,9 +46,10 @@ class Pitch(Features):
 
     def __post_init__(self) -> None:
         check_positive_int("Pitch", sample_rate=self.sample_rate, hop_length=self.hop_length)
-        if not 0 < 2 * self.fmin <= self.fmax <= self.sample_rate / 4:
+        numbers = is_number(self.fmin) and is_number(self.fmax)
+        if not numbers or not 0 < 2 * self.fmin <= self.fmax <= self.sample_rate / 4:
             raise ValueError(
-                f"Pitch: fmin is {self.fmin} and fmax is {self.fmax}; fmin must be above 0 and fmax lie between "
+                f"Pitch: fmin is {self.fmin!r} and fmax is {self.fmax!r}; fmin must be above 0 and fmax lie between "
                 f"2 * fmin and {self.sample_rate / 4:g} Hz, a quarter of the sample_rate"
             )
 

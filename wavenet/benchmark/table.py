@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from wavenet.writing import write_text
+
 
 def machine() -> dict[str, Any]:
     """What it was measured on."""
@@ -49,6 +51,5 @@ def median_ratio(a: Sequence[float], b: Sequence[float]) -> float:
 
 def write_json(path: Path, rows: Sequence[Any], **more: Any) -> None:
     """Write everything that was measured; `rows` are dataclasses."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     result = {"machine": machine(), **more, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_text(path, json.dumps(result, indent=2) + "\n")

@@ -2,23 +2,32 @@
 
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
-from hydra.errors import InstantiationException
+import torch
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wavenet.checkpoint import CheckpointError, allowed_class
-from wavenet.writing import reason
+from wavenet.cli.mistakes import of_composition, of_construction
+from wavenet.cli.settings import check
+from wavenet.writing import reason as reason_of
 
 _PACKAGE = Path(__file__).parents[1]
 _TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning|data)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
-_MISTAKES = (ValueError, FloatingPointError, ModuleNotFoundError, OmegaConfBaseException, InstantiationException)
+_MISTAKES = (
+    ValueError, FloatingPointError, ModuleNotFoundError, OSError, MemoryError, torch.OutOfMemoryError,
+    OmegaConfBaseException, InstantiationException,
+)  # fmt: skip
+_FULL_ERROR = "HYDRA_FULL_ERROR"
 _LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog")
 
 
@@ -29,28 +38,64 @@ def config_dir() -> Path:
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a function of a config into a Hydra command; a user's mistake ends it with one line."""
+    """Make a function of a config into a Hydra command; a user's mistake ends it with one line and exit code 2.
+
+    The config is checked before the function is called. With HYDRA_FULL_ERROR=1 a mistake shows its traceback.
+    """
 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         @wraps(function)
-        def guarded(cfg: DictConfig) -> None:
-            try:
-                function(cfg)
-            except _MISTAKES as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                print(f"wavenet {name}: {_reason(error)}", file=sys.stderr)
-                sys.exit(2)
-            except OSError as error:
-                if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                    raise
-                place = f"{error.filename}: " if error.filename is not None else ""
-                print(f"wavenet {name}: {place}{reason(error)}", file=sys.stderr)
-                sys.exit(2)
+        def checked(cfg: DictConfig) -> None:
+            with _full_error(wanted):  # as the user has it, also for processes that are started
+                try:
+                    check(name, cfg)
+                    function(cfg)
+                except _MISTAKES as error:
+                    if wanted == "1":
+                        raise
+                    _end(name, _reason(error))
+                except KeyboardInterrupt:  # while training, it is heeded there
+                    print(f"wavenet {name}: stopped", file=sys.stderr)
+                    sys.exit(128 + signal.SIGINT)
 
-        return hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)
+        run = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)
+        wanted = None
+
+        @wraps(function)
+        def main() -> None:
+            nonlocal wanted
+            wanted = os.environ.get(_FULL_ERROR)
+            try:
+                with _full_error("1"):  # so that Hydra hands its errors on instead of printing them
+                    run()
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
+                if wanted == "1":
+                    raise
+                overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+                _end(name, of_composition(error, name, config_dir(), overrides))
+
+        return main
 
     return decorate
+
+
+@contextmanager
+def _full_error(value: str | None) -> Iterator[None]:
+    """Set the environment variable by which Hydra decides to raise its errors, for a while; None removes it."""
+    before = os.environ.pop(_FULL_ERROR, None)
+    try:
+        if value is not None:
+            os.environ[_FULL_ERROR] = value
+        yield
+    finally:
+        os.environ.pop(_FULL_ERROR, None)
+        if before is not None:
+            os.environ[_FULL_ERROR] = before
+
+
+def _end(name: str, reason: str) -> NoReturn:
+    print(f"wavenet {name}: {' '.join(reason.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def plain(cfg: Any) -> Any:
@@ -94,8 +139,12 @@ def _refuse_strangers(data: Any) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """An error's message; of one that Hydra wrapped, the original."""
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
-    message = str(error).strip() or type(error).__name__
+    """An error's message, in the user's words where it speaks in a library's."""
+    if isinstance(error, InstantiationException):
+        return of_construction(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {reason_of(error)}"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "out of memory; use a smaller batch_size, segment_length or model"
+    message = str(error).strip().removeprefix("stream: ") or type(error).__name__
     return message.splitlines()[0] if isinstance(error, OmegaConfBaseException) else message

@@ -10,9 +10,11 @@ from tqdm import tqdm
 from wavenet import load
 from wavenet.checkpoint import find
 from wavenet.cli.command import command, load_run_config, plain
+from wavenet.cli.settings import check_rate
 from wavenet.data import add_features, prepare, split
 from wavenet.evaluation import bits_per_sample
 from wavenet.generation.cpu import with_rounded_weights
+from wavenet.writing import reason, write_text
 
 
 @command("evaluate")
@@ -20,6 +22,7 @@ def main(cfg: DictConfig) -> None:
     """Score a checkpoint and write a table and JSON."""
     path = find(cfg.checkpoint)
     model = with_rounded_weights(load(path, cfg.device), cfg.weights)
+    check_rate(cfg.sample_rate, model.sample_rate)
     settings = cfg
     if OmegaConf.select(cfg, "dataset") is None:
         run_config = path.parent.parent / "config.yaml"
@@ -29,6 +32,11 @@ def main(cfg: DictConfig) -> None:
     corpus = prepare(instantiate(settings.dataset), model.sample_rate, **plain(settings.preparation))
     corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
     _, held_out = split(corpus, settings.validation_fraction)
+    if not held_out.utterances:
+        raise ValueError(
+            f"validation_fraction is {settings.validation_fraction}: nothing is held out to be scored; "
+            "give dataset=NAME validation_fraction=0.1"
+        )
     with tqdm(total=len(held_out.utterances), desc="scoring", unit="utterance") as bar:
         scores = bits_per_sample(model, held_out, on_progress=bar.update)
 
@@ -53,8 +61,10 @@ def main(cfg: DictConfig) -> None:
         },
     }
     output = Path(cfg.output) if cfg.output is not None else path.parent.parent / "evaluation.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
+    try:
+        write_text(output, json.dumps(result, indent=2) + "\n")
+    except OSError as error:
+        raise ValueError(f"output is '{output}', and cannot be written ({reason(error)})") from error
     print(f"written to {output}")
 
 

@@ -13,7 +13,9 @@ from tqdm import tqdm
 from wavenet import load, stream
 from wavenet.audio import format_of, read, read_frames, write
 from wavenet.cli.command import command, plain
+from wavenet.cli.settings import check_rate
 from wavenet.conditioning import CategoricalEmbedding
+from wavenet.generation.sampler import check_room
 from wavenet.model import WaveNet
 
 DEFAULT_SECONDS = 2.0
@@ -26,6 +28,7 @@ def main(cfg: DictConfig) -> None:
     format_of(output)  # a wrong ending fails now, not when the audio is made
     model = load(cfg.checkpoint, cfg.device)
     rate = model.sample_rate
+    check_rate(cfg.sample_rate, rate)
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
@@ -58,6 +61,7 @@ def main(cfg: DictConfig) -> None:
             print(warning.message)
     lengths = talk.lengths
     assert lengths is not None
+    check_room(lengths)
     total = max(lengths)
     pieces = []
     with tqdm(
@@ -80,7 +84,8 @@ def main(cfg: DictConfig) -> None:
 
 def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> dict[str, Any]:
     """What the model is told: names that were given or are the first known, and features from files."""
-    given = _named(cfg.conditions) | {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
+    given = plain(cfg.conditions) if cfg.conditions else {}
+    given |= {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
     given = {name: value for name, value in given.items() if value is not None}
     unused = given.keys() - model.conditioners.keys()
     if unused:
@@ -107,15 +112,6 @@ def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> di
             if len(conditioner.categories) > 1:
                 print(f"{name}={given[name]} (none was asked for; the model knows {', '.join(conditioner.categories)})")
     return given
-
-
-def _named(conditions: Any) -> dict[str, Any]:
-    """The setting `conditions` as a dict, empty if nothing was given."""
-    if conditions is None:
-        return {}
-    if not isinstance(conditions, DictConfig):
-        raise ValueError(f"conditions is {conditions}; give them by name, such as conditions={{language: it}}")
-    return plain(conditions)
 
 
 def _path(name: str, given: Any) -> Path:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import read_training_checkpoint
 from wavenet.cli.command import command, load_run_config, plain
+from wavenet.cli.fit import check_run, name_categories
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
@@ -50,14 +51,13 @@ def main(cfg: DictConfig) -> None:
     if resumes:
         cfg, checkpoint = _resumed(cfg)
     die_together()
+    check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     dataset = instantiate(cfg.dataset)
     corpus = prepare(dataset, cfg.model.sample_rate, **plain(cfg.preparation))
-    for conditioner in (cfg.model.get("conditioners") or {}).values():
-        if "categories" in conditioner and conditioner.categories is None:
-            conditioner.categories = corpus.values(conditioner.name)
+    name_categories(cfg, corpus)
     model = instantiate(cfg.model, _convert_="all")
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)

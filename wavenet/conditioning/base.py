@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.audio import Features
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_positive_int, is_number
 from wavenet.nn import Condition
 
 
@@ -38,8 +38,8 @@ class Conditioner(nn.Module, ABC):
     def __init__(self, name: str, condition_channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         check_positive_int(type(self).__name__, condition_channels=condition_channels)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"{type(self).__name__}: dropout is {dropout}; it must be at least 0 and below 1")
+        if not is_number(dropout) or not 0 <= dropout < 1:
+            raise ValueError(f"{type(self).__name__}: dropout is {dropout!r}; it must be at least 0 and below 1")
         self.name = name
         self.condition_channels = condition_channels
         self.dropout = dropout

@@ -1,11 +1,12 @@
 """One of a list of names, such as the speaker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from wavenet.checks import is_whole
 from wavenet.conditioning.base import Conditioner
 from wavenet.nn import Condition
 
@@ -28,13 +29,15 @@ class CategoricalEmbedding(Conditioner):
 
     def __init__(self, name: str, categories: Sequence[str], condition_channels: int, dropout: float = 0.0) -> None:
         super().__init__(name, condition_channels, dropout)
+        if not isinstance(categories, Sequence) or isinstance(categories, str):
+            raise ValueError(f"CategoricalEmbedding: categories is {categories!r}; it must be a list of names")
         self.categories = [str(category) for category in categories]
         if not self.categories:
-            raise ValueError(f"CategoricalEmbedding: categories of '{name}' is empty; it must list the known names")
+            raise ValueError(f"CategoricalEmbedding: categories is empty; it must list the known names of '{name}'")
         self._index = {category: index for index, category in enumerate(self.categories)}
         if len(self._index) < len(self.categories):
             twice = sorted({c for c in self.categories if self.categories.count(c) > 1})
-            raise ValueError(f"CategoricalEmbedding: categories of '{name}' holds {twice} more than once")
+            raise ValueError(f"CategoricalEmbedding: categories is {self.categories}; it holds {twice} more than once")
         self.embedding = nn.Embedding(len(self.categories), condition_channels)
 
     def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
@@ -42,7 +45,7 @@ class CategoricalEmbedding(Conditioner):
 
         Args:
             conditions: Under this conditioner's name, one name for the whole batch or a sequence
-                of B names.
+                of B names; a whole number is a name, too.
             batch_size: B.
 
         Returns:
@@ -55,11 +58,13 @@ class CategoricalEmbedding(Conditioner):
         if conditions.get(self.name) is None:
             raise ValueError(f"the model needs a {self.name}: give {self.name}=NAME, one of {known}")
         names = conditions[self.name]
-        names = [names] * batch_size if isinstance(names, str) else list(names)
+        several = isinstance(names, Iterable) and not isinstance(names, str)
+        given: list[Any] = list(names) if several else [names] * batch_size
+        names = [str(name) if is_whole(name) else name for name in given]
         if len(names) != batch_size:
             raise ValueError(f"{len(names)} values of {self.name} were given for a batch of {batch_size}")
         for name in names:
-            if name not in self._index:
+            if not isinstance(name, str) or name not in self._index:
                 raise ValueError(f"unknown {self.name} {name!r}; the model knows {known}")
         indices = torch.tensor([self._index[name] for name in names], device=self.embedding.weight.device)
         return Condition(self.embedding(indices).unsqueeze(-1))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from wavenet.audio import Pitch
+from wavenet.checks import is_number
 from wavenet.conditioning.frames import FrameConditioner
 
 
@@ -55,8 +56,10 @@ class F0Conditioner(FrameConditioner):
         super().__init__(
             pitch, 2, condition_channels, scales, hold, upsampling, 1, context_frames, hidden_channels, dropout
         )
-        if centre <= 0 or spread <= 0:
-            raise ValueError(f"F0Conditioner: centre is {centre} and spread is {spread}; both must be above 0")
+        if not is_number(centre) or not is_number(spread) or centre <= 0 or spread <= 0:
+            raise ValueError(
+                f"F0Conditioner: centre is {centre!r} and spread is {spread!r}; both must be numbers above 0"
+            )
         self.sample_rate, self.hop_length, self.fmin, self.fmax = sample_rate, hop_length, fmin, fmax
         self.centre, self.spread = centre, spread
 

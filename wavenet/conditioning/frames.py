@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.audio import Features
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_all_positive_ints, check_positive_int, is_whole
 from wavenet.conditioning.base import Conditioner
 from wavenet.nn import Condition, PointwiseConv1d, Upsampling
 
@@ -58,8 +58,12 @@ class FrameConditioner(Conditioner):
     ) -> None:
         super().__init__(features.name, condition_channels, dropout)
         check_positive_int(type(self).__name__, hidden_channels=hidden_channels)
-        if context_frames < 0:
-            raise ValueError(f"{type(self).__name__}: context_frames is {context_frames}; it must be 0 or more")
+        if not is_whole(context_frames) or context_frames < 0:
+            raise ValueError(
+                f"{type(self).__name__}: context_frames is {context_frames!r}; it must be a whole number, 0 or more"
+            )
+        check_all_positive_ints(type(self).__name__, scales=scales)
+        check_positive_int(type(self).__name__, hold=hold, freq_kernel_size=freq_kernel_size)
         self.features = features
         self.scales = list(scales)
         self.hold = hold

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from wavenet.audio import LogMel
+from wavenet.checks import is_number
 from wavenet.conditioning.frames import FrameConditioner
 
 
@@ -62,8 +63,8 @@ class MelConditioner(FrameConditioner):
             mel, n_mels, condition_channels, scales, hold, upsampling, freq_kernel_size, context_frames,
             hidden_channels, dropout,
         )  # fmt: skip
-        if std <= 0:
-            raise ValueError(f"MelConditioner: std is {std}; it must be above 0")
+        if not is_number(mean) or not is_number(std) or std <= 0:
+            raise ValueError(f"MelConditioner: mean is {mean!r} and std is {std!r}; both are numbers, std above 0")
         self.sample_rate, self.n_fft, self.hop_length, self.n_mels = sample_rate, n_fft, hop_length, n_mels
         self.fmin, self.fmax, self.floor, self.mean, self.std = fmin, fmax, floor, mean, std
 

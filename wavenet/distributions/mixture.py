@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.audio import check_samples, mu_law_compand, mu_law_decode
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_positive_int, is_number
 from wavenet.distributions.base import OutputDistribution, at_least_float32
 from wavenet.distributions.features import root_mean_square, smooth_features
 
@@ -47,8 +47,8 @@ class Mixture(OutputDistribution):
         check_positive_int(name, num_mixtures=num_mixtures, bits=bits, encoding_channels=encoding_channels)
         if not 2 <= bits <= 16:
             raise ValueError(f"{name}: bits is {bits}; it must be 2 to 16, and 16 for CD quality")
-        if not -LOG_SCALE_MAX <= log_scale_min <= 0:
-            raise ValueError(f"{name}: log_scale_min is {log_scale_min}; it must be -30 to 0, such as -9")
+        if not is_number(log_scale_min) or not -LOG_SCALE_MAX <= log_scale_min <= 0:
+            raise ValueError(f"{name}: log_scale_min is {log_scale_min!r}; it must be -30 to 0, such as -9")
         self.num_mixtures = num_mixtures
         self.bits = bits
         self.encoding_channels = encoding_channels

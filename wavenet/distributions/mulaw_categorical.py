@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from wavenet.audio import mu_law_decode, mu_law_encode
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_positive_int, is_whole
 from wavenet.distributions.base import OutputDistribution, at_least_float32
 from wavenet.distributions.features import root_mean_square, smooth_features
 
+_MOST_CLASSES = 65536
 _PIECE = 2**18  # logits that are looked at at once: 1 MB of float32, which stays in a CPU's cache
 
 
@@ -25,7 +26,7 @@ class MuLawCategorical(OutputDistribution):
     neighbouring levels begin as neighbours, and learning is faster for it.
 
     Args:
-        num_classes: Number of mu-law classes, 2 or more.
+        num_classes: Number of mu-law classes, 2 to 65536.
         embedding_channels: Channels of the embedding that the network is fed.
 
     Raises:
@@ -38,8 +39,11 @@ class MuLawCategorical(OutputDistribution):
     def __init__(self, num_classes: int = 256, embedding_channels: int = 64) -> None:
         super().__init__()
         check_positive_int("MuLawCategorical", embedding_channels=embedding_channels)
-        if num_classes < 2:
-            raise ValueError(f"MuLawCategorical: num_classes is {num_classes}; it must be 2 or more")
+        if not is_whole(num_classes) or not 2 <= num_classes <= _MOST_CLASSES:
+            raise ValueError(
+                f"MuLawCategorical: num_classes is {num_classes!r}; it must be a whole number from 2 to "
+                f"{_MOST_CLASSES}, as fine as 16-bit audio"
+            )
         self.num_classes = num_classes
         self.embedding_channels = embedding_channels
         self.in_channels = embedding_channels

@@ -1,10 +1,9 @@
 """Classifier-free guidance: the model with and without its conditions, side by side."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from wavenet.checks import is_number
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 from wavenet.nn import Condition
@@ -29,12 +28,13 @@ class GuidedWaveNet(nn.Module):
 
     def __init__(self, model: WaveNet, guidance: float) -> None:
         super().__init__()
-        if not isinstance(guidance, int | float) or not math.isfinite(guidance):
-            raise ValueError(f"guidance is {guidance}; it must be a number, 1 is the model itself")
+        if not is_number(guidance):
+            raise ValueError(f"guidance is {guidance!r}; it must be a number, 1 is the model itself")
         if not isinstance(model.distribution, MuLawCategorical):
-            raise ValueError(f"guidance mixes logits, and {type(model.distribution).__name__} has none; use guidance=1")
+            name = type(model.distribution).__name__
+            raise ValueError(f"guidance is {guidance}, but it mixes logits, and {name} has none; use guidance=1")
         if model.context is not None:
-            raise ValueError("guidance does not serve models with a context stack; use guidance=1")
+            raise ValueError(f"guidance is {guidance}, but the model has a context stack; use guidance=1")
         needed = [name for name, conditioner in model.conditioners.items() if conditioner.absent is None]
         if needed or not model.conditioners:
             what = f"cannot go without {', '.join(needed)}" if needed else "has no conditions"

@@ -2,13 +2,14 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from wavenet.checks import is_number, is_whole, memory_of_this_machine
 from wavenet.generation.backend import Backend
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.guidance import GuidedWaveNet
@@ -20,6 +21,8 @@ from wavenet.nn import Condition, join
 _BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (CPUBackend, ReferenceBackend)
 }  # fastest first
+_MOST_UTTERANCES = 2**20
+_LAST_SEED = 2**63 - 1
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
@@ -66,6 +69,7 @@ def generate(
     talk = stream(model, seconds, num, **options)
     if talk.lengths is None:
         raise ValueError("generate: seconds is None, and no condition has an end; give seconds, or use stream")
+    check_room(talk.lengths)
     pieces = []
     for chunk in talk:
         pieces.append(chunk)
@@ -103,7 +107,7 @@ class Stream(Iterator[Tensor]):
         speaker: Short for conditions={"speaker": ...}: one name, or one for each utterance.
         conditions: What the model's conditioners ask for, by name. What changes with time covers the
             prompt and then what is made.
-        seed: Seed of the first utterance, 0 or more.
+        seed: Seed of the first utterance, 0 to 2**63 - 1.
         temperature: 1 draws from the model's distribution, less is more careful, 0 takes the most
             likely sample.
         top_k: Draw among this many of the likeliest values only; not for mixtures, which have no classes.
@@ -253,6 +257,20 @@ class Stream(Iterator[Tensor]):
         return made.float().cpu()
 
 
+def check_room(lengths: Sequence[int]) -> None:
+    """Refuse utterances of so many samples that the waveforms do not fit into memory, where they are put together.
+
+    Raises:
+        ValueError: Says how much memory it would take.
+    """
+    needed, there = 2 * 4 * len(lengths) * max(lengths), memory_of_this_machine()
+    if needed > there:
+        raise ValueError(
+            f"seconds and num: {len(lengths)} x {max(lengths)} samples need {needed / 1e9:.3g} GB, and the machine has "
+            f"{there / 1e9:.3g} GB; ask for less, or use wavenet.stream"
+        )
+
+
 def choose_backend(model: WaveNet, name: str = "auto", threads: int | None = None, weights: str = "float32") -> Backend:
     """The backend of that name; for "auto" the fastest one that serves the model.
 
@@ -330,24 +348,28 @@ def _check(
     chunk: int,
     threads: int | None,
 ) -> None:
-    if num < 1 or chunk < 1:
-        raise ValueError(f"stream: num is {num} and chunk is {chunk}; both must be at least 1")
-    if seed < 0:
-        raise ValueError(f"stream: seed is {seed}; it must be 0 or more")
-    if not 0 <= temperature < float("inf"):
-        raise ValueError(f"stream: temperature is {temperature}; it must be 0 or more, 1 is the model's own")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"stream: top_k is {top_k}; it must be at least 1, or null for all")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"stream: threads is {threads}; it must be at least 1, or null for as many as are useful")
+    if not is_whole(num) or not 1 <= num <= _MOST_UTTERANCES:
+        raise ValueError(f"stream: num is {num!r}; it must be a whole number from 1 to {_MOST_UTTERANCES}")
+    if not is_whole(chunk) or chunk < 1:
+        raise ValueError(f"stream: chunk is {chunk!r}; it must be a whole number of at least 1")
+    if not is_whole(seed) or not 0 <= seed <= _LAST_SEED:
+        raise ValueError(f"stream: seed is {seed!r}; it must be a whole number from 0 to {_LAST_SEED}")
+    if not is_number(temperature) or temperature < 0:
+        raise ValueError(f"stream: temperature is {temperature!r}; it must be 0 or more, 1 is the model's own")
+    if top_k is not None and (not is_whole(top_k) or top_k < 1):
+        raise ValueError(f"stream: top_k is {top_k!r}; it must be a whole number of at least 1, or null for all")
+    if threads is not None and (not is_whole(threads) or threads < 1):
+        raise ValueError(f"stream: threads is {threads!r}; it must be at least 1, or null for as many as are useful")
 
 
 def _lengths(seconds: float | Sequence[float], num: int, sample_rate: int) -> list[int]:
     """Samples of each utterance."""
-    each = [seconds] * num if isinstance(seconds, int | float | str) else list(seconds)
+    each: list[Any] = [seconds] * num
+    if isinstance(seconds, Iterable) and not isinstance(seconds, str):
+        each = list(seconds)
     if len(each) != num:
         raise ValueError(f"stream: seconds has {len(each)} lengths; it must be one number, or {num} for num={num}")
     for length in each:
-        if not isinstance(length, int | float) or not 0 < length < float("inf"):
-            raise ValueError(f"stream: seconds is {length}; it must be a number above 0")
+        if not is_number(length) or length <= 0:
+            raise ValueError(f"stream: seconds is {length!r}; it must be a number above 0")
     return [max(1, round(length * sample_rate)) for length in each]

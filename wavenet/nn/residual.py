@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_positive_int, is_whole
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
 from wavenet.nn.condition import Condition
 
@@ -52,8 +52,10 @@ class GatedResidualLayer(nn.Module):
                 f"GatedResidualLayer: gate_channels is {gate_channels}; it must be even, "
                 f"because it is split into filter and gate: {gate_channels + 1} would do"
             )
-        if condition_channels < 0:
-            raise ValueError(f"GatedResidualLayer: condition_channels is {condition_channels}; it must be 0 or more")
+        if not is_whole(condition_channels) or condition_channels < 0:
+            raise ValueError(
+                f"GatedResidualLayer: condition_channels is {condition_channels!r}; it must be a whole number from 0"
+            )
         self.dilated = CausalConv1d(residual_channels, gate_channels, kernel_size, dilation, bias=bias)
         self.condition = PointwiseConv1d(condition_channels, gate_channels, bias=False) if condition_channels else None
         self.skip = PointwiseConv1d(gate_channels // 2, skip_channels, bias)

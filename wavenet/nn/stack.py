@@ -6,7 +6,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_all_positive_ints, check_positive_int
 from wavenet.nn.causal_conv import PointwiseConv1d, convolve
 from wavenet.nn.condition import Condition
 from wavenet.nn.residual import GatedResidualLayer
@@ -64,6 +64,7 @@ class ResidualStack(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        check_all_positive_ints("ResidualStack", dilations=dilations)
         if not dilations:
             raise ValueError("ResidualStack: dilations is empty; it needs one dilation for each layer, such as [1, 2]")
         self.layers = nn.ModuleList(

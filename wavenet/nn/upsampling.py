@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavenet.checks import check_positive_int
+from wavenet.checks import check_all_positive_ints, check_positive_int
 
 KINDS = ("nearest", "transposed")
 
@@ -41,12 +41,11 @@ class Upsampling(nn.Module):
     ) -> None:
         super().__init__()
         check_positive_int("Upsampling", hop_length=hop_length, hold=hold, freq_kernel_size=freq_kernel_size)
-        for scale in scales:
-            check_positive_int("Upsampling", scale=scale)
+        check_all_positive_ints("Upsampling", scales=scales)
         if math.prod(scales) * hold != hop_length:
             product = " x ".join(map(str, [*scales, hold]))
             made = math.prod(scales) * hold
-            raise ValueError(f"Upsampling: scales x hold = {product} = {made}; it must be hop_length={hop_length}")
+            raise ValueError(f"Upsampling: hop_length is {hop_length}; it must be scales x hold = {product} = {made}")
         if kind not in KINDS:
             raise ValueError(f"Upsampling: kind is '{kind}'; it must be {' or '.join(KINDS)}")
         if freq_kernel_size % 2 == 0:

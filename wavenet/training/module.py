@@ -85,7 +85,7 @@ class WaveNetTraining(L.LightningModule):
                 module.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
         self._log_prob: Callable[[Tensor, Condition | None], Tensor] = self._plain_log_prob
-        self._lr, self._betas, self._weight_decay = lr, (betas[0], betas[1]), weight_decay
+        self._lr, self._betas, self._weight_decay = lr, (float(betas[0]), float(betas[1])), weight_decay
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
         self._seen: list[tuple[Tensor, Tensor]] = []  # in this step: segments' numbers, and their bits per sample
