@@ -47,8 +47,9 @@ def test_resampling_keeps_tones_and_removes_what_would_alias():
     ("make", "reason"),
     [
         (lambda p: None, "no such file"),
-        (lambda p: p.mkdir(), "no such file"),
-        (lambda p: os.mkfifo(p), "no such file"),
+        (lambda p: p.mkdir(), "not a file, but a folder"),
+        (lambda p: os.mkfifo(p), "not a file, but a pipe"),
+        (lambda p: p.symlink_to(p), "no such file"),
         (lambda p: p.write_bytes(b""), "not readable"),
         (lambda p: p.write_bytes(b"RIFF, but not really a wave file"), "not readable"),
         (lambda p: soundfile.write(p, np.zeros(0), 8000), "empty"),
