@@ -117,21 +117,27 @@ def test_bad_recordings_are_skipped_by_name(tmp_path, speech):
     (bad / "empty.wav").write_bytes(b"")
     (bad / "noise.flac").write_bytes(b"fLaC but not")
     (bad / "folder.wav").mkdir()
-    soundfile.write(bad / "short.wav", np.ones(100) * 0.1, 16000)
+    soundfile.write(bad / "short.wav", np.sin(np.arange(100)) * 0.1, 16000)
     soundfile.write(bad / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(bad / "constant.wav", np.full(16000, 0.4), 16000)
+    soundfile.write(bad / "offset.wav", 0.4 + np.sin(np.arange(16000)) * 0.1, 16000)  # not bad: it stays as it is
     soundfile.write(bad / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
     soundfile.write(bad / "loud.wav", np.ones(16000) * 3, 16000, subtype="FLOAT")
     (bad / "broken-link.wav").symlink_to(bad / "nowhere.wav")
     for _ in range(2):  # the second time with the good ones from the table
         corpus = prepare(Folder(bad), 16000, tmp_path / "cache", progress=False)
-        assert len(corpus.utterances) == 4
+        assert [u.id for u in corpus.utterances] == [*(f"june_{n:03d}.flac" for n in range(1, 5)), "offset.wav"]
+        assert corpus.read(4).mean() == pytest.approx(0.4, abs=1e-3)
+        assert len(corpus.skipped) == 8
         named = {skipped.name: skipped.reason for skipped in corpus.skipped}
         assert set(named) == {
-            "empty.wav", "noise.flac", "short.wav", "silent.wav", "nan.wav", "loud.wav", "broken-link.wav"
+            "empty.wav", "noise.flac", "short.wav", "silent.wav", "constant.wav", "nan.wav", "loud.wav",
+            "broken-link.wav"
         }  # fmt: skip
         assert "not readable" in named["empty.wav"]
         assert "too short (0.006 s" in named["short.wav"]
         assert "silent" in named["silent.wav"]
+        assert "silent (beside a constant" in named["constant.wav"]
         assert "NaN" in named["nan.wav"]
         assert "reach 3" in named["loud.wav"]
         assert "No such file" in named["broken-link.wav"]
