@@ -10,7 +10,7 @@ from torch import Tensor
 _ZEROS = 64  # zero crossings on either side
 _ROLLOFF = 0.9475937167399596  # where it cuts, as a share of the lower rate's half
 _BETA = 14.769656459379492  # of the Kaiser window
-_TABLE = 2**20  # weights; for up to so many, a table of all of them is worth its memory
+_TABLE = 2**19  # weights; for up to so many, a table of all of them is worth its memory
 
 
 def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
