@@ -55,7 +55,7 @@ def clips(seed: int, count: int = 60) -> list[Clip]:
 def encoded(samples: np.ndarray, rate: int, ending: str, subtype: str | None = None) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=ending.upper(), subtype=subtype)
-    return file.getvalue()
+    return checked(file.getvalue(), serial=bytes(4)) if ending == "ogg" else file.getvalue()
 
 
 def truncated(rng: random.Random, clip: Clip) -> bytes:
@@ -138,11 +138,12 @@ def patched(
     return bytes(data)
 
 
-def checked(data: bytearray) -> bytes:
-    """An Ogg file whose checksums are right, so that a decoder believes what it says."""
+def checked(data: bytes | bytearray, serial: bytes | None = None) -> bytes:
+    """An Ogg file whose checksums are right, so that a decoder believes what it says; its serial number is random."""
     data, start = bytearray(data), data.find(b"OggS")
     while start >= 0:
         end = data.find(b"OggS", start + 4)
+        data[start + 14 : start + 18] = serial or data[start + 14 : start + 18]
         data[start + 22 : start + 26] = bytes(4)
         crc = 0
         for byte in data[start : end if end >= 0 else len(data)]:
