@@ -21,6 +21,7 @@ _SAMPLES_PER_BYTE = 1000  # more than any format makes of sound; all silence can
 _UNKNOWN = 2**63 - 1  # frames of a file that was written to a pipe, so that its header does not say
 _PIPED = 0x7FFFF000  # bytes; programs that write to a pipe put so many or more into a header
 _SLACK = 64  # bytes; some programs count their header twice, or a byte that they do not write
+_OVERSHOOT = 2.0  # to which a lossy format may take samples of a loud recording; they are held at -1 and 1
 _BLOCK = 2**22  # samples decoded at once
 
 
@@ -43,7 +44,7 @@ def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[
     Raises:
         AudioError: If there is no such file, it is unreadable, cut off or empty, its header names a rate,
             a number of channels or a length that no recording has, or it holds samples that are not
-            numbers or lie outside [-1, 1].
+            numbers or lie outside [-1, 1], by more than a lossy format makes of a loud recording.
     """
     path = Path(path)
     try:
@@ -132,6 +133,7 @@ def _mono(path: Path, sound: _Forward) -> np.ndarray:
     """All samples of a file, channels averaged, (T,) float32; decoded block by block, as long as any come."""
     blocks: list[np.ndarray] = []
     frames, peak = 0, 0.0
+    limit = _OVERSHOOT if sound.format in ("OGG", "MP3") else 1.0
     block_frames = max(1, min(sound.frames, _BLOCK // sound.channels))
     while True:
         block = sound.read(block_frames, dtype="float32", always_2d=True)
@@ -142,6 +144,8 @@ def _mono(path: Path, sound: _Forward) -> np.ndarray:
         frames += len(block)
         _check_length(path, frames, sound.samplerate)
         peak = max(peak, float(np.abs(block).max()))
+        if peak > 1:
+            block = block.clip(-1, 1)
         blocks.append(block.mean(axis=1) if sound.channels > 1 else block[:, 0])
     if sound.frames not in (frames, _UNKNOWN):
         raise AudioError(
@@ -150,7 +154,7 @@ def _mono(path: Path, sound: _Forward) -> np.ndarray:
         )
     if not frames:
         raise AudioError(f"{path}: empty, no samples")
-    if peak > 1:
+    if peak > limit:
         raise AudioError(f"{path}: samples reach {peak:g}, beyond [-1, 1]; scale the file down by that factor")
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 

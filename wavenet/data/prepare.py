@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, trim_silence, write
+from wavenet.audio.files import MAX_RATE, MIN_RATE
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, Skipped, Utterance
 from wavenet.data.jobs import run_jobs
@@ -65,8 +66,11 @@ def prepare(
         The corpus. What could not be used is in `Corpus.skipped`, each with its reason.
 
     Raises:
-        DatasetError: If the dataset is not there, nothing usable is left, or the cache cannot be written.
+        DatasetError: If the rate is none that audio has, the dataset is not there, nothing usable is left,
+            or the cache cannot be written.
     """
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise DatasetError(f"the wanted rate is {sample_rate} Hz; it must be {MIN_RATE} to {MAX_RATE}")
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
