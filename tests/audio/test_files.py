@@ -141,6 +141,16 @@ def test_blocks_make_the_same_as_the_whole(tmp_path, monkeypatch, ending):
     np.testing.assert_allclose(whole, expected, rtol=0, atol=2e-7)
 
 
+def test_an_mp3_whose_length_is_only_estimated_is_no_damaged_one(tmp_path):
+    """Without the first frame, which counts the others, a tag at the end is taken for more of them."""
+    path = tmp_path / "x.mp3"
+    with soundfile.SoundFile(path, "w", 16000, 1, bitrate_mode="CONSTANT", compression_level=0.5) as file:
+        file.write(np.random.default_rng(0).uniform(-0.3, 0.3, 16000))
+    data = path.read_bytes()
+    path.write_bytes(data[data.index(data[:3], 4) :] + b"APETAGEX" + bytes(900))
+    assert soundfile.info(path).frames > len(read(path)[0]) > 16000
+
+
 @pytest.mark.parametrize("ending", ["ogg", "mp3"])
 def test_a_loud_recording_in_a_lossy_format_is_held_at_full_scale(tmp_path, ending):
     loud = np.sign(np.sin(np.arange(16000) / 9)) * 0.99

@@ -14,7 +14,7 @@ import torch
 from tests.conftest import PROMPTS
 from wavenet.audio import read, resample
 
-SECONDS = 0.3
+SECONDS = (0.2, 0.4)  # a clip's length, at least and at most
 ENCODINGS = [
     *(("wav", kind) for kind in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
     *(("flac", kind) for kind in ("PCM_S8", "PCM_16", "PCM_24")),
@@ -36,13 +36,13 @@ Clip = tuple[str, bytes]  # ending, and what the file holds
 
 
 def clips(seed: int, count: int = 60) -> list[Clip]:
-    """Undamaged clips: every encoding, three rates, one or two channels."""
+    """Undamaged clips: every encoding, three rates, one or two channels, any length."""
     rng = random.Random(seed)
     sources = sorted(PROMPTS.glob("*/*.flac"))
     made = []
     for number in range(count):
         speech, rate = read(rng.choice(sources))
-        frames = round(SECONDS * rate)
+        frames = round(rng.uniform(*SECONDS) * rate)
         start = int(speech.square().unfold(0, frames, frames // 2).mean(dim=1).argmax()) * (frames // 2)
         wanted = (16000, 22050, 48000)[number % 3]
         clip = resample(speech[start : start + frames], rate, wanted)

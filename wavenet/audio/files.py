@@ -147,7 +147,7 @@ def _mono(path: Path, sound: _Forward) -> np.ndarray:
         if peak > 1:
             block = block.clip(-1, 1)
         blocks.append(block.mean(axis=1) if sound.channels > 1 else block[:, 0])
-    if sound.frames not in (frames, _UNKNOWN):
+    if sound.frames not in (frames, _UNKNOWN) and sound.format != "MP3":  # of which a length may be an estimate
         raise AudioError(
             f"{path}: cut off or damaged; its header says {sound.frames / sound.samplerate:.3f} s, "
             f"it ends after {frames / sound.samplerate:.3f}"

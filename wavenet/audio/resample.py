@@ -66,8 +66,8 @@ def _without_table(waveform: Tensor, old: int, new: int) -> Tensor:
     at_once = max(1, _TABLE // 4 // (2 * reach))
     for first in range(0, min(new, length), at_once):
         phases = torch.arange(first, min(first + at_once, new, length))
-        place = phases * old
-        offsets = torch.arange(1 - reach, reach + 1) - (place % new / new)[:, None]
+        after = (phases * old % new).double() / new  # how far each output lies behind a sample
+        offsets = torch.arange(1 - reach, reach + 1) - after[:, None]
         weights = _filter(offsets, old, new).to(waveform)
         for start in range(0, length, new):
             index = phases[: max(0, length - start - first)] + start
@@ -83,8 +83,8 @@ def _reach(old: int, new: int) -> int:
 
 
 def _filter(offsets: Tensor, old: int, new: int) -> Tensor:
-    """The filter's weights at distances in samples of the old rate."""
+    """The filter's weights at distances, float64, in samples of the old rate."""
     cut = min(1.0, new / old) * _ROLLOFF  # a share of the old rate's half
-    zeros = (offsets.double() * cut).clamp(-_ZEROS, _ZEROS)
+    zeros = (offsets * cut).clamp(-_ZEROS, _ZEROS)
     window = torch.special.i0(_BETA * (1 - (zeros / _ZEROS).square()).sqrt())
     return cut * torch.sinc(zeros) * window / torch.special.i0(torch.tensor(_BETA, dtype=torch.float64))

@@ -109,7 +109,7 @@ def _prepare(
             jobs.append(job)
         else:
             prepared.append(_prepared(job, entry))
-    for parent in {job.target.parent for job in jobs}:
+    for parent in {folder, *(job.target.parent for job in jobs)} if jobs else ():
         sweep(parent)
     results = run_jobs(_prepare_one, jobs, "preparing audio", num_processes, progress)
     for job, result in zip(jobs, results, strict=True):
