@@ -37,7 +37,7 @@ def test_an_index_that_names_a_missing_file(tmp_path):
     assert len(scan.skipped) == 239
     assert "no such file" in scan.skipped[0].reason
     (tmp_path / "index.csv").unlink()
-    with pytest.raises(DatasetError, match=r"index\.csv: not readable"):
+    with pytest.raises(DatasetError, match=r"index\.csv: cannot be read \(No such file"):
         Prompts(tmp_path).scan()
 
 
@@ -136,10 +136,12 @@ def test_folder_ignores_what_is_no_audio_and_does_not_loop(tmp_path):
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "x.wav").write_bytes(b"")
     (tmp_path / "loop").symlink_to(tmp_path)
-    with pytest.raises(DatasetError, match="no audio files below it"):
+    with pytest.raises(DatasetError, match="no audio files below it .* others; loop: a link to a folder, which is not"):
         Folder(tmp_path).scan()
     soundfile.write(tmp_path / "Ünïcode\n.WAV", np.ones(800) * 0.1, 8000, format="WAV")
-    assert len(Folder(tmp_path).scan().utterances) == 1
+    scan = Folder(tmp_path).scan()
+    assert len(scan.utterances) == 1
+    assert reasons(scan) == {"loop": "a link to a folder, which is not followed; move the folder here"}
 
 
 def test_folder_errors(tmp_path):
@@ -156,8 +158,23 @@ def test_folder_errors(tmp_path):
 def tones(tmp_path):
     for name in ("a.wav", "in/b.wav", "in/c.wav", "Zoë/d.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        soundfile.write(tmp_path / name, np.ones(800) * 0.1, 8000)
+        soundfile.write(tmp_path / name, np.sin(np.arange(800)) * 0.1, 8000)
     return tmp_path
+
+
+def test_an_index_may_name_what_no_disk_can_hold(tones):
+    names = ["a.wav", "x" * 300 + ".wav", "nul\0.wav", "in", '"two\nlines.wav"']
+    (tones / "index.csv").write_text("file\n" + "\n".join(names) + "\n")
+    scan = Folder(tones).scan()
+    assert [u.id for u in scan.utterances] == ["a.wav"]
+    missing = {name: reason for name, reason in reasons(scan).items() if reason.startswith("is in index.csv, but ")}
+    assert list(missing) == [name.strip('"') for name in names[1:]]
+
+
+def test_the_index_of_the_prompts_is_held_to_the_same_rules(tmp_path):
+    (tmp_path / "index.csv").write_text("file,speaker\na.flac,x\n./a.flac,y\n")
+    with pytest.raises(DatasetError, match=r"index\.csv, line 3: 'a\.flac' is listed twice"):
+        Prompts(tmp_path).scan()
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

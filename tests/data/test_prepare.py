@@ -11,7 +11,8 @@ import soundfile
 import torch
 
 from tests.conftest import PROMPTS
-from wavenet.data import Corpus, DatasetError, prepare, split
+from wavenet.audio import LogMel
+from wavenet.data import Corpus, DatasetError, add_features, prepare, split
 from wavenet.data import prepare as prepare_function
 from wavenet.data.corpus import Prepared
 from wavenet.data.folder import Folder
@@ -117,24 +118,86 @@ def test_bad_recordings_are_skipped_by_name(tmp_path, speech):
     (bad / "empty.wav").write_bytes(b"")
     (bad / "noise.flac").write_bytes(b"fLaC but not")
     (bad / "folder.wav").mkdir()
-    soundfile.write(bad / "short.wav", np.ones(100) * 0.1, 16000)
+    soundfile.write(bad / "short.wav", np.sin(np.arange(100)) * 0.1, 16000)
     soundfile.write(bad / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(bad / "constant.wav", np.full(16000, 0.4), 16000)
+    soundfile.write(bad / "offset.wav", 0.4 + np.sin(np.arange(16000)) * 0.1, 16000)  # not bad: it stays as it is
     soundfile.write(bad / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
     soundfile.write(bad / "loud.wav", np.ones(16000) * 3, 16000, subtype="FLOAT")
     (bad / "broken-link.wav").symlink_to(bad / "nowhere.wav")
     for _ in range(2):  # the second time with the good ones from the table
         corpus = prepare(Folder(bad), 16000, tmp_path / "cache", progress=False)
-        assert len(corpus.utterances) == 4
+        assert [u.id for u in corpus.utterances] == [*(f"june_{n:03d}.flac" for n in range(1, 5)), "offset.wav"]
+        assert corpus.read(4).mean() == pytest.approx(0.4, abs=1e-3)
+        assert len(corpus.skipped) == 8
         named = {skipped.name: skipped.reason for skipped in corpus.skipped}
         assert set(named) == {
-            "empty.wav", "noise.flac", "short.wav", "silent.wav", "nan.wav", "loud.wav", "broken-link.wav"
+            "empty.wav", "noise.flac", "short.wav", "silent.wav", "constant.wav", "nan.wav", "loud.wav",
+            "broken-link.wav"
         }  # fmt: skip
         assert "not readable" in named["empty.wav"]
         assert "too short (0.006 s" in named["short.wav"]
         assert "silent" in named["silent.wav"]
+        assert "silent (beside a constant" in named["constant.wav"]
         assert "NaN" in named["nan.wav"]
         assert "reach 3" in named["loud.wav"]
         assert "No such file" in named["broken-link.wav"]
+
+
+ODD_NAMES = [
+    b"two\nlines",
+    b"caf\xe9",
+    "Zoë\u2028".encode(),
+    b"x" * 251,
+    "é".encode() * 125,
+    b"-rf",
+    b"a b",
+    b"a_b",
+    b"A b",
+]
+
+
+def test_names_may_be_anything_that_a_disk_allows(tmp_path):
+    for number, name in enumerate(ODD_NAMES):
+        folder = os.path.join(os.fsencode(tmp_path), b"in", name)
+        os.makedirs(folder)
+        for end in (b".wav", b".WAV"):
+            path = os.path.join(folder, name[:251] + end)
+            soundfile.write(path, 0.3 * np.sin(np.arange(8000) * (number + 1) / 20), 8000, format="WAV")
+        Path(os.fsdecode(folder), "bad\n\udcff.wav").write_bytes(b"bad")
+    corpus = prepare(Folder(tmp_path / "in", speakers_from_folders=True), 8000, tmp_path / "cache", progress=False)
+    assert len(corpus.utterances) == len(made(tmp_path / "cache")) == 2 * len(ODD_NAMES)
+    for index, utterance in enumerate(corpus.utterances):
+        number = ODD_NAMES.index(os.fsencode(utterance.source.parent.name))
+        tone = torch.sin(torch.arange(8000) * (number + 1) / 20)
+        torch.testing.assert_close(corpus.read(index), 0.3 * tone, rtol=0, atol=1e-4)
+    corpus = add_features(corpus, [LogMel(8000)], progress=False)
+    train, held = split(corpus, 0.1)
+    assert (len(train.utterances), len(held.utterances)) == (len(ODD_NAMES), len(ODD_NAMES))
+    lines = [str(skipped) for skipped in corpus.skipped]
+    assert len(lines) == len(ODD_NAMES)
+    assert all(line.isprintable() and "bad\\n\\udcff.wav: " in line for line in lines)
+    speakers = corpus.values("speaker")
+    assert {"two\\nlines", "caf\\udce9", "Zoë\\u2028", "a b", "a_b", "A b"} < set(speakers)
+    assert "".join(speakers).encode()  # a model's config can hold them
+
+
+def test_a_file_that_is_reached_twice_is_heard_once(tmp_path, speech):
+    """Else it might be learnt and held out at once."""
+    shutil.copytree(speech / "june", tmp_path / "in")
+    (tmp_path / "in" / "again.flac").symlink_to(tmp_path / "in" / "june_001.flac")
+    corpus = prepare(Folder(tmp_path / "in"), 8000, tmp_path / "cache", progress=False)
+    assert [u.id for u in corpus.utterances] == ["again.flac", "june_002.flac", "june_003.flac", "june_004.flac"]
+    assert [str(s) for s in corpus.skipped] == [
+        f"june_001.flac: {tmp_path}/in/june_001.flac: the same file as again.flac"
+    ]
+
+
+@pytest.mark.parametrize("rate", [0, 999, 10**10])
+def test_a_rate_that_no_audio_has_is_refused(tmp_path, speech, rate):
+    with pytest.raises(DatasetError, match=f"the wanted rate is {rate} Hz; it must be 1000 to 1000000"):
+        prepare(Folder(speech), rate, tmp_path, progress=False)
+    assert os.listdir(tmp_path) == []
 
 
 def test_nothing_left_is_an_error(tmp_path):

@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,16 @@ from torch import Tensor
 from wavenet.audio.resample import resample
 from wavenet.writing import reason, replacing
 
+MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz; beyond them a header is damaged
+MAX_CHANNELS = 64
+MAX_SECONDS = 12 * 3600  # of one file, which is held in memory
+_SAMPLES_PER_BYTE = 1000  # more than any format makes of sound; all silence can be smaller still
+_UNKNOWN = 2**63 - 1  # frames of a file that was written to a pipe, so that its header does not say
+_PIPED = 0x7FFFF000  # bytes; programs that write to a pipe put so many or more into a header
+_SLACK = 64  # bytes; some programs count their header twice, or a byte that they do not write
+_OVERSHOOT = 2.0  # to which a lossy format may take samples of a loud recording; they are held at -1 and 1
+_BLOCK = 2**22  # samples decoded at once
+
 
 class AudioError(ValueError):
     """A file that cannot serve as audio; the message names the file and the reason."""
@@ -19,6 +31,8 @@ class AudioError(ValueError):
 
 def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[Tensor, int]:
     """Read a file of any format that soundfile knows, as mono.
+
+    Memory is taken for what the file holds, whatever its header claims.
 
     Args:
         path: The file.
@@ -28,27 +42,128 @@ def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[
         The waveform (T,), float32 in [-1, 1], channels averaged; and its rate, Hz.
 
     Raises:
-        AudioError: If there is no such file, it is unreadable or empty, or it holds samples that
-            are not numbers or lie outside [-1, 1].
+        AudioError: If there is no such file, it is unreadable, cut off or empty, its header names a rate,
+            a number of channels or a length that no recording has, or it holds samples that are not
+            numbers or lie outside [-1, 1], by more than a lossy format makes of a loud recording.
     """
     path = Path(path)
-    if not path.is_file():  # also keeps folders and pipes named x.wav away from the decoder
-        raise AudioError(f"{path}: no such file")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with _opened(path) as sound:
+            rate = sound.samplerate
+            waveform = torch.from_numpy(_mono(path, sound))
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise AudioError(f"{path}: not readable as audio ({error})") from error
-    if not len(samples):
-        raise AudioError(f"{path}: empty, no samples")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples")
-    peak = float(np.abs(samples).max())
-    if peak > 1:
-        raise AudioError(f"{path}: samples reach {peak:g}, beyond [-1, 1]; scale the file down by that factor")
-    waveform = torch.from_numpy(samples).mean(dim=1)
+        raise AudioError(f"{path}: not readable as audio ({_said(error)})") from error
     if sample_rate is None:
         return waveform, rate
     return resample(waveform, rate, sample_rate), sample_rate
+
+
+def claimed_seconds(path: str | os.PathLike[str]) -> float | None:
+    """The length that a file's header claims; None if it does not say.
+
+    Raises:
+        AudioError: As `read` does, as far as the header shows it.
+    """
+    path = Path(path)
+    try:
+        with _opened(path) as sound:
+            return None if sound.frames == _UNKNOWN else sound.frames / sound.samplerate
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{path}: not readable as audio ({_said(error)})") from error
+
+
+class _Forward(soundfile.SoundFile):
+    """Read from the beginning to the end, without the seeking that otherwise follows every read.
+
+    A decoder that seeks in a damaged file reports the seeking, not the damage.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Forward]:
+    """A file whose header is plausible."""
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+    if not path.is_file():  # pipes would be waited for, for ever
+        raise AudioError(f"{path}: not a file, but a {'folder' if path.is_dir() else 'pipe or a device'}")
+    if path.suffix.lower() == ".raw":
+        raise AudioError(f"{path}: raw samples without a header; convert it to .wav")
+    with path.open("rb", buffering=0) as file:  # the system's reason, if it refuses, is clearer than the decoder's
+        head = file.read(8)
+        file.seek(0)
+        # soundfile opens names of Unicode only; but on Windows it cannot be given an open file.
+        sound = _Forward(str(path) if os.name == "nt" else file.fileno(), closefd=False)
+        with sound:
+            _check_whole(path, head)
+            yield _plausible(path, sound)
+
+
+def _plausible(path: Path, sound: _Forward) -> _Forward:
+    if not MIN_RATE <= sound.samplerate <= MAX_RATE:
+        raise AudioError(f"{path}: its header says {sound.samplerate} Hz; a recording has {MIN_RATE} to {MAX_RATE}")
+    if sound.channels > MAX_CHANNELS:
+        raise AudioError(f"{path}: its header says {sound.channels} channels; a recording has up to {MAX_CHANNELS}")
+    if sound.frames != _UNKNOWN:
+        _check_length(path, sound.frames, sound.samplerate)
+    return sound
+
+
+def _check_whole(path: Path, head: bytes) -> None:
+    # libsndfile takes a WAV or AIFF that was cut off for a shorter one.
+    if head[:4] not in (b"RIFF", b"FORM"):
+        return
+    claimed = 8 + int.from_bytes(head[4:], "little" if head[:4] == b"RIFF" else "big")
+    size = path.stat().st_size
+    if size + _SLACK < claimed < _PIPED:
+        raise AudioError(f"{path}: cut off; its header says {claimed} bytes, it has {size}")
+
+
+def _check_length(path: Path, frames: int, rate: int) -> None:
+    if frames > MAX_SECONDS * rate:
+        raise AudioError(f"{path}: longer than {MAX_SECONDS / 3600:g} hours, or damaged; cut it into shorter files")
+    size = path.stat().st_size
+    if frames > _SAMPLES_PER_BYTE * size:
+        raise AudioError(f"{path}: {frames / rate:.0f} s of sound in {size} bytes; it is damaged, or all silence")
+
+
+def _mono(path: Path, sound: _Forward) -> np.ndarray:
+    """All samples of a file, channels averaged, (T,) float32; decoded block by block, as long as any come."""
+    blocks: list[np.ndarray] = []
+    frames, peak = 0, 0.0
+    limit = _OVERSHOOT if sound.format in ("OGG", "MP3") else 1.0
+    block_frames = max(1, min(sound.frames, _BLOCK // sound.channels))
+    while True:
+        block = sound.read(block_frames, dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        if not np.isfinite(block).all():
+            raise AudioError(f"{path}: holds NaN or infinite samples")
+        frames += len(block)
+        _check_length(path, frames, sound.samplerate)
+        peak = max(peak, float(np.abs(block).max()))
+        if peak > 1:
+            block = block.clip(-1, 1)
+        blocks.append(block.mean(axis=1) if sound.channels > 1 else block[:, 0])
+    if sound.frames not in (frames, _UNKNOWN) and sound.format != "MP3":  # of which a length may be an estimate
+        raise AudioError(
+            f"{path}: cut off or damaged; its header says {sound.frames / sound.samplerate:.3f} s, "
+            f"it ends after {frames / sound.samplerate:.3f}"
+        )
+    if not frames:
+        raise AudioError(f"{path}: empty, no samples")
+    if peak > limit:
+        raise AudioError(f"{path}: samples reach {peak:g}, beyond [-1, 1]; scale the file down by that factor")
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _said(error: Exception) -> str:
+    """What a decoder or the system said, without the file's name."""
+    if isinstance(error, soundfile.LibsndfileError):
+        return error.error_string.rstrip(".")
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error) or type(error).__name__
 
 
 def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> None:
@@ -67,11 +182,11 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
     file_format = format_of(path)
     if waveform.dim() != 1 or not bool((waveform.abs() <= 1).all()):
         raise AudioError(f"{path}: the waveform {tuple(waveform.shape)} must be (T,) with samples in [-1, 1]")
+    encoded = io.BytesIO()  # libsndfile would hide the system's reason for a write that fails
     try:
-        data = io.BytesIO()  # soundfile's own writing to a file does not say why it failed
-        soundfile.write(data, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
+        soundfile.write(encoded, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
         with replacing(path) as beside:
-            beside.write_bytes(data.getbuffer())
+            beside.write_bytes(encoded.getbuffer())
     except OSError as error:
         raise AudioError(f"{path}: cannot be written ({reason(error)})") from error
     except soundfile.SoundFileError as error:

@@ -227,8 +227,8 @@ def _introduce(
     if corpus.trimmed_share > 0.0005:
         lines.append(f"trimmed  {100 * corpus.trimmed_share:.1f} % of the recordings' time, silence at the ends")
     if corpus.skipped:
-        named = [f"{skipped.name}: {skipped.reason}" for skipped in corpus.skipped]
-        (run / "skipped.txt").write_text("\n".join(named) + "\n")
+        named = [str(skipped) for skipped in corpus.skipped]  # a line each, whatever is in their names
+        write_text(run / "skipped.txt", "\n".join(named) + "\n")
         more = len(named) - _NAMED_ON_SCREEN
         lines.append(f"skipped  {len(named)} recording(s), listed in {run / 'skipped.txt'}:")
         lines += [f"           {line}" for line in named[:_NAMED_ON_SCREEN]] + [f"           and {more} more"] * (

@@ -47,6 +47,7 @@ class Corpus:
         utterances: Sorted by id.
         skipped: What was left out, and why.
         features: What `add_features` made of every utterance.
+        folder: The cache's, which whoever writes there locks; None if the corpus was not prepared.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Corpus:
     utterances: list[Prepared]
     skipped: list[Skipped]
     features: tuple[Features, ...] = ()
+    folder: Path | None = None
 
     @property
     def seconds(self) -> float:
@@ -79,9 +81,18 @@ class Corpus:
         return sorted({u.conditions[condition] for u in self.utterances})
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
-        """Samples [start, stop) of an utterance, (stop - start,) float32; only these are read from disk."""
-        path = self.utterances[index].path
-        samples, _ = soundfile.read(path, start=start, stop=stop, dtype="float32")
+        """Samples [start, stop) of an utterance, (stop - start,) float32; only these are read from disk.
+
+        Raises:
+            DatasetError: If its prepared file is gone or damaged.
+        """
+        utterance = self.utterances[index]
+        try:
+            samples, _ = soundfile.read(utterance.path, start=start, stop=stop, dtype="float32")
+        except (soundfile.SoundFileError, OSError) as error:
+            raise _lost(utterance.path, error) from error
+        if len(samples) != len(range(utterance.num_samples)[start:stop]):
+            raise _lost(utterance.path, "cut off")
         return torch.from_numpy(samples)
 
     def conditions(self, index: int, start: int = 0, stop: int | None = None) -> dict[str, Any]:
@@ -99,6 +110,7 @@ class Corpus:
 
         Raises:
             ValueError: If a feature's frame does not begin at start, or nothing is asked for.
+            DatasetError: If a feature's file is gone or damaged.
         """
         utterance = self.utterances[index]
         stop = utterance.num_samples if stop is None else stop
@@ -152,12 +164,24 @@ def _frames(path: Path, features: Features, start: int, stop: int) -> Tensor:
             f"{features.hop_length}, the hop_length of '{features.name}', and end later"
         )
     first, count = start // features.hop_length, features.num_frames(stop - start)
-    stored = np.load(path, mmap_mode="r")
+    try:
+        stored = np.load(path, mmap_mode="r")
+        if stored.shape[0] != features.num_channels or stored.dtype != np.float32:
+            raise ValueError("another array")
+    except (OSError, ValueError, EOFError) as error:
+        raise _lost(path, error) from error
     first_there = min(first, stored.shape[1] - 1)
     frames = torch.from_numpy(np.array(stored[:, first_there : first + count], order="C"))
     missing = count - frames.shape[1]
     return torch.cat([frames, frames[:, -1:].expand(-1, missing)], dim=1) if missing else frames
 
 
+def _lost(path: Path, why: object) -> DatasetError:
+    """A prepared file that was there when training began."""
+    if not path.exists():
+        return DatasetError(f"{path}: the prepared file is gone; see that its disk is there, and start again")
+    return DatasetError(f"{path}: the prepared file is damaged ({why}); delete it and start again: it is made anew")
+
+
 def _shuffled(utterance: Prepared) -> str:
-    return hashlib.sha256(utterance.id.encode()).hexdigest()
+    return hashlib.sha256(utterance.id.encode(errors="surrogatepass")).hexdigest()

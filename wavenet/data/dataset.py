@@ -1,5 +1,6 @@
 """What every dataset yields."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +33,13 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out, and why."""
+    """Something that was left out, and why; as text it is one line, whatever the name."""
 
     name: str
     reason: str
+
+    def __str__(self) -> str:
+        return one_line(f"{self.name}: {self.reason}")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,23 @@ class Dataset(Protocol):
             DatasetError: If the corpus is not there; says the command that gets it.
         """
         ...
+
+
+def one_line(text: str) -> str:
+    r"""Text in which control characters, such as a file name's newline, and bytes that are no Unicode are escaped.
+
+    >>> print(one_line("Zoë\n\udcff.wav"))
+    Zoë\n\udcff.wav
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda match: repr(match[0])[1:-1], text)
+
+
+def why_missing(path: Path) -> str | None:
+    """Why there is no file where a table says so; None if there is one."""
+    try:
+        return None if path.is_file() else "there is no such file"
+    except OSError as error:
+        return error.strerror
 
 
 def download(corpus: Callable[..., object], root: Path) -> None:

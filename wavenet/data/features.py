@@ -6,6 +6,7 @@ at all: what was cut off goes on, and what was made with other settings is never
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -21,14 +22,20 @@ from wavenet.audio import AudioError, Features, file_name_for, read
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import DatasetError, Skipped
 from wavenet.data.jobs import run_jobs
+from wavenet.data.prepare import ELSEWHERE
+from wavenet.writing import reason, replacing, sweep
 
 FEATURES_VERSION = 1
+_HEADER = 128  # bytes before the numbers in a .npy file of two dimensions
 
 
 @dataclass(frozen=True)
 class _Job:
     utterance: Prepared
     missing: list[tuple[Features, Path]]
+
+    def __str__(self) -> str:
+        return str(self.utterance.source)
 
 
 def add_features(
@@ -59,14 +66,12 @@ def add_features(
     _check(corpus, features, trimmed)
     if not features or not corpus.utterances:
         return dataclasses.replace(corpus, features=(*corpus.features, *features))
-    folder = Path(os.path.commonpath([utterance.path.parent for utterance in corpus.utterances]))
+    folder = corpus.folder or Path(os.path.commonpath([utterance.path.parent for utterance in corpus.utterances]))
     try:
         with FileLock(folder / ".lock"):
             return _add(corpus, features, num_processes, progress)
     except OSError as error:
-        raise DatasetError(
-            f"{folder}: the features cannot be written ({error}); free space or set cache_dir"
-        ) from error
+        raise DatasetError(f"{folder}: the features cannot be written ({reason(error)}); {ELSEWHERE}") from error
 
 
 def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
@@ -94,22 +99,29 @@ def _add(corpus: Corpus, features: Sequence[Features], num_processes: int | None
             reasons[utterance.id] = str(error)
             continue
         files[utterance.id] = theirs
-        missing = [(wanted, theirs[wanted.name]) for wanted in features if not theirs[wanted.name].is_file()]
+        missing = [
+            (wanted, theirs[wanted.name])
+            for wanted in features
+            if not _is_whole(theirs[wanted.name], wanted, utterance.num_samples)
+        ]
         if missing:
             jobs.append(_Job(utterance, missing))
+    for parent in {job.utterance.path.parent for job in jobs}:
+        sweep(parent)
     outcomes = run_jobs(_extract_one, jobs, "preparing features", num_processes, progress)
-    for job, reason in zip(jobs, outcomes, strict=True):
-        if reason is not None:
-            reasons[job.utterance.id] = reason
+    for job, failure in zip(jobs, outcomes, strict=True):
+        if failure is not None:
+            reasons[job.utterance.id] = failure
     usable = [
         dataclasses.replace(utterance, feature_files=utterance.feature_files | files[utterance.id])
         for utterance in corpus.utterances
         if utterance.id not in reasons
     ]
+    left_out = [Skipped(name, failure) for name, failure in reasons.items()]
     if not usable:
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:3])
+        some = "; ".join(str(s) for s in left_out[:3])
         raise DatasetError(f"dataset '{corpus.name}': none of {len(reasons)} utterances has all features ({some})")
-    skipped = corpus.skipped + [Skipped(name, reason) for name, reason in reasons.items()]
+    skipped = corpus.skipped + left_out
     return dataclasses.replace(corpus, utterances=usable, skipped=skipped, features=(*corpus.features, *features))
 
 
@@ -126,7 +138,10 @@ def _target(utterance: Prepared, features: Features) -> Path:
     made_from = [FEATURES_VERSION, type(features).__qualname__, settings, utterance.path.name]
     file = _file_of(utterance, features)
     if file is not None:
-        now = file.stat()
+        try:
+            now = file.stat()
+        except OSError as error:
+            raise AudioError(f"{file}: not readable ({error.strerror})") from error
         made_from += [file.name, now.st_size, now.st_mtime_ns]
     key = hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()[:16]
     return utterance.path.with_name(f"{utterance.path.stem}.{file_name_for(features.name)}-{key}.npy")
@@ -170,13 +185,17 @@ def _aligned(frames: Tensor, features: Features, utterance: Prepared) -> Tensor:
     return torch.cat([frames, frames[:, -1:]], dim=1) if more < 0 else frames[:, :wanted]
 
 
-def _write(path: Path, frames: Tensor) -> None:
-    # In Fortran's order the frames of a segment lie side by side on the disk.
-    array = np.asfortranarray(frames.detach().numpy().astype(np.float32))
-    beside = path.with_name(f".{os.getpid()}-{path.name[-20:]}")
+def _is_whole(path: Path, features: Features, num_samples: int) -> bool:
+    """Whether a file is there and as large as it must be; a later fault may have damaged it."""
     try:
-        with beside.open("wb") as file:
-            np.save(file, array)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        return path.stat().st_size == _HEADER + 4 * features.num_channels * features.num_frames(num_samples)
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: Path, frames: Tensor) -> None:
+    encoded = io.BytesIO()  # numpy would hide the system's reason for a write that fails
+    # In Fortran's order the frames of a segment lie side by side on the disk.
+    np.save(encoded, np.asfortranarray(frames.detach().numpy().astype(np.float32)))
+    with replacing(path) as beside:
+        beside.write_bytes(encoded.getbuffer())

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from wavenet.data.dataset import AUDIO_SUFFIXES, DatasetError, Scan, Skipped, Utterance
+from wavenet.data.dataset import AUDIO_SUFFIXES, DatasetError, Scan, Skipped, Utterance, one_line, why_missing
 from wavenet.data.index import INDEX, read_index
 
 
@@ -13,7 +13,8 @@ class Folder:
     A table `index.csv` in the folder says more about them: its column `file` holds their paths,
     relative to the folder, and every other column is a named condition, such as a language or an
     instrument. A column `speaker` goes before the folders' names. Files that the table does not list
-    are skipped, and so are lines of files that are not there.
+    are skipped, and so are lines of files that are not there. Links to folders are not followed: they may
+    lead back; those to files are.
 
     Args:
         root: The folder.
@@ -41,22 +42,26 @@ class Folder:
             DatasetError: If there are none, a file lies outside the speakers' folders, or index.csv
                 is malformed.
         """
-        paths = self._audio_files()
+        paths, skipped = self._audio_files()
         index = self.root / INDEX
         if index.is_file():
-            return self._listed(index, paths)
+            return self._listed(index, paths, skipped)
         if not paths:
-            raise DatasetError(f"{self.root}: no audio files below it (looked for .wav, .flac, .ogg, .mp3 and others)")
-        return Scan([self._utterance(path, {}) for path in paths])
+            because = f"; {'; '.join(str(s) for s in skipped[:3])}" if skipped else ""
+            raise DatasetError(
+                f"{self.root}: no audio files below it (looked for .wav, .flac, .ogg, .mp3 and others{because})"
+            )
+        return Scan([self._utterance(path, {}) for path in paths], skipped)
 
-    def _listed(self, index: Path, paths: list[Path]) -> Scan:
+    def _listed(self, index: Path, paths: list[Path], skipped: list[Skipped]) -> Scan:
         table = read_index(index)
-        utterances, skipped = [], []
+        utterances = []
         for name, conditions in table.items():
-            if (self.root / name).is_file():
+            missing = why_missing(self.root / name)
+            if missing is None:
                 utterances.append(self._utterance(self.root / name, conditions))
             else:
-                skipped.append(Skipped(name, f"is in {INDEX}, but there is no such file"))
+                skipped.append(Skipped(name, f"is in {INDEX}, but {missing}"))
         for name in (path.relative_to(self.root).as_posix() for path in paths):
             if name not in table:
                 skipped.append(Skipped(name, f"is not in {INDEX}; add it, or remove the table"))
@@ -66,15 +71,25 @@ class Folder:
             )
         return Scan(utterances, skipped)
 
-    def _audio_files(self) -> list[Path]:
-        paths = []
-        for folder, folders, files in os.walk(self.root):  # does not follow links, so it cannot loop
+    def _audio_files(self) -> tuple[list[Path], list[Skipped]]:
+        paths, skipped = [], []
+
+        def skip(path: Path, reason: str) -> None:
+            skipped.append(Skipped(path.relative_to(self.root).as_posix(), reason))
+
+        def unreadable(error: OSError) -> None:
+            skip(Path(error.filename), f"the folder cannot be read ({error.strerror})")
+
+        for folder, folders, files in os.walk(self.root, onerror=unreadable):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for path in (Path(folder) / name for name in folders):
+                if path.is_symlink():
+                    skip(path, "a link to a folder, which is not followed; move the folder here")
             for file in sorted(files):
                 path = Path(folder) / file
                 if path.suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
                     paths.append(path)
-        return paths
+        return paths, skipped
 
     def _utterance(self, path: Path, conditions: dict[str, str]) -> Utterance:
         relative = path.relative_to(self.root)
@@ -85,4 +100,4 @@ class Folder:
                     f"{path}: lies in no speaker's folder; move it, or dataset.speakers_from_folders=false"
                 )
             speaker = relative.parts[0]
-        return Utterance(relative.as_posix(), path, {"speaker": speaker} | conditions)
+        return Utterance(relative.as_posix(), path, {"speaker": one_line(speaker)} | conditions)

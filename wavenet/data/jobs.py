@@ -4,11 +4,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from tqdm import tqdm
+
+from wavenet.data.dataset import DatasetError
 
 _WORTH_PROCESSES = 400  # below this many files, starting processes costs more than it saves
 
@@ -23,19 +26,32 @@ def run_jobs(
 
     Args:
         work: Does one; a function that processes can share, so no lambda.
-        jobs: What to do.
+        jobs: What to do; as text, a job is what it is about.
         label: Of the progress bar.
         num_processes: Processes to use; None decides by the amount of work.
         progress: Whether to show a progress bar.
 
     Yields:
         The results in the jobs' order.
+
+    Raises:
+        DatasetError: If one of the processes is killed; what was done until then stays done.
     """
     if num_processes is None:
         num_processes = (os.cpu_count() or 1) if len(jobs) >= _WORTH_PROCESSES else 0
-    with _pool(num_processes) as pool:
-        results: Iterable[Result] = pool.map(work, jobs, chunksize=8) if pool else map(work, jobs)
-        yield from tqdm(results, label, len(jobs), unit="file", disable=not progress or not jobs)
+    done = 0
+    try:
+        with _pool(num_processes) as pool:
+            results: Iterable[Result] = pool.map(work, jobs, chunksize=8) if pool else map(work, jobs)
+            for result in tqdm(results, label, len(jobs), unit="file", disable=not progress or not jobs):
+                yield result
+                done += 1
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            f"{label}: a process died at {jobs[done]} or soon after it, killed for lack of memory or by a damaged "
+            "file (in a script of your own, also if what it does is not under if __name__ == '__main__'); "
+            "free memory or take the file away and start again, or set num_processes=1"
+        ) from error
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 A prepared file's name holds a hash of all that it was made from (the source's path, size and time of
 change, the rate, the trimming, the version of this code), and files appear whole or not at all. So a
 preparation that was cut off goes on where it was, and what was made with other settings is never mixed
-in. A lock lets several processes ask at once: the first one prepares, the others find it done.
+in. The table in `table.json` holds each file's size, so that one that was damaged later is made again. A
+lock lets several processes ask at once: the first one prepares, the others find it done.
 """
 
 import hashlib
@@ -14,25 +15,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
 from filelock import FileLock
 
-from wavenet.audio import AudioError, file_name_for, read, resample, trim_silence, write
+from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, trim_silence, write
+from wavenet.audio.files import MAX_RATE, MIN_RATE
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, Skipped, Utterance
 from wavenet.data.jobs import run_jobs
+from wavenet.writing import reason, sweep, write_text
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
+ELSEWHERE = "preparation.cache_dir says where"
 SILENT_DB = -60.0  # a recording whose peak is below this (dB relative to full scale) holds nothing to learn
 
 
 @dataclass(frozen=True)
 class _Job:
     utterance: Utterance
+    key: str
     target: Path
     sample_rate: int
     trim_db: float | None
     min_seconds: float
+
+    def __str__(self) -> str:
+        return str(self.utterance.path)
 
 
 def prepare(
@@ -59,17 +66,18 @@ def prepare(
         The corpus. What could not be used is in `Corpus.skipped`, each with its reason.
 
     Raises:
-        DatasetError: If the dataset is not there, nothing usable is left, or the cache cannot be written.
+        DatasetError: If the rate is none that audio has, the dataset is not there, nothing usable is left,
+            or the cache cannot be written.
     """
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise DatasetError(f"the wanted rate is {sample_rate} Hz; it must be {MIN_RATE} to {MAX_RATE}")
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             return _prepare(dataset, folder, sample_rate, trim_db, min_seconds, num_processes, progress)
     except OSError as error:
-        raise DatasetError(
-            f"{folder}: the prepared audio cannot be written ({error}); free space or set cache_dir"
-        ) from error
+        raise DatasetError(f"{folder}: the prepared audio cannot be written ({reason(error)}); {ELSEWHERE}") from error
 
 
 def _prepare(
@@ -85,95 +93,139 @@ def _prepare(
         scan = dataset.scan()
     except OSError as error:
         raise DatasetError(f"dataset '{dataset.name}' cannot be read ({error})") from error
-    settings = json.dumps([CACHE_VERSION, sample_rate, trim_db, min_seconds])
-    jobs, done, skipped = [], [], list(scan.skipped)
-    remembered = _recall(folder)
+    jobs, prepared, skipped = [], [], list(scan.skipped)
+    table = _recall(folder)
     for utterance in _unique(scan.utterances, skipped):
         try:
-            source = utterance.path.stat()
+            job = _job(utterance, folder, sample_rate, trim_db, min_seconds)
         except OSError as error:
             skipped.append(Skipped(utterance.id, f"{utterance.path}: {error.strerror}"))
             continue
-        made_from = [settings, str(utterance.path.resolve()), source.st_size, source.st_mtime_ns]
-        key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
-        target = folder / f"{_safe(utterance.id)}-{key}.wav"
-        entry = remembered.get(key)
-        if entry is not None and target.is_file():
-            done.append((utterance, target, entry))
+        entry = table.get(job.key)
+        if entry is not None and _size(job.target) != entry["bytes"]:  # damaged since
+            job.target.unlink(missing_ok=True)
+            entry = None
+        if entry is None:
+            jobs.append(job)
         else:
-            jobs.append((key, _Job(utterance, target, sample_rate, trim_db, min_seconds)))
-    entries = run_jobs(_prepare_one, [job for _, job in jobs], "preparing audio", num_processes, progress)
-    for (key, job), entry in zip(jobs, entries, strict=True):
-        done.append((job.utterance, job.target, entry))
-        if "skipped" not in entry:  # what failed is tried again next time: a mount may have been away
-            remembered[key] = entry
+            prepared.append(_prepared(job, entry))
+    for parent in {folder, *(job.target.parent for job in jobs)} if jobs else ():
+        sweep(parent)
+    results = run_jobs(_prepare_one, jobs, "preparing audio", num_processes, progress)
+    for job, result in zip(jobs, results, strict=True):
+        if isinstance(result, str):  # it is tried again next time: a mount may have been away
+            skipped.append(Skipped(job.utterance.id, result))
+        else:
+            table[job.key] = result
+            prepared.append(_prepared(job, result))
     if jobs:
-        _remember(folder, remembered)
-    prepared = []
-    for utterance, target, entry in done:
-        if "skipped" in entry:
-            skipped.append(Skipped(utterance.id, entry["skipped"]))
-        else:
-            length, seconds = entry["num_samples"], entry["source_seconds"]
-            prepared.append(Prepared(utterance.id, target, utterance.path, length, seconds, utterance.conditions))
+        write_text(folder / "table.json", json.dumps(table))
     if not prepared:
-        reasons = "; ".join(f"{s.name}: {s.reason}" for s in skipped[:3]) or "the dataset is empty"
+        reasons = "; ".join(str(s) for s in skipped[:3]) or "the dataset is empty"
         raise DatasetError(f"dataset '{dataset.name}': none of {len(skipped)} recordings can be used ({reasons})")
-    return Corpus(dataset.name, sample_rate, sorted(prepared, key=lambda u: u.id), skipped)
+    return Corpus(dataset.name, sample_rate, sorted(prepared, key=lambda u: u.id), skipped, folder=folder)
 
 
-def _prepare_one(job: _Job) -> dict:
-    """Make one prepared file; returns its table entry."""
+def _job(utterance: Utterance, folder: Path, sample_rate: int, trim_db: float | None, min_seconds: float) -> _Job:
+    """What is to be made of a recording, and where.
+
+    Raises:
+        OSError: If the recording is not there.
+    """
+    source = utterance.path.stat()
+    settings = json.dumps([CACHE_VERSION, sample_rate, trim_db, min_seconds])
+    made_from = [settings, os.path.realpath(utterance.path), source.st_size, source.st_mtime_ns]
+    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+    return _Job(utterance, key, folder / f"{_safe(utterance.id)}-{key}.wav", sample_rate, trim_db, min_seconds)
+
+
+def _prepared(job: _Job, entry: dict) -> Prepared:
+    utterance, length, seconds = job.utterance, entry["num_samples"], entry["source_seconds"]
+    return Prepared(utterance.id, job.target, utterance.path, length, seconds, utterance.conditions)
+
+
+def _prepare_one(job: _Job) -> dict | str:
+    """Make one prepared file; returns its table entry, or why the recording cannot be used.
+
+    Raises:
+        DatasetError: If it cannot be written.
+    """
     try:
-        if job.target.is_file():  # from a preparation that was cut off before it wrote the table
-            source = soundfile.info(job.utterance.path)
-            return _entry(soundfile.info(job.target).frames, source.frames / source.samplerate)
+        entry = _found(job)
+        if entry is not None:
+            return entry
         waveform, rate = read(job.utterance.path)
         seconds = waveform.shape[0] / rate
-        if waveform.abs().max() < 10 ** (SILENT_DB / 20):
-            return {"skipped": f"silent (its peak is below {SILENT_DB:g} dB)"}
+        if (waveform - waveform.mean()).abs().max() < 10 ** (SILENT_DB / 20):
+            return f"silent (beside a constant, its peak is below {SILENT_DB:g} dB)"
         if job.trim_db is not None:
             waveform = trim_silence(waveform, rate, job.trim_db)
         waveform = resample(waveform, rate, job.sample_rate)
-    except (AudioError, soundfile.SoundFileError) as error:
-        return {"skipped": str(error)}
+    except AudioError as error:
+        return str(error)
     if waveform.shape[0] < max(2, math.ceil(job.min_seconds * job.sample_rate)):
-        return {"skipped": f"too short ({waveform.shape[0] / job.sample_rate:.3f} s; min_seconds={job.min_seconds})"}
+        return f"too short ({waveform.shape[0] / job.sample_rate:.3f} s; min_seconds={job.min_seconds})"
     try:
         write(job.target, waveform, job.sample_rate)
     except AudioError as error:
-        raise OSError(str(error)) from error
-    return _entry(waveform.shape[0], seconds)
+        raise DatasetError(f"{error}; {ELSEWHERE}") from error
+    return _entry(job.target, waveform.shape[0], seconds)
 
 
-def _entry(num_samples: int, source_seconds: float) -> dict:
-    return {"num_samples": num_samples, "source_seconds": source_seconds}
+def _found(job: _Job) -> dict | None:
+    """The entry of a file that a preparation made before it was cut off, so that the table does not know it."""
+    if not job.target.is_file():
+        return None
+    source = claimed_seconds(job.utterance.path)
+    try:
+        made = claimed_seconds(job.target)
+    except AudioError:  # damaged since
+        return None
+    if made is None or source is None:
+        return None
+    return _entry(job.target, round(made * job.sample_rate), source)
+
+
+def _entry(target: Path, num_samples: int, source_seconds: float) -> dict:
+    return {"num_samples": num_samples, "source_seconds": source_seconds, "bytes": _size(target)}
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _unique(utterances: list[Utterance], skipped: list[Skipped]) -> Iterator[Utterance]:
-    seen = set()
+    """The utterances, each id and each file once: a file heard twice could be learnt and held out at once."""
+    ids: set[str] = set()
+    files: dict[Path, str] = {}
     for utterance in utterances:
-        if utterance.id in seen:
+        file = Path(os.path.realpath(utterance.path))  # unlike Path.resolve, it bears links in a circle
+        if utterance.id in ids:
             skipped.append(Skipped(utterance.id, f"{utterance.path}: another recording has the same id"))
+        elif file in files:
+            skipped.append(Skipped(utterance.id, f"{utterance.path}: the same file as {files[file]}"))
         else:
-            seen.add(utterance.id)
+            ids.add(utterance.id)
+            files[file] = utterance.id
             yield utterance
 
 
 def _safe(name: str) -> str:
-    """An utterance's id as a relative file name."""
-    return "/".join(file_name_for(part).lstrip(".")[:80] for part in name.split("/"))
+    """An utterance's id as a relative file name, short enough for any file system."""
+    parts = [file_name_for(part).lstrip(".") for part in name.split("/")[-3:]]
+    return "/".join(part.encode(errors="replace")[:80].decode(errors="ignore") for part in parts)
 
 
 def _recall(folder: Path) -> dict[str, dict]:
+    """The table; what is not of its form is left out."""
     try:
-        table = json.loads((folder / "table.json").read_text())
-        return table if isinstance(table, dict) else {}
+        table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # missing or damaged: everything is looked at again
-
-
-def _remember(folder: Path, table: dict[str, dict]) -> None:
-    beside = folder / f".table-{os.getpid()}.json"
-    beside.write_text(json.dumps(table))
-    os.replace(beside, folder / "table.json")
+    known = {"num_samples", "source_seconds", "bytes"}
+    entries = table.items() if isinstance(table, dict) else ()
+    return {key: entry for key, entry in entries if isinstance(entry, dict) and entry.keys() == known}

@@ -1,10 +1,10 @@
 """The corpus that comes with this package."""
 
-import csv
 import os
 from pathlib import Path
 
-from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance
+from wavenet.data.dataset import Scan, Skipped, Utterance, why_missing
+from wavenet.data.index import INDEX, read_index
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -31,19 +31,12 @@ class Prompts:
         Raises:
             DatasetError: If the index is missing or is not one.
         """
-        index = self.root / "index.csv"
         utterances, skipped = [], []
-        try:
-            with index.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    name = row["file"]
-                    conditions = {"speaker": row["speaker"], "language": row["language"], "gender": row["gender"]}
-                    if (self.root / name).is_file():
-                        utterances.append(Utterance(name.removesuffix(".flac"), self.root / name, conditions))
-                    else:
-                        skipped.append(Skipped(name, "is in index.csv, but there is no such file"))
-        except (OSError, KeyError, UnicodeDecodeError) as error:
-            raise DatasetError(
-                f"{index}: not readable as the corpus's index ({error!r}); reinstall the package"
-            ) from error
+        for name, said in read_index(self.root / INDEX).items():
+            missing = why_missing(self.root / name)
+            if missing is None:
+                conditions = {known: said[known] for known in ("speaker", "language", "gender") if known in said}
+                utterances.append(Utterance(name.removesuffix(".flac"), self.root / name, conditions))
+            else:
+                skipped.append(Skipped(name, f"is in {INDEX}, but {missing}"))
         return Scan(utterances, skipped)
