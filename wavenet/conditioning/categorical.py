@@ -1,5 +1,6 @@
 """One of a list of names, such as the speaker."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ class CategoricalEmbedding(Conditioner):
             raise ValueError(f"CategoricalEmbedding: categories is empty; it must list the known names of '{name}'")
         self._index = {category: index for index, category in enumerate(self.categories)}
         if len(self._index) < len(self.categories):
-            twice = sorted({c for c in self.categories if self.categories.count(c) > 1})
+            twice = sorted(category for category, times in Counter(self.categories).items() if times > 1)
             raise ValueError(f"CategoricalEmbedding: categories is {self.categories}; it holds {twice} more than once")
         self.embedding = nn.Embedding(len(self.categories), condition_channels)
 
