@@ -1,5 +1,6 @@
 """One of a list of names, such as the speaker."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class CategoricalEmbedding(Conditioner):
             raise ValueError(f"CategoricalEmbedding: categories of '{name}' is empty; it must list the known names")
         self._index = {category: index for index, category in enumerate(self.categories)}
         if len(self._index) < len(self.categories):
-            twice = sorted({c for c in self.categories if self.categories.count(c) > 1})
+            twice = sorted(category for category, count in Counter(self.categories).items() if count > 1)
             raise ValueError(f"CategoricalEmbedding: categories of '{name}' holds {twice} more than once")
         self.embedding = nn.Embedding(len(self.categories), condition_channels)
 
