@@ -15,8 +15,9 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from wavenet.checkpoint import read_training_checkpoint
-from wavenet.cli.command import command, load_run_config, plain
+from wavenet.checkpoint import build_without_memory, describe, refused
+from wavenet.cli.command import command, plain
+from wavenet.cli.run_config import load_run_config
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
@@ -28,6 +29,7 @@ from wavenet.training import (
     TrainingProgress,
     WaveNetTraining,
     keep_freed_memory,
+    read_resumable,
 )
 
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
@@ -142,9 +144,13 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     checkpoint = given / "checkpoints" / "last.ckpt" if given.is_dir() else given
     if not checkpoint.is_file():
         raise ValueError(f"resume={given}: {checkpoint} is not there; give a run's folder or its checkpoints/last.ckpt")
-    read_training_checkpoint(checkpoint)  # a damaged or foreign one is refused here, in one line
+    model = read_resumable(checkpoint)  # a damaged or foreign one is refused here, in one line
     run = checkpoint.resolve().parent.parent
-    saved = load_run_config(run / "config.yaml")
+    saved = load_run_config(run / "config.yaml", cfg.preparation.cache_dir)
+    try:
+        _check_same(model, saved)
+    except ValueError as error:
+        raise refused(run / "config.yaml", error) from error
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
         if key == "experiment" or key.split(".")[0] == "model":
@@ -155,6 +161,16 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     saved.run_dir = str(run)
     return saved, checkpoint
+
+
+def _check_same(model: WaveNet, saved: DictConfig) -> None:
+    """Raise unless a saved config describes the checkpoint's model, and can be trained with."""
+    same = build_without_memory(plain(saved.model), len(model.state_dict()))
+    if describe(same) != describe(model):
+        raise ValueError(
+            "its model is not the one of the checkpoint, which resume goes on with; see its model.* entries"
+        )
+    WaveNetTraining(same, **plain(saved.optimizer), compile=saved.compile)
 
 
 def _free_name(wanted: Path) -> Path:

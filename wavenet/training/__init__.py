@@ -6,6 +6,7 @@ from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.progress import TrainingProgress
+from wavenet.training.resume import read_resumable
 
 __all__ = [
     "AudioSamples",
@@ -17,4 +18,5 @@ __all__ = [
     "TrainingProgress",
     "WaveNetTraining",
     "keep_freed_memory",
+    "read_resumable",
 ]
