@@ -28,7 +28,7 @@ from wavenet.untrusted import TensorPlan, check_file, check_name, plan_of_archiv
 FORMAT_VERSION = 1
 _MODEL_TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_REASON_LENGTH = 240  # characters
+_REASON_LENGTH = 200  # characters
 
 # What a description may ask for. Without memory a model costs time still, a little for each of its parts and of the
 # functions that its first weights are made of; and a mel filter bank is always built.

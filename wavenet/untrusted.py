@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import safetensors
 import torch
 
-TEXT_LIMIT = 4 * 2**20  # bytes of a description: JSON, a pickle without its tensors, a header
+TEXT_LIMIT = 2**20  # bytes of JSON
+_DESCRIPTION_LIMIT = 4 * 2**20  # bytes of a pickle without its tensors, or of a header of safetensors
 _PARTS_LIMIT = 250_000  # values of a description
 _DEPTH_LIMIT = 32
 _NAME_LIMIT = 4096  # characters, of a path
@@ -80,6 +81,8 @@ def check_file(path: Path, limit: int | None = None) -> int:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("is not a regular file")
+    if status.st_size == 0:  # as are those of the system that never end
+        raise ValueError("is empty")
     if limit is not None and status.st_size > limit:
         raise ValueError(f"has {status.st_size} bytes; what it is for needs {limit} at most")
     return status.st_size
@@ -100,10 +103,7 @@ def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
 
 def read_json(path: Path) -> Any:
     """Read a small JSON file; names may stand once, and numbers are finite."""
-    try:
-        return check_plain(json.loads(read_text(path), object_pairs_hook=_once, parse_constant=_no_number))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not readable as JSON ({error})") from error
+    return check_plain(_parse(read_text(path)))
 
 
 def check_plain(value: Any) -> Any:
@@ -151,9 +151,11 @@ def plan_of_safetensors(path: Path) -> dict[str, TensorPlan]:
     size = check_file(path)
     with path.open("rb") as file:
         beginning = file.read(8)
-    length = struct.unpack("<Q", beginning)[0] if len(beginning) == 8 else 0
-    if not 0 < length <= min(size - 8, TEXT_LIMIT):
+        length = struct.unpack("<Q", beginning)[0] if len(beginning) == 8 else 0
+        header = file.read(length) if 0 < length <= min(size - 8, _DESCRIPTION_LIMIT) else b""
+    if not header:
         raise ValueError(f"not readable as safetensors (a header of {length} bytes in a file of {size})")
+    _parse(header.decode())
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             slices = {check_name(name): file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
@@ -193,6 +195,8 @@ def _members(path: Path, size: int) -> list[zipfile.ZipInfo]:
         raise ValueError(f"is an archive of {count} files; a checkpoint has {_MEMBERS_LIMIT} at most")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+    if len(members) != count:
+        raise ValueError(f"is an archive that says it has {count} files, and has {len(members)}")
     names = {member.filename.lower() for member in members}
     roots = {_match(member)["root"] for member in members}
     if len(names) < len(members) or len(roots) != 1 or f"{next(iter(roots))}/data.pkl" not in names:
@@ -202,8 +206,10 @@ def _members(path: Path, size: int) -> list[zipfile.ZipInfo]:
             raise ValueError(f"is an archive in which {member.filename} is compressed; torch.save does not do that")
         if member.flag_bits & 1:
             raise ValueError(f"is an archive in which {member.filename} is encrypted")
-        if member.filename.endswith("/data.pkl") and member.file_size > TEXT_LIMIT:
-            raise ValueError(f"has a description of {member.file_size} bytes; a checkpoint needs {TEXT_LIMIT} at most")
+        if member.filename.endswith("/data.pkl") and member.file_size > _DESCRIPTION_LIMIT:
+            raise ValueError(
+                f"has a description of {member.file_size} bytes; a checkpoint needs {_DESCRIPTION_LIMIT} at most"
+            )
     in_order = sorted(members, key=lambda member: member.header_offset)
     ends = [member.header_offset for member in in_order[1:]] + [size - directory]
     for member, end in zip(in_order, ends, strict=True):
@@ -227,15 +233,15 @@ def _directory(path: Path, size: int) -> tuple[int, int]:
         end = file.read()
     if beginning != b"PK\x03\x04" or end[-22:-18] != b"PK\x05\x06":
         raise ValueError("is not an archive as torch.save writes it")
-    count, length, offset = struct.unpack("<HLL", end[-12:-2])
     behind = 22
+    here, count, length, offset = struct.unpack("<HHLL", end[-14:-2])
     if end[-42:-38] == b"PK\x06\x07":  # the same in 64 bits
         if end[-98:-94] != b"PK\x06\x06":
             raise ValueError("is not an archive as torch.save writes it")
-        count, length, offset = struct.unpack("<3Q", end[-66:-42])
         behind = 98
-    if offset + length + behind != size:
-        raise ValueError("is an archive with something before or behind it")
+        here, count, length, offset = struct.unpack("<4Q", end[-74:-42])
+    if here != count or offset + length + behind != size:
+        raise ValueError("is an archive in parts, or with something before or behind it")
     return count, length
 
 
@@ -320,6 +326,13 @@ class _PlanReader(pickle.Unpickler):
 
 def _whole(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**48
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not readable as JSON ({error})") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

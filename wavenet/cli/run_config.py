@@ -4,6 +4,7 @@ It is plain YAML with the settings of `configs/` and nothing else: it names no c
 no instruction of Hydra or OmegaConf, and decides neither where is written nor whether something is downloaded.
 """
 
+import inspect
 import os
 import re
 from collections.abc import Iterable
@@ -158,14 +159,21 @@ def _check_groups(data: dict[str, Any]) -> None:
             raise ValueError(f"trainer.{name} is {value!r:.80}; that is nothing a trainer knows")
     for name, value in data["optimizer"].items():
         _check_value(f"optimizer.{name}", value, optimizer[name])
-    _check_names("dataset.", data["dataset"], data["dataset"], required=["_target_"])
-    for name, value in data["dataset"].items():
-        _check_value(f"dataset.{name}", value, None)
+    _check_dataset(**data["dataset"])
     if data["logger"]:
         version = str(data["logger"]["version"])  # the name of its folder in the run's
         if data["logger"]["name"] != "" or not re.fullmatch(r"\w[\w.-]{0,80}", version) or version in _OWN_FOLDERS:
             raise ValueError("logger.name and logger.version are not those of a folder for logs in the run's; refused")
         _check_value("logger.save_dir", data["logger"]["save_dir"], "")
+
+
+def _check_dataset(_target_: Any = None, **arguments: Any) -> None:
+    try:
+        inspect.signature(allowed_class(_target_, _DATASET, object)).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"dataset: {error}") from error
+    for name, value in arguments.items():
+        _check_value(f"dataset.{name}", value, "" if name == "root" and value is not None else None)
 
 
 def _check_names(place: str, data: dict[str, Any], known: Iterable[str], required: Iterable[str] = ()) -> None:

@@ -194,7 +194,7 @@ def _check_callback(name: str, state: Any) -> None:
 
 def _lies_in(folder: str, file: Any) -> bool:
     path = PurePath(str(file))
-    return isinstance(file, str) and path.is_absolute() and path.parent == PurePath(folder) and path.name != ".."
+    return isinstance(file, str) and path.is_absolute() and path.parent == PurePath(folder) and ".." not in path.parts
 
 
 def _optimizer(num_groups: int) -> torch.optim.AdamW:
