@@ -23,12 +23,21 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.model import WaveNet
-from wavenet.untrusted import TensorPlan, check_file, check_name, plan_of_archive, plan_of_safetensors, read_json
+from wavenet.untrusted import (
+    TensorPlan,
+    check_file,
+    check_name,
+    check_sums,
+    plan_of_archive,
+    plan_of_safetensors,
+    read_json,
+)
 
 FORMAT_VERSION = 1
 _MODEL_TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_REASON_LENGTH = 200  # characters
+_REASON_LENGTH = 170  # characters
+_FIX = "; use another checkpoint, or fetch this one again"
 
 # What a description may ask for. Without memory a model costs time still, a little for each of its parts and of the
 # functions that its first weights are made of; and a mel filter bank is always built.
@@ -217,6 +226,7 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
         model = _model_for(plan["wavenet"], model_state(plan["state_dict"]))
         needed = 8 * sum(tensor.nbytes for tensor in model.state_dict().values()) + _ROOM
         check_file(path, needed)
+        check_sums(path)
         contents = torch.load(path, map_location="cpu", weights_only=True)
         _check_finite(model_state(contents["state_dict"]))
     except Exception as error:
@@ -261,13 +271,14 @@ def check_state(state: dict[str, Any], model: nn.Module) -> None:
         raise ValueError(f"weights are of several types: {', '.join(sorted(map(str, types)))}")
 
 
-def refused(path: Path, error: Exception) -> CheckpointError:
-    """The one line that says why a file is not used; it may quote what a stranger wrote."""
+def refused(path: Path, error: Exception, fix: str = _FIX) -> CheckpointError:
+    """The one line that says why a file is not used, and what to do; it may quote what a stranger wrote."""
     reason = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, ValueError) or isinstance(error, UnicodeError):
         reason = f"it is damaged, or not what it says ({type(error).__name__}: {reason})"
     reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
-    return CheckpointError(f"{path}: {reason if len(reason) <= _REASON_LENGTH else reason[:_REASON_LENGTH] + ' ...'}")
+    short = reason if len(reason) <= _REASON_LENGTH else f"{reason[:_REASON_LENGTH]} ..."
+    return CheckpointError(f"{path}: {short}{fix}")
 
 
 def _read_saved(folder: Path) -> tuple[WaveNet, dict[str, Tensor]]:

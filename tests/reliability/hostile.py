@@ -281,7 +281,7 @@ def prepare_parent() -> None:
     """Import all that the children need, so that it is neither timed nor counted."""
     torch.set_num_threads(1)
     sys.dont_write_bytecode = True
-    for module in ("wavenet.cli.train", "lightning.pytorch.loggers.csv_logs", "tensorboard", "torch._dynamo", "yaml"):
+    for module in ("wavenet.cli.train", "lightning.pytorch.loggers", "torch._dynamo"):
         __import__(module)
 
 

@@ -445,6 +445,7 @@ def _archives(m: _Maker) -> Iterator[Case]:
         "something before it": lambda path: (m.archive(path), path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())),
         "something behind it": lambda path: (m.archive(path), path.write_bytes(path.read_bytes() + b"\0" * 100)),
         "no files": lambda path: zipfile.ZipFile(path, "w").close(),
+        "a flipped bit in a weight": lambda path: _flip(path, m.checkpoint),
         "no pickle": lambda path: _zip(path, {f"{root}/version": b"3"}),
         "half of it": lambda path: path.write_bytes(m.checkpoint.read_bytes()[:20_000]),
         "an empty file": lambda path: path.write_bytes(b""),
@@ -453,6 +454,14 @@ def _archives(m: _Maker) -> Iterator[Case]:
         "a tar": lambda path: _tar(path, m.checkpoint),
     }.items():
         yield from m.file(name, lambda path, write=write: (path.unlink(missing_ok=True), write(path)))
+
+
+def _flip(path: Path, good: Path) -> None:
+    data = bytearray(good.read_bytes())
+    with zipfile.ZipFile(good) as archive:
+        weights = next(member for member in archive.infolist() if member.filename.endswith("data/0"))
+    data[weights.header_offset + 1000] ^= 1
+    path.write_bytes(data)
 
 
 def _patch(path: Path, field: int, value: int) -> None:

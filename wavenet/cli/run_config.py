@@ -66,7 +66,7 @@ def load_run_config(path: Path, cache_dir: str) -> DictConfig:
         run = path.absolute().parent
         _check_links(run)
     except Exception as error:  # whatever a YAML parser may say of a file that was made to mislead it
-        raise refused(path, error) from error
+        raise refused(path, error, fix="") from error
     cfg.resume, cfg.run_dir = None, str(run)
     if cfg.logger:
         cfg.logger.save_dir = str(run)
@@ -212,7 +212,10 @@ def _check_value(name: str, value: Any, usual: Any) -> None:
         right = isinstance(value, type(usual))
     largest = _LARGEST.get(name.rpartition(".")[2], 2**62)
     if not right or (isinstance(value, int | float) and not abs(value) <= largest):
-        raise ValueError(f"{name} is {value!r:.80}; it must be such as {usual!r:.80}, and {largest} at most")
+        wanted = "a single value" if usual is None else f"such as {usual!r:.80}"
+        raise ValueError(
+            f"{name} is {value!r:.80}; it must be {wanted}" + f", and {largest} at most" * (largest < 2**62)
+        )
 
 
 def _check_links(run: Path) -> None:

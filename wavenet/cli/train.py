@@ -150,7 +150,7 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     try:
         _check_same(model, saved)
     except ValueError as error:
-        raise refused(run / "config.yaml", error) from error
+        raise refused(run / "config.yaml", error, fix="") from error
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
         if key == "experiment" or key.split(".")[0] == "model":
@@ -166,10 +166,11 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
 def _check_same(model: WaveNet, saved: DictConfig) -> None:
     """Raise unless a saved config describes the checkpoint's model, and can be trained with."""
     same = build_without_memory(plain(saved.model), len(model.state_dict()))
-    if describe(same) != describe(model):
-        raise ValueError(
-            "its model is not the one of the checkpoint, which resume goes on with; see its model.* entries"
-        )
+    for (name, given), trained in zip(describe(same).items(), describe(model).values(), strict=True):
+        if given != trained:
+            raise ValueError(
+                f"model.{name} is {given!r:.60}; resume goes on with the checkpoint's own, {trained!r:.60}"
+            )
     WaveNetTraining(same, **plain(saved.optimizer), compile=saved.compile)
 
 
