@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from wavenet.untrusted import (
 FORMAT_VERSION = 1
 _MODEL_TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_REASON_LENGTH = 170  # characters
+_REASON_LENGTH = 140  # characters
 _FIX = "; use another checkpoint, or fetch this one again"
 
 # What a description may ask for. Without memory a model costs time still, a little for each of its parts and of the
@@ -215,22 +216,16 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
         CheckpointError: If it is damaged, holds objects that would have to be run or much more than a
             model's training needs, or its weights do not fit the model that it describes.
     """
-    try:
+    with refusing(path, "not a checkpoint that can be loaded safely"):
         plan = plan_of_archive(path)
-    except Exception as error:  # whatever the parsers may say of a file that was made to mislead them
-        reason = str(error) or type(error).__name__
-        raise refused(path, ValueError(f"not a checkpoint that can be loaded safely ({reason})")) from error
-    try:
+    with refusing(path):
         if not isinstance(plan, dict) or not {"wavenet", "state_dict"} <= plan.keys():
             raise ValueError("not a checkpoint of this package (it has no 'wavenet' entry)")
         model = _model_for(plan["wavenet"], model_state(plan["state_dict"]))
-        needed = 8 * sum(tensor.nbytes for tensor in model.state_dict().values()) + _ROOM
-        check_file(path, needed)
+        check_file(path, 8 * sum(tensor.nbytes for tensor in model.state_dict().values()) + _ROOM)
         check_sums(path)
         contents = torch.load(path, map_location="cpu", weights_only=True)
         _check_finite(model_state(contents["state_dict"]))
-    except Exception as error:
-        raise refused(path, error) from error
     return TrainingCheckpoint(model, contents)
 
 
@@ -271,32 +266,43 @@ def check_state(state: dict[str, Any], model: nn.Module) -> None:
         raise ValueError(f"weights are of several types: {', '.join(sorted(map(str, types)))}")
 
 
-def refused(path: Path, error: Exception, fix: str = _FIX) -> CheckpointError:
-    """The one line that says why a file is not used, and what to do; it may quote what a stranger wrote."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, ValueError) or isinstance(error, UnicodeError):
-        reason = f"it is damaged, or not what it says ({type(error).__name__}: {reason})"
-    reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
-    short = reason if len(reason) <= _REASON_LENGTH else f"{reason[:_REASON_LENGTH]} ..."
-    return CheckpointError(f"{path}: {short}{fix}")
+@contextmanager
+def refusing(path: Path, what: str = "", fix: str = _FIX) -> Iterator[None]:
+    """Make one line of whatever goes wrong with a stranger's file, which may be made to mislead its readers.
+
+    Args:
+        path: The file.
+        what: What it is not.
+        fix: What to do about it.
+
+    Raises:
+        CheckpointError: If anything is raised; it may quote what the stranger wrote, printable and shortened.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, ValueError) or isinstance(error, UnicodeError):
+            reason = f"it is damaged, or not what it says ({type(error).__name__}: {reason})"
+        reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
+        reason = reason if len(reason) <= _REASON_LENGTH else f"{reason[:_REASON_LENGTH]} ..."
+        raise CheckpointError(f"{path}: {f'{what} ({reason})' if what else reason}{fix}") from error
 
 
 def _read_saved(folder: Path) -> tuple[WaveNet, dict[str, Tensor]]:
     """A saved model on the meta device, and its weights."""
-    path = folder / "config.json"
-    try:
-        config = read_json(path)
+    weights = folder / "model.safetensors"
+    with refusing(folder / "config.json"):
+        config = read_json(folder / "config.json")
         if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "model" not in config:
             raise ValueError(f'not a model config of format_version {FORMAT_VERSION} with a "model" entry')
-        path = folder / "model.safetensors"
-        plan = plan_of_safetensors(path)
-        path = folder
+    with refusing(weights):
+        plan = plan_of_safetensors(weights)
+    with refusing(folder):
         model = _model_for(config, plan)
-        path = folder / "model.safetensors"
-        state = safetensors.torch.load_file(path)
+    with refusing(weights):
+        state = safetensors.torch.load_file(weights)
         _check_finite(state)
-    except Exception as error:  # whatever the parsers may say of a file that was made to mislead them
-        raise refused(path, error) from error
     return model, state
 
 

@@ -15,7 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from wavenet.checkpoint import allowed_class, refused
+from wavenet.checkpoint import allowed_class, refusing
 from wavenet.cli.command import config_dir
 from wavenet.untrusted import check_plain, read_text
 
@@ -61,12 +61,10 @@ def load_run_config(path: Path, cache_dir: str) -> DictConfig:
         CheckpointError: If it is missing, damaged, or holds anything else than a run's settings; or if the run's
             folder holds links, through which a run would write elsewhere.
     """
-    try:
+    run = path.absolute().parent
+    with refusing(path, fix=""):
         cfg = _read(path)
-        run = path.absolute().parent
         _check_links(run)
-    except Exception as error:  # whatever a YAML parser may say of a file that was made to mislead it
-        raise refused(path, error, fix="") from error
     cfg.resume, cfg.run_dir = None, str(run)
     if cfg.logger:
         cfg.logger.save_dir = str(run)

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from wavenet.checkpoint import build_without_memory, describe, refused
+from wavenet.checkpoint import build_without_memory, describe, refusing
 from wavenet.cli.command import command, plain
 from wavenet.cli.run_config import load_run_config
 from wavenet.data import Corpus, add_features, prepare, split
@@ -147,10 +147,8 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     model = read_resumable(checkpoint)  # a damaged or foreign one is refused here, in one line
     run = checkpoint.resolve().parent.parent
     saved = load_run_config(run / "config.yaml", cfg.preparation.cache_dir)
-    try:
+    with refusing(run / "config.yaml", fix=""):
         _check_same(model, saved)
-    except ValueError as error:
-        raise refused(run / "config.yaml", error, fix="") from error
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
         if key == "experiment" or key.split(".")[0] == "model":

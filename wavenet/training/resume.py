@@ -13,10 +13,11 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from wavenet.checkpoint import check_state, model_state, read_training_checkpoint, refused
+from wavenet.checkpoint import check_state, model_state, read_training_checkpoint, refusing
 from wavenet.model import WaveNet
 from wavenet.training.module import decayed_and_free
 
@@ -42,10 +43,8 @@ def read_resumable(path: Path) -> WaveNet:
         CheckpointError: If it is not what a run of this package saves.
     """
     model, contents = read_training_checkpoint(path)
-    try:
+    with refusing(path):
         _check(contents, model)
-    except Exception as error:  # whatever is said of a file that was made to mislead
-        raise refused(path, error) from error
     return model
 
 
@@ -161,9 +160,9 @@ def _check_schedule(state: dict[str, Any], num_groups: int) -> None:
 
 def _check_progress(contents: dict[str, Any]) -> None:
     _like("progress", {name: contents[name] for name in ("epoch", "global_step")}, {"epoch": 0, "global_step": 0})
-    trainer = L.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, max_steps=1,
+    trainer = L.Trainer(  # which only shows what a loop's state is; the machine's cluster is not its business
+        accelerator="cpu", devices=1, plugins=[LightningEnvironment()], logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, max_steps=1,
     )  # fmt: skip
     loops = contents["loops"]
     if not isinstance(loops, dict):
