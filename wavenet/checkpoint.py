@@ -42,7 +42,8 @@ _FIX = "; use another checkpoint, or fetch this one again"
 
 # What a description may ask for. Without memory a model costs time still, a little for each of its parts and of the
 # functions that its first weights are made of; and a mel filter bank is always built.
-_LARGEST = {"num_classes": 2**16, "n_fft": 2**13, "n_mels": 2**9}
+_COSTLY = {"embedding_channels": 2**10, "encoding_channels": 2**10, "n_mels": 2**9}  # of all parts together
+_LARGEST = _COSTLY | {"num_classes": 2**16, "n_fft": 2**13}
 _LARGEST |= {"sample_rate": 2**20, "fmin": 2**20, "fmax": 2**20, "centre": 2**20}  # Hz
 _LARGEST_ELSE = 2**14
 _MOST_PARTS = 32
@@ -330,6 +331,9 @@ def build_without_memory(config: Any, num_tensors: int) -> WaveNet:
         raise ValueError(f"the config has {len(parts)} parts; a model has {_MOST_PARTS} at most")
     for part in parts:
         _check_numbers(part, min(num_tensors, _MOST_LAYERS))
+    for name, largest in _COSTLY.items():
+        if sum(number for part in parts if isinstance(number := part.get(name), int)) > largest:
+            raise ValueError(f"the config's parts have more than {largest} {name} together")
     try:
         with torch.device("meta"):
             model = build(config)
@@ -352,10 +356,13 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
 
 def _check_numbers(part: dict[str, Any], most_layers: int) -> None:
     for name, value in part.items():
-        for number in value if isinstance(value, list) else [value]:
-            largest = _LARGEST.get(name, _LARGEST_ELSE)
-            if isinstance(number, int | float) and not abs(number) <= largest:
+        numbers = [n for n in (value if isinstance(value, list) else [value]) if isinstance(n, int | float)]
+        largest = _LARGEST.get(name, _LARGEST_ELSE)
+        for number in numbers:
+            if not abs(number) <= largest:
                 raise ValueError(f"the config has {name}={number}; it may be {largest} at most")
+        if len(numbers) > _MOST_PARTS:
+            raise ValueError(f"the config has {len(numbers)} numbers for {name}; {_MOST_PARTS} are enough")
         if name == "name" and isinstance(value, str) and re.search(r"[/\\]|\.\.", check_name(value)):
             raise ValueError(f"the config has the name {value!a}; names of conditions are no paths")
     layers = [part[name] for name in ("dilation_cycle", "num_cycles") if name in part]

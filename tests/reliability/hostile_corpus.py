@@ -645,6 +645,22 @@ def _sizes(m: _Maker) -> Iterator[Case]:
     mixture = "wavenet.distributions.gaussian_mixture.GaussianMixture"
     context = {"_target_": "wavenet.nn.context.ContextStack", "condition_channels": 4}
     for name, change in {
+        "100000 stages of upsampling": lambda c: c["conditioners"]["mel"].update(scales=[1] * 10**5, hold=64),
+        "the largest filter bank": lambda c: c["conditioners"]["mel"].update(n_fft=2**13, n_mels=2**9, fmax=4000),
+        "the most encoding channels": lambda c: c["distribution"].update(num_classes=2**16, embedding_channels=2**10),
+        "the most mixture channels": lambda c: c.update(
+            distribution={
+                "_target_": mixture,
+                "num_mixtures": 2**14,
+                "encoding_channels": 2**10,
+                "bits": 16,
+                "log_scale_min": -9.0,
+            }
+        ),
+        "the most costly parts": lambda c: c.update(
+            conditioners={f"x{i}": c["distribution"] | {"embedding_channels": 2**10} for i in range(20)}
+        ),
+        "the longest kernel": lambda c: c.update(kernel_size=2**14),
         "100000 speakers": lambda c: c["conditioners"]["speaker"].update(categories=[str(i) for i in range(10**5)]),
         "100000 speakers, one twice": lambda c: c["conditioners"]["speaker"].update(
             categories=[str(i % 99_999) for i in range(10**5)]
