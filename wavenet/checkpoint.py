@@ -47,7 +47,7 @@ _LARGEST = _COSTLY | {"num_classes": 2**16, "n_fft": 2**13}
 _LARGEST |= {"sample_rate": 2**20, "fmin": 2**20, "fmax": 2**20, "centre": 2**20}  # Hz
 _LARGEST_ELSE = 2**14
 _MOST_PARTS = 32
-_MOST_LAYERS = 1000
+_MOST_LAYERS = 500
 _LONGEST_FIELD = 2**24  # samples; generation remembers as many
 _ROOM = 64 * 2**20  # bytes of a training checkpoint beside eight times its weights
 
@@ -330,7 +330,10 @@ def build_without_memory(config: Any, num_tensors: int) -> WaveNet:
     if len(parts) > _MOST_PARTS:
         raise ValueError(f"the config has {len(parts)} parts; a model has {_MOST_PARTS} at most")
     for part in parts:
-        _check_numbers(part, min(num_tensors, _MOST_LAYERS))
+        _check_numbers(part)
+    layers, most = sum(map(_layers, parts)), min(num_tensors, _MOST_LAYERS)
+    if layers > most:
+        raise ValueError(f"the config has {layers} layers; there are weights for {most} at most")
     for name, largest in _COSTLY.items():
         if sum(number for part in parts if isinstance(number := part.get(name), int)) > largest:
             raise ValueError(f"the config's parts have more than {largest} {name} together")
@@ -354,7 +357,7 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
         yield from _parts(item)
 
 
-def _check_numbers(part: dict[str, Any], most_layers: int) -> None:
+def _check_numbers(part: dict[str, Any]) -> None:
     for name, value in part.items():
         numbers = [n for n in (value if isinstance(value, list) else [value]) if isinstance(n, int | float)]
         largest = _LARGEST.get(name, _LARGEST_ELSE)
@@ -365,9 +368,13 @@ def _check_numbers(part: dict[str, Any], most_layers: int) -> None:
             raise ValueError(f"the config has {len(numbers)} numbers for {name}; {_MOST_PARTS} are enough")
         if name == "name" and isinstance(value, str) and re.search(r"[/\\]|\.\.", check_name(value)):
             raise ValueError(f"the config has the name {value!a}; names of conditions are no paths")
-    layers = [part[name] for name in ("dilation_cycle", "num_cycles") if name in part]
-    if not all(isinstance(number, int) for number in layers) or math.prod(layers) > most_layers:
-        raise ValueError(f"the config has {' x '.join(map(str, layers))} layers; there are weights for {most_layers}")
+
+
+def _layers(part: dict[str, Any]) -> int:
+    numbers = [part[name] for name in ("dilation_cycle", "num_cycles") if name in part]
+    if not all(isinstance(number, int) for number in numbers):
+        raise ValueError(f"the config has {' x '.join(map(str, numbers))} layers; give whole numbers")
+    return abs(math.prod(numbers)) if numbers else 0
 
 
 def _check_finite(state: dict[str, Tensor]) -> None:
