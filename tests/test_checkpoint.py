@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import zipfile
 
 import pytest
 import safetensors.torch
@@ -129,6 +130,73 @@ def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"other\.ckpt: not a checkpoint of this package"):
         wavenet.load("other.ckpt")
     assert not (tmp_path / "bomb-went-off").exists()
+
+
+def training_checkpoint(model, path, **more):
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"wavenet": {"format_version": 1, "model": describe(model)}, "state_dict": state} | more, path)
+
+
+def test_a_flipped_bit_in_a_training_checkpoint_is_noticed(small, tmp_path):
+    model, path = small(), tmp_path / "last.ckpt"
+    training_checkpoint(model, path)
+    assert describe(wavenet.load(path)) == describe(model)
+    data = bytearray(path.read_bytes())
+    data[data.index(model.head[1].weight.detach().numpy().tobytes()[:64]) + 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: is damaged: the checksum of .*data/\d+ differs"):
+        wavenet.load(path)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (torch.zeros(1).expand(2**40), "claims a tensor of shape"),
+        (torch.empty(2**40, device="meta"), "_rebuild_meta_tensor_no_storage.*neither plain data nor a tensor"),
+        (torch.zeros(20 * 2**20), "bytes; what it is for needs"),
+        (bytearray(10), "neither plain data nor a tensor"),
+        ({1, 2}, "neither plain data nor a tensor"),
+        ("\x1b[31m", "control characters"),
+    ],
+)
+def test_what_training_does_not_need_is_refused(small, tmp_path, more, message):
+    training_checkpoint(small(), tmp_path / "last.ckpt", more=more)
+    with pytest.raises(CheckpointError, match=message):
+        wavenet.load(tmp_path / "last.ckpt")
+
+
+def test_an_archive_with_anything_more_is_refused(small, tmp_path):
+    path = tmp_path / "last.ckpt"
+    for name, compression in (("last/code/x.py", 0), ("last/../x", 0), ("last/DATA.PKL", 0), ("last/data/99", 8)):
+        training_checkpoint(small(), path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(name, bytes(1000), compression)
+        with pytest.raises(CheckpointError, match="not a checkpoint that can be loaded safely"):
+            wavenet.load(path)
+
+
+def test_a_checkpoint_saved_under_any_name_is_loaded(small, tmp_path):
+    path = tmp_path / "my best run.v2.ckpt"  # which is the name of the folder in the archive, too
+    training_checkpoint(small(), path, more=[None, True, 1, 2.5, "x", (1, 2), {"a": torch.ones(3)}])
+    assert wavenet.load(path).receptive_field == small().receptive_field
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(num_cycles=10**9), "the config has num_cycles=1000000000; it may be 16384 at most"),
+        (lambda m: m.update(num_cycles=10**4), "the config has 60000 layers; there are weights for"),
+        (lambda m: m.update(dilation_cycle=30, num_cycles=1), "receptive field has 1.*e.09 samples"),
+        (lambda m: m.update(distribution=5), "the config is of no model"),
+        (lambda m: m["conditioners"].update(speaker={"name": "../x"}), "names of conditions are no paths"),
+        (lambda m: m.update(conditioners=[{} for _ in range(99)]), "a model has 32 at most"),
+    ],
+)
+def test_what_nobody_would_want_is_not_built(small, tmp_path, change, message):
+    folder = wavenet.save(small(("ann",), dilation_cycle=6, num_cycles=6), tmp_path / "m")
+    edit(folder, lambda c: change(c["model"]))
+    with pytest.raises(CheckpointError, match=message):
+        wavenet.load(folder)
 
 
 def test_what_is_not_there_is_named(tmp_path):

@@ -1,7 +1,6 @@
 """What the commands share: the configuration and the manner of failing."""
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,19 +15,16 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wavenet.checkpoint import CheckpointError, allowed_class
 from wavenet.cli.mistakes import of_composition, of_construction
 from wavenet.cli.settings import check
 from wavenet.writing import reason as reason_of
 
 _PACKAGE = Path(__file__).parents[1]
-_TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning|data)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _MISTAKES = (
     ValueError, FloatingPointError, ModuleNotFoundError, OSError, MemoryError, torch.OutOfMemoryError,
     OmegaConfBaseException, InstantiationException,
 )  # fmt: skip
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog")
 
 
 def config_dir() -> Path:
@@ -101,41 +97,6 @@ def _end(name: str, reason: str) -> NoReturn:
 def plain(cfg: Any) -> Any:
     """A config as plain dicts, lists, numbers and strings, with all references resolved."""
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-
-
-def load_run_config(path: Path) -> DictConfig:
-    """A run's saved config, treated as a stranger's: only this package's classes may be named in it.
-
-    Raises:
-        CheckpointError: If it is missing, damaged, or names anything else.
-    """
-    try:
-        cfg = OmegaConf.load(path)
-        data = OmegaConf.to_container(cfg, resolve=False)
-    except Exception as error:  # whatever a YAML parser may say of a damaged file
-        raise CheckpointError(f"{path}: not readable as a run's config ({_reason(error)})") from error
-    if not isinstance(cfg, DictConfig):
-        raise CheckpointError(f"{path}: not a run's config")
-    try:
-        _refuse_strangers(data)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    return cfg
-
-
-def _refuse_strangers(data: Any) -> None:
-    if isinstance(data, dict):
-        for key, value in data.items():
-            if key == "_target_" and value not in _LOGGERS:
-                allowed_class(value, _TARGET, object)
-            elif str(key).startswith("_") and key != "_target_":
-                raise ValueError(f"holds the instruction {key!r}; refused")
-            _refuse_strangers(value)
-    elif isinstance(data, list):
-        for item in data:
-            _refuse_strangers(item)
-    elif isinstance(data, str) and "${" in data:
-        raise ValueError(f"holds the reference {data!r}; a run's config has none")
 
 
 def _reason(error: BaseException) -> str:

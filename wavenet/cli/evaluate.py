@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from wavenet import load
 from wavenet.checkpoint import find
-from wavenet.cli.command import command, load_run_config, plain
+from wavenet.cli.command import command, plain
+from wavenet.cli.run_config import load_run_config
 from wavenet.cli.settings import check_rate
 from wavenet.data import add_features, prepare, split
 from wavenet.evaluation import bits_per_sample
@@ -28,7 +29,7 @@ def main(cfg: DictConfig) -> None:
         run_config = path.parent.parent / "config.yaml"
         if not run_config.is_file():
             raise ValueError(f"{run_config} is not there, so the run's dataset is unknown; give dataset=NAME")
-        settings = load_run_config(run_config)
+        settings = load_run_config(run_config, cfg.preparation.cache_dir)
     corpus = prepare(instantiate(settings.dataset), model.sample_rate, **plain(settings.preparation))
     corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
     _, held_out = split(corpus, settings.validation_fraction)

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from wavenet.checkpoint import read_training_checkpoint
-from wavenet.cli.command import command, load_run_config, plain
+from wavenet.checkpoint import build_without_memory, describe, refusing
+from wavenet.cli.command import command, plain
 from wavenet.cli.fit import check_run, name_categories
+from wavenet.cli.run_config import load_run_config
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
@@ -37,19 +39,33 @@ from wavenet.training import (
     WholeFiles,
     die_together,
     keep_freed_memory,
+    read_resumable,
 )
 from wavenet.writing import write_text
 
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
 
 
+@dataclass(frozen=True)
+class Resumption:
+    """Where a run goes on.
+
+    Attributes:
+        checkpoint: From which; None if there is none yet.
+        purge_step: The first step whose log entries are made again.
+    """
+
+    checkpoint: Path | None
+    purge_step: int
+
+
 @command("train")
 def main(cfg: DictConfig) -> None:
     """Train, or go on with a run."""
     _quiet()
-    resumes, checkpoint = cfg.resume is not None, None
-    if resumes:
-        cfg, checkpoint = _resumed(cfg)
+    resumption = None
+    if cfg.resume is not None:
+        cfg, resumption = _resumed(cfg)
     die_together()
     check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
@@ -76,15 +92,15 @@ def main(cfg: DictConfig) -> None:
         margin=model.margin,
         frame=1 if model.context is None else model.context.pool,
     )
-    if not resumes and getattr(rank_zero_only, "rank", 0) == 0:
+    if resumption is None and getattr(rank_zero_only, "rank", 0) == 0:
         cfg.run_dir = str(_free_name(Path(cfg.run_dir)))
     run = Path(cfg.run_dir)
-    trainer = _trainer(cfg, run, model, validation, _purge_step(checkpoint) if resumes else None)
+    trainer = _trainer(cfg, run, model, validation, resumption and resumption.purge_step)
     if trainer.is_global_zero:  # nothing was written before everything was built
         _write_config(cfg, run)
         _introduce(trainer, model, corpus, train, validation, run)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, data, ckpt_path=resumption and resumption.checkpoint, weights_only=True)
     except Stopped as stopped:
         if trainer.is_global_zero:
             print(f"stopped  by {stopped}; go on with resume={run}")
@@ -107,15 +123,6 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
         beside.rename(run)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-
-
-def _purge_step(checkpoint: Path | None) -> int:
-    """The first step whose log entries a resumed run makes again."""
-    if checkpoint is None:
-        return 0
-    saved = read_training_checkpoint(checkpoint)
-    step, state = int(saved["global_step"]), saved["callbacks"].get("LastCheckpoint", {})
-    return step if state.get("validation_due") else step + 1
 
 
 def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, purge_step: int | None) -> L.Trainer:
@@ -170,19 +177,22 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 
 
-def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path | None]:
+def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
     """The config of the run that is resumed, with the settings of this command line on top."""
     given = Path(cfg.resume)
     run = given if given.is_dir() else given.resolve().parent.parent
-    checkpoint: Path | None = run / "checkpoints" / "last.ckpt" if given.is_dir() else given
-    if not given.exists() or not (run / "config.yaml").is_file():
-        raise ValueError(f"resume={given}: no run; give a run's folder or its checkpoints/last.ckpt")
-    if checkpoint is not None and not checkpoint.is_file():
-        checkpoint = None  # killed before it first saved: it begins again
-    else:
-        read_training_checkpoint(checkpoint)  # a damaged or foreign one is refused here, in one line
+    for place in (given, run / "config.yaml"):
+        if not place.exists():
+            raise ValueError(f"resume={given}: {place} is not there; give a run's folder or its checkpoints/last.ckpt")
     run = run.resolve()
-    saved = load_run_config(run / "config.yaml")
+    checkpoint = run / "checkpoints" / "last.ckpt" if given.is_dir() else given
+    saved = load_run_config(run / "config.yaml", cfg.preparation.cache_dir)
+    resumption = Resumption(None, 0)  # of a run that was killed before it first saved: it begins again
+    if checkpoint.exists():
+        trained = read_resumable(checkpoint)  # a damaged or foreign one is refused here, in one line
+        with refusing(run / "config.yaml", fix=""):
+            _check_same(trained.model, saved)
+        resumption = Resumption(checkpoint, LastCheckpoint.steps_to_keep(trained.contents) + 1)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
         if key == "experiment" or key.split(".")[0] == "model":
@@ -192,7 +202,18 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path | None]:
         if key != "resume":
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
     saved.run_dir = str(run)
-    return saved, checkpoint
+    return saved, resumption
+
+
+def _check_same(model: WaveNet, saved: DictConfig) -> None:
+    """Raise unless a saved config describes the checkpoint's model, and can be trained with."""
+    same = build_without_memory(plain(saved.model), len(model.state_dict()))
+    for (name, given), trained in zip(describe(same).items(), describe(model).values(), strict=True):
+        if given != trained:
+            raise ValueError(
+                f"model.{name} is {given!r:.60}; resume goes on with the checkpoint's own, {trained!r:.60}"
+            )
+    WaveNetTraining(same, **plain(saved.optimizer), compile=saved.compile)
 
 
 def _free_name(wanted: Path) -> Path:

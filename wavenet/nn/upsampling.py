@@ -77,7 +77,7 @@ def _interpolation(scale: int, bands: int, transposed: bool) -> nn.Parameter:
     if transposed:  # a triangle as wide as two frames; sums over each phase are 1
         taps = 2 * scale + scale % 2
         line = (taps / 2 - (torch.arange(taps) - (taps - 1) / 2).abs()).clamp(max=scale)
-        phases = torch.stack([line[phase::scale].sum() for phase in range(scale)])
+        phases = F.pad(line, (0, -taps % scale)).view(-1, scale).sum(dim=0)
         line = line / phases[torch.arange(taps) % scale]
     else:
         line = torch.full((2 * scale + 1,), 1 / (2 * scale + 1))

@@ -6,6 +6,7 @@ from wavenet.training.data_module import SegmentData
 from wavenet.training.log import CSVLog, TrainingLog
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.progress import TrainingProgress
+from wavenet.training.resume import read_resumable
 from wavenet.training.saving import BestCheckpoint, LastCheckpoint, Stopped, WholeFiles
 from wavenet.training.system import die_together, keep_freed_memory
 
@@ -25,4 +26,5 @@ __all__ = [
     "WholeFiles",
     "die_together",
     "keep_freed_memory",
+    "read_resumable",
 ]

@@ -90,16 +90,16 @@ class TrainingLog(Callback):
 
 
 class CSVLog(Logger):
-    """A table `metrics.csv` with a line for each step that has entries.
+    """A table `csv/metrics.csv` with a line for each step that has entries.
 
     Args:
-        save_dir: The folder.
+        save_dir: The run's folder.
         purge_step: Of a table that is there, keep the lines before this step; None keeps nothing.
     """
 
     def __init__(self, save_dir: str, purge_step: int | None = None) -> None:
         super().__init__()
-        self._path = Path(save_dir) / "metrics.csv"
+        self._path = Path(save_dir) / "csv" / "metrics.csv"
         self._purge_step = purge_step
         self._lines: dict[int, dict[str, Any]] | None = None
 

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -35,6 +35,13 @@ def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fr
         return (step + 1) / warmup_steps
     share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
     return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def decayed_and_free(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters that weight decay is for, and biases and embeddings, both in the model's order."""
+    decayed = [p for name, p in model.named_parameters() if p.dim() > 1 and "embedding" not in name]
+    chosen = set(decayed)
+    return decayed, [p for p in model.parameters() if p not in chosen]
 
 
 class WaveNetTraining(L.LightningModule):
@@ -158,9 +165,7 @@ class WaveNetTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; weight decay leaves biases and embeddings alone."""
-        matrices = [p for name, p in self.model.named_parameters() if p.dim() > 1 and "embedding" not in name]
-        chosen = set(matrices)
-        others = [p for p in self.model.parameters() if p not in chosen]
+        matrices, others = decayed_and_free(self.model)
         groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=not self._scales_gradients)
 

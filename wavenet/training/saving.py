@@ -101,6 +101,12 @@ class LastCheckpoint(Checkpoint):
         self._signum: int | None = None
         self._handlers: dict[int, Any] = {}
 
+    @classmethod
+    def steps_to_keep(cls, checkpoint: dict[str, Any]) -> int:
+        """Of how many steps a run that goes on from this checkpoint keeps everything that was logged."""
+        due = checkpoint["callbacks"].get(cls.__name__, {}).get("validation_due")
+        return checkpoint["global_step"] - bool(due)
+
     def state_dict(self) -> dict[str, Any]:
         """Whether a validation is due."""
         return {"validation_due": self._validation_due}

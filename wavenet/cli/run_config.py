@@ -1,0 +1,247 @@
+"""A run's saved configuration, read as if it were a stranger's.
+
+It is plain YAML with the settings of `configs/` and nothing else: it names no class but this package's, runs
+no instruction of Hydra or OmegaConf, and decides neither where is written nor whether something is downloaded.
+"""
+
+import inspect
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from wavenet.checkpoint import allowed_class, refusing
+from wavenet.cli.command import config_dir
+from wavenet.untrusted import check_plain, read_text
+
+_LIMIT = 2**20  # bytes
+_MOST_EVENTS = 20_000  # of YAML: about as many values; the reader is slow
+_DEEPEST = 16
+_MOST_FILES = 100_000  # of a run
+_MODEL = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
+_DATASET = re.compile(r"wavenet\.data(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
+_LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog")
+_GROUPS = ("dataset", "model", "optimizer", "trainer", "logger")
+_MORE_OF_TRAINER = {"gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "limit_train_batches"}
+_OWN_FOLDERS = ("audio", "checkpoints")
+_LARGEST = {  # each would start as many processes, or ask for memory
+    "num_workers": 256,
+    "num_processes": 256,
+    "devices": 256,
+    "num_nodes": 1024,
+    "batch_size": 2**16,
+    "segment_length": 2**24,
+    "accumulate_grad_batches": 2**16,
+    "seconds": 3600,
+    "final_seconds": 3600,
+    "max_num": 1000,
+}
+_MOST_SAMPLES = 2**28  # in a batch
+
+
+def load_run_config(path: Path, cache_dir: str) -> DictConfig:
+    """Read a run's saved config; what it would write lies in its own folder or in a cache.
+
+    The run's folder is the one that the file lies in, whatever it says. A cache that it names is used only if
+    prepared audio is there already. A dataset is never downloaded for it.
+
+    Args:
+        path: The run's config.yaml.
+        cache_dir: The cache to use otherwise.
+
+    Returns:
+        The config. Settings that it lacks are those of today's configs.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, or holds anything else than a run's settings; or if the run's
+            folder holds links, through which a run would write elsewhere.
+    """
+    run = path.absolute().parent
+    with refusing(path, fix=""):
+        cfg = _read(path)
+        _check_links(run)
+    cfg.resume, cfg.run_dir = None, str(run)
+    if cfg.logger:
+        cfg.logger.save_dir = str(run)
+    if "download" in cfg.dataset:
+        cfg.dataset.download = False
+    if not any(Path(cfg.preparation.cache_dir).glob("*Hz/table.json")):
+        cfg.preparation.cache_dir = cache_dir
+    return cfg
+
+
+def _read(path: Path) -> DictConfig:
+    text = read_text(path, _LIMIT)
+    _check_yaml(text)
+    saved = OmegaConf.create(text)
+    if not isinstance(saved, DictConfig):
+        raise ValueError("not a run's config")
+    data: Any = check_plain(OmegaConf.to_container(saved, resolve=False))
+    _refuse_strangers(data)
+    defaults = _load(config_dir() / "train.yaml")
+    defaults = {name: value for name, value in defaults.items() if name not in ("defaults", "hydra")}
+    _check_names("", data, [*_GROUPS, *defaults], required=_GROUPS)
+    for name in _GROUPS:
+        if not isinstance(data[name], dict):
+            raise ValueError(f"{name} is {data[name]!r:.80}; it must be a group of settings")
+    for name, value in defaults.items():
+        _check_value(name, data.get(name, value), value)
+    _check_groups(data)
+    if data.get("batch_size", 1) * data.get("segment_length", 1) > _MOST_SAMPLES:
+        raise ValueError(f"batch_size x segment_length is more than {_MOST_SAMPLES} samples")
+    merged = OmegaConf.merge(OmegaConf.create(defaults), saved)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _check_yaml(text: str) -> None:
+    """Raise unless it is a small document without anchors, aliases and tags."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise ValueError("holds an anchor, an alias or a tag; refused")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST or count > _MOST_EVENTS:
+            raise ValueError(f"holds more than {_MOST_EVENTS} values, or lists within lists {_DEEPEST} deep")
+
+
+def _refuse_strangers(data: Any, place: tuple[str, ...] = ()) -> None:
+    """Raise if anything would be carried out by Hydra or OmegaConf but the making of this package's own classes."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if not isinstance(key, str):
+                raise ValueError(f"holds the name {key!r}; names are words")
+            if key == "_target_":
+                _check_target(value, place)
+            elif key.startswith("_"):
+                raise ValueError(f"holds the instruction {key!r}; refused")
+            _refuse_strangers(value, (*place, key))
+    elif isinstance(data, list):
+        for item in data:
+            _refuse_strangers(item, (*place, ""))
+    elif isinstance(data, str) and ("${" in data or data == "???"):
+        raise ValueError(f"holds the reference {data!r:.80}; a run's config has none")
+
+
+def _check_target(target: Any, place: tuple[str, ...]) -> None:
+    if place[:1] == ("model",):
+        allowed_class(target, _MODEL, nn.Module)
+    elif place == ("dataset",):
+        if not hasattr(allowed_class(target, _DATASET, object), "scan"):
+            raise ValueError(f"_target_ {target!r} is no dataset; refused")
+    elif place != ("logger",) or target not in _LOGGERS:
+        raise ValueError(f"_target_ {target!r:.80} stands in {'.'.join(place)!r:.80}; refused")
+
+
+def _check_groups(data: dict[str, Any]) -> None:
+    """Raise unless trainer, optimizer, logger and dataset hold what `configs/` has for them."""
+    trainer, optimizer, logger = (_settings(name) for name in ("trainer", "optimizer", "logger"))
+    base = _load(config_dir() / "trainer" / "base.yaml")
+    _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
+    _check_names("optimizer.", data["optimizer"], optimizer, required=optimizer)
+    of_logger = ("_target_", "save_dir") if data["logger"] else ()
+    _check_names("logger.", data["logger"], logger, required=of_logger)
+    for name, value in data["trainer"].items():
+        if name == "devices" and isinstance(value, list):
+            _check_value("trainer.devices", value, list(range(len(value))))
+        elif name == "devices" or (name == "precision" and value in (16, 32, 64)):
+            _check_value(f"trainer.{name}", value, None)
+        elif value is not None or name != "gradient_clip_val":
+            _check_value(f"trainer.{name}", value, trainer.get(name))
+        if isinstance(value, str) and not re.fullmatch(r"[\w.,-]{1,40}", value):
+            raise ValueError(f"trainer.{name} is {value!r:.80}; that is nothing a trainer knows")
+    for name, value in data["optimizer"].items():
+        _check_value(f"optimizer.{name}", value, optimizer[name])
+    _check_dataset(**data["dataset"])
+    if data["logger"]:
+        name, version = (
+            data["logger"].get("name", ""),
+            str(data["logger"].get("version", "csv")),
+        )  # folders in the run's
+        if name != "" or not re.fullmatch(r"\w[\w.-]{0,80}", version) or version in _OWN_FOLDERS:
+            raise ValueError("logger.name and logger.version are not those of a folder for logs in the run's; refused")
+        _check_value("logger.save_dir", data["logger"]["save_dir"], "")
+
+
+def _check_dataset(_target_: Any = None, **arguments: Any) -> None:
+    try:
+        inspect.signature(allowed_class(_target_, _DATASET, object)).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"dataset: {error}") from error
+    for name, value in arguments.items():
+        _check_value(f"dataset.{name}", value, "" if name == "root" and value is not None else None)
+
+
+def _check_names(place: str, data: dict[str, Any], known: Iterable[str], required: Iterable[str] = ()) -> None:
+    for name in required:
+        if name not in data:
+            raise ValueError(f"{place}{name} is missing; a run's config has it")
+    for name in data:
+        if name not in known:
+            raise ValueError(f"{place}{name:.80} is no setting of a run; take it out, and give it on the command line")
+
+
+def _check_value(name: str, value: Any, usual: Any) -> None:
+    """Raise unless a value is of the kind that the usual one is of; None may become any single value."""
+    if isinstance(usual, dict):
+        if not isinstance(value, dict):
+            raise ValueError(f"{name} is {value!r:.80}; it must be a group of settings")
+        _check_names(f"{name}.", value, usual)
+        for key, part in value.items():
+            _check_value(f"{name}.{key}", part, usual[key])
+        return
+    if isinstance(usual, list):
+        if not isinstance(value, list) or len(value) != len(usual):
+            raise ValueError(f"{name} is {value!r:.80}; it must be a list of {len(usual)}")
+        for part, one in zip(value, usual, strict=True):
+            _check_value(name, part, one)
+        return
+    if usual is None:
+        right = value is None or isinstance(value, bool | int | float | str)
+    elif isinstance(usual, bool):
+        right = isinstance(value, bool) or (name == "compile" and isinstance(value, str))
+    elif isinstance(usual, int) and not name.startswith("trainer."):  # where a fraction may stand for a number
+        right = isinstance(value, int) and not isinstance(value, bool)
+    elif isinstance(usual, int | float):
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+    else:
+        right = isinstance(value, type(usual))
+    largest = _LARGEST.get(name.rpartition(".")[2], 2**62)
+    if not right or (isinstance(value, int | float) and not abs(value) <= largest):
+        wanted = "a single value" if usual is None else f"such as {usual!r:.80}"
+        raise ValueError(
+            f"{name} is {value!r:.80}; it must be {wanted}" + f", and {largest} at most" * (largest < 2**62)
+        )
+
+
+def _check_links(run: Path) -> None:
+    """Raise if something in the run's folder is a link, through which a run would write somewhere else."""
+    count = 0
+    for folder, folders, files in os.walk(run):
+        for name in (*folders, *files):
+            if (Path(folder) / name).is_symlink():
+                raise ValueError(
+                    f"beside it lies {name!a:.80}, a link; a run writes there: put what it leads to in place"
+                )
+            count += 1
+        if count > _MOST_FILES:
+            raise ValueError(f"there are more than {_MOST_FILES} files beside it; a run's folder has fewer")
+
+
+def _settings(group: str) -> dict[str, Any]:
+    """All settings that the configs of a group have, with a usual value of each."""
+    found: dict[str, Any] = {}
+    for path in sorted((config_dir() / group).glob("*.yaml")):
+        found = {name: value for name, value in _load(path).items() if name != "defaults"} | found
+    return found
+
+
+def _load(path: Path) -> dict[str, Any]:
+    data: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return data
