@@ -92,7 +92,9 @@ def killed(settings: list[str], run: Path, chance: random.Random, most: int, tal
             said = output.read().decode(errors="replace")
         if process.returncode == 0:
             return
-        if last_life or not (distributed or process.returncode in (-signal.SIGKILL, 128 + signal.SIGTERM)):
+        if last_life or not (
+            distributed or process.returncode in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)
+        ):
             tally.faults.append(f"{run.name}: exit {process.returncode}: {said[-2000:]}")
             return
 
@@ -158,7 +160,8 @@ def _kill(process: subprocess.Popen, run: Path, chance: random.Random, distribut
         process.wait(_PATIENCE)
         _await_end_of_group(process.pid)
         tally.stops += 1
-        if process.returncode not in (0, 128 + signal.SIGTERM):
+        too_late = process.returncode == -signal.SIGTERM and _is_complete(run)  # nobody listens any more
+        if process.returncode not in (0, 128 + signal.SIGTERM) and not too_late:
             tally.faults.append(f"{run.name}: exit {process.returncode} on SIGTERM")
     elif process.poll() is None:
         alone = distributed and chance.random() < 0.5
@@ -196,6 +199,12 @@ def _moment(run: Path) -> str:
 
 def _validation_due(checkpoint: Path) -> bool:
     return bool(torch.load(checkpoint, weights_only=True)["callbacks"]["LastCheckpoint"]["validation_due"])
+
+
+def _is_complete(run: Path) -> bool:
+    steps = int(re.findall(r"max_steps: (\d+)", (run / "config.yaml").read_text())[0])
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    return last["global_step"] == steps and not last["callbacks"]["LastCheckpoint"]["validation_due"]
 
 
 def _changed(path: Path) -> int:
