@@ -242,7 +242,8 @@ class Stream(Iterator[Tensor]):
         condition = None
         if self._condition is not None:
             starts = [self.state.prompt_length + positions[k] for k in active]
-            condition = join([self._condition.of([k]).after(p) for k, p in zip(active, starts, strict=True)], length)
+            pieces = [self._condition.piece(p, length).of([k]) for k, p in zip(active, starts, strict=True)]
+            condition = join(pieces, length)  # of small pieces: `of` copies
         drawn = torch.cat(
             [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
         )
