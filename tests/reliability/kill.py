@@ -50,6 +50,7 @@ KINDS = {
 }
 AIMS = ("any moment", "any moment", "a checkpoint being written", "a validation", "SIGTERM")
 _PATIENCE = 300  # seconds for one life of a run
+_LONGEST = 4.0  # seconds of training after which a kill is due at the latest, or half of what training takes
 _PARTS = ("global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")
 
 
@@ -71,9 +72,20 @@ def undisturbed(settings: list[str], folder: Path) -> Path:
     return folder
 
 
-def killed(settings: list[str], run: Path, chance: random.Random, most: int, tally: Tally) -> None:
-    """Train, killing the run up to so many times, and then let it end."""
+def training_seconds(run: Path) -> float:
+    """How long an undisturbed run took from its config to its last checkpoint."""
+    return (run / "checkpoints" / "last.ckpt").stat().st_mtime - (run / "config.yaml").stat().st_mtime
+
+
+def killed(
+    settings: list[str], run: Path, chance: random.Random, most: int, tally: Tally, seconds: float = 2 * _LONGEST
+) -> None:
+    """Train, killing the run up to so many times, and then let it end; `seconds` is what it takes undisturbed.
+
+    A run may end before it was killed so often: when it was done by itself.
+    """
     tally.runs += 1
+    within = min(_LONGEST, seconds / 2)
     distributed = "trainer=ddp" in settings
     kills_before = tally.kills
     while True:
@@ -87,7 +99,7 @@ def killed(settings: list[str], run: Path, chance: random.Random, most: int, tal
             if last_life:
                 process.wait(_PATIENCE)
             else:
-                _kill(process, run, chance, distributed, tally)
+                _kill(process, run, chance, distributed, tally, within)
             output.seek(0)
             said = output.read().decode(errors="replace")
         if process.returncode == 0:
@@ -137,10 +149,12 @@ def logged(run: Path) -> dict[str, dict[int, float]]:
     return dict(entries)
 
 
-def _kill(process: subprocess.Popen, run: Path, chance: random.Random, distributed: bool, tally: Tally) -> None:
+def _kill(
+    process: subprocess.Popen, run: Path, chance: random.Random, distributed: bool, tally: Tally, within: float
+) -> None:
     aim, began = chance.choice(AIMS), time.time_ns()
     _await_training(process, run)
-    deadline = time.monotonic() + chance.uniform(0, 4)
+    deadline = time.monotonic() + chance.uniform(0, within)
     checkpoints, last = run / "checkpoints", run / "checkpoints" / "last.ckpt"
     before = _changed(last)
     at_random = aim in ("any moment", "SIGTERM")
@@ -268,7 +282,8 @@ def main() -> None:
         share = (asked.kills * (number + 1)) // len(asked.kinds) - (asked.kills * number) // len(asked.kinds)
         while tally.kills < share and not tally.faults:
             run = folder / f"{name}-{tally.runs}"
-            killed(KINDS[kind], run, chance, min(15, share - tally.kills), tally)
+            most = min(15, share - tally.kills)
+            killed(KINDS[kind], run, chance, most, tally, training_seconds(expected))
             if not tally.faults:
                 tally.faults += faults(expected, run)
         moments = ", ".join(f"{count} {moment}" for moment, count in sorted(tally.moments.items()))
