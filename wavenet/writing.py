@@ -57,9 +57,14 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; for those who alone write there."""
-    for path in folder.glob(f".*{_PARTIAL}"):
+def sweep(folder: Path, deep: bool = False) -> None:
+    """Remove what killed processes left half-written in a folder; for those who alone write there.
+
+    Args:
+        folder: The folder.
+        deep: Whether in all folders below it, too.
+    """
+    for path in list(folder.glob(f"{'**/' * deep}.*{_PARTIAL}")):
         with suppress(OSError):
             path.unlink()
 

@@ -115,7 +115,10 @@ def test_a_run_that_was_cut_ends_in_the_same_weights_and_log(run, in_tmp, whole,
         run("train", *whole[1], "run_dir=cut", f"num_workers={workers}")
     last = in_tmp / "cut" / "checkpoints" / "last.ckpt"
     assert (weights(last)["global_step"] if last.exists() else None) == saved
+    for folder in [path for path in (in_tmp / "cut").rglob("*") if path.is_dir()] + [in_tmp / "cut"]:
+        (folder / ".left_by_a_killed_process.partial").touch()
     assert "done     6 steps" in run("train", "resume=cut")
+    assert list((in_tmp / "cut").rglob(".*")) == []
     for name in ("last", "best"):
         expected, resumed = (weights(folder / "checkpoints" / f"{name}.ckpt") for folder in (whole[0], in_tmp / "cut"))
         for part in PARTS:

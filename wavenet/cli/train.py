@@ -41,7 +41,7 @@ from wavenet.training import (
     keep_freed_memory,
     read_resumable,
 )
-from wavenet.writing import write_text
+from wavenet.writing import sweep, write_text
 
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
 
@@ -97,6 +97,7 @@ def main(cfg: DictConfig) -> None:
     run = Path(cfg.run_dir)
     trainer = _trainer(cfg, run, model, validation, resumption and resumption.purge_step)
     if trainer.is_global_zero:  # nothing was written before everything was built
+        sweep(run, deep=True)  # after a killed process
         _write_config(cfg, run)
         _introduce(trainer, model, corpus, train, validation, run)
     try:

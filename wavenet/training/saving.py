@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from wavenet.checkpoint import CheckpointError
-from wavenet.writing import reason, replacing, sweep
+from wavenet.writing import reason, replacing
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT) + ((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ())
 
@@ -120,10 +120,9 @@ class LastCheckpoint(Checkpoint):
         self._begins_done = 0 < trainer.max_steps <= checkpoint["global_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Clean up after a killed process."""
+        """Make the folder; and let a run that has only a validation left begin."""
         if trainer.is_global_zero:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(self._path.parent)
         if self._validation_due and self._begins_done:
             trainer.fit_loop.epoch_loop.max_steps += 1  # until on_train_start
 
