@@ -6,6 +6,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from tests.conftest import ROOT, TINY
 from wavenet import WaveNet
@@ -34,11 +35,16 @@ def settings(conditioners: list[str], context: bool = False) -> list[str]:
     return chosen + [f"model.conditioners.{name}.{setting}" for name in names for setting in SMALL.get(name, [])]
 
 
-def build_model(*overrides: str) -> WaveNet:
-    """The model that `train` would build, with categories of its own."""
+def composed(*overrides: str) -> DictConfig:
+    """The config that `train` would have."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose("train", [*TINY, *overrides])
+        return compose("train", list(overrides))
+
+
+def build_model(*overrides: str) -> WaveNet:
+    """The model that `train` would build, tiny and with categories of its own."""
+    cfg = composed(*TINY, *overrides)
     for name, conditioner in (cfg.model.get("conditioners") or {}).items():
         if "categories" in conditioner and conditioner.categories is None:
             conditioner.categories = CATEGORIES[name]

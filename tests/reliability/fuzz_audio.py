@@ -20,7 +20,7 @@ import soundfile
 from tests.conftest import ROOT
 from tests.reliability import mutants
 from wavenet.audio import LogMel
-from wavenet.benchmark.table import header, line_of, machine
+from wavenet.benchmark.table import header, line_of, machine_in_words
 from wavenet.data import DatasetError, add_features, prepare
 from wavenet.data.folder import Folder
 
@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    print(*(f"{name} {value}" for name, value in machine().items()), sep=", ")
+    print(machine_in_words())
     print(f"soundfile {soundfile.__version__}, {soundfile.__libsndfile_version__} of libsndfile; seed {given.seed}\n")
     start = time.perf_counter()
     result = fuzz(given.mutants, given.seed)

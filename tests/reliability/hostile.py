@@ -29,7 +29,7 @@ import torch
 import wavenet
 from tests.conftest import PROMPTS, ROOT, TINY
 from tests.reliability.hostile_corpus import GOOD, Case, corpus
-from wavenet.benchmark.table import header, line_of, machine
+from wavenet.benchmark.table import header, line_of, machine_in_words
 from wavenet.checkpoint import CheckpointError
 
 SECONDS, MEGABYTES, LETTERS = 1.0, 200, 300  # that a refusal may take: wall clock, growth of the peak, its line
@@ -336,7 +336,7 @@ def main() -> int:
     parser.add_argument("--untimed", action="store_true", help="a slow machine fails nothing")
     parser.add_argument("--verbose", action="store_true", help="print every line that was said")
     asked = parser.parse_args()
-    print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    print(machine_in_words())
     outcomes = run(asked.only, asked.mutants, asked.every)
     print(table(outcomes, not asked.untimed))
     failed = 0

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from wavenet.benchmark.table import header, line_of, machine
+from wavenet.benchmark.table import header, line_of, machine_in_words
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [sys.executable, str(ROOT / "scripts" / "train.py")]
@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     asked = parser.parse_args()
-    print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
+    print(machine_in_words(), flush=True)
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every resumption
     chance = random.Random(asked.seed)
     columns = {"run": 26, "runs": 4, "kills": 5, "SIGTERM": 7, "moments": 118, "as undisturbed": 14}

@@ -7,7 +7,7 @@ import torch
 
 from wavenet.audio import read
 from wavenet.benchmark import data, generation, training, vocoder
-from wavenet.benchmark.table import machine, write_json
+from wavenet.benchmark.table import machine_in_words, write_json
 from wavenet.evaluation.figures import draw_spectrograms
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     for each in (of_generation, of_training, of_data, of_vocoder):
         each.add_argument("--output", type=Path, default=Path("benchmark.json"), help="JSON with all of it")
     asked = parser.parse_args()
-    print(", ".join(f"{name} {value}" for name, value in machine().items()), flush=True)
+    print(machine_in_words(), flush=True)
     asked.run(asked)
     print(f"written to {asked.output}")
 

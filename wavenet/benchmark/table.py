@@ -34,6 +34,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_in_words() -> str:
+    """What it was measured on, in a line."""
+    return ", ".join(f"{name} {value}" for name, value in machine().items())
+
+
 def header(columns: Mapping[str, int]) -> str:
     """The first two lines of a Markdown table with columns of these widths."""
     return "\n".join([line_of(list(columns), columns), line_of(["-" * width for width in columns.values()], columns)])
