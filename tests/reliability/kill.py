@@ -3,10 +3,11 @@
     python -m tests.reliability.kill [--kills 100] [--seed 0]
 
 For each kind of run there is one that nothing disturbs, and others that are killed again and again until
-they are done: at random moments, or just as a checkpoint appears that is being written, or right after the
-checkpoint that precedes a validation. Two processes are killed together, or one alone, which must end the
-other. In the end weights, averaged weights, optimizer, schedule and everything that was logged must be the
-same to the bit.
+they are done: at random moments of training, while they start, just as a checkpoint appears that is being
+written, or right after the checkpoint that precedes a validation; and some are asked to stop, with SIGTERM.
+Two processes are killed together, or one alone, which must end the other. In the end weights, averaged
+weights, optimizer, schedule and everything that was logged must be the same to the bit, and no file may be
+left that was being written.
 """
 
 import argparse
@@ -22,8 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -48,7 +51,8 @@ KINDS = {
     "one process, CSV": [*ONE, "logger=csv"],
     "two processes (DDP), CSV": [*TWO, "logger=csv"],
 }
-AIMS = ("any moment", "any moment", "a checkpoint being written", "a validation", "SIGTERM")
+AIMS = ("any moment", "any moment", "the start", "a checkpoint being written", "a validation", "SIGTERM")
+_TRAINS = b"training:"  # what the progress bar says when training begins
 _PATIENCE = 300  # seconds for one life of a run
 _LONGEST = 4.0  # seconds of training after which a kill is due at the latest, or half of what training takes
 _PARTS = ("global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")
@@ -99,7 +103,7 @@ def killed(
             if last_life:
                 process.wait(_PATIENCE)
             else:
-                _kill(process, run, chance, distributed, tally, within)
+                _kill(process, output, run, chance, distributed, tally, within)
             output.seek(0)
             said = output.read().decode(errors="replace")
         if process.returncode == 0:
@@ -150,26 +154,20 @@ def logged(run: Path) -> dict[str, dict[int, float]]:
 
 
 def _kill(
-    process: subprocess.Popen, run: Path, chance: random.Random, distributed: bool, tally: Tally, within: float
+    process: subprocess.Popen,
+    output: IO[bytes],
+    run: Path,
+    chance: random.Random,
+    distributed: bool,
+    tally: Tally,
+    within: float,
 ) -> None:
-    aim, began = chance.choice(AIMS), time.time_ns()
-    _await_training(process, run)
-    deadline = time.monotonic() + chance.uniform(0, within)
-    checkpoints, last = run / "checkpoints", run / "checkpoints" / "last.ckpt"
-    before = _changed(last)
-    at_random = aim in ("any moment", "SIGTERM")
-    while process.poll() is None and time.monotonic() < deadline + (0 if at_random else 10):
-        if at_random:
-            time.sleep(0.001)
-        elif aim == "a checkpoint being written":
-            if time.monotonic() > deadline and any(checkpoints.glob(".*.partial")):
-                break
-        elif _changed(last) != before and time.monotonic() > deadline:
-            before = _changed(last)
-            if _validation_due(last):
-                time.sleep(chance.uniform(0, 0.1))
-                break
-    if process.poll() is None and aim == "SIGTERM" and last.exists() and _changed(last) > began:
+    aim, began = chance.choice(AIMS), time.time()
+    _await(process, lambda: _has_config(run, began))
+    if aim != "the start":
+        _await(process, lambda: _TRAINS in _said(output))
+    _await_moment(process, run, aim, chance, within)
+    if process.poll() is None and aim == "SIGTERM":
         process.terminate()
         process.wait(_PATIENCE)
         _await_end_of_group(process.pid)
@@ -187,25 +185,56 @@ def _kill(
         process.wait(_PATIENCE)
         _await_end_of_group(process.pid)
         tally.kills += 1
-        tally.moments[_moment(run)] += 1
+        tally.moments[_moment(run, _TRAINS in _said(output))] += 1
         if alone:
             tally.moments["of one process alone"] += 1
 
 
-def _await_training(process: subprocess.Popen, run: Path) -> None:
-    """Wait for the config, which is written when training is about to begin; a kill before it is a rare one."""
-    began = time.time()
-    while process.poll() is None and time.time() - began < _PATIENCE:
-        if run.exists() and (run / "config.yaml").stat().st_mtime > began - 1:
-            return
+def _await_moment(process: subprocess.Popen, run: Path, aim: str, chance: random.Random, within: float) -> None:
+    """Wait some time, and then for what is aimed at, but not for long."""
+    deadline = time.monotonic() + chance.uniform(0, within)
+    checkpoints, last = run / "checkpoints", run / "checkpoints" / "last.ckpt"
+    before = _changed(last)
+    at_random = aim not in ("a checkpoint being written", "a validation")
+    while process.poll() is None and time.monotonic() < deadline + (0 if at_random else 10):
+        if at_random:
+            time.sleep(0.001)
+        elif aim == "a checkpoint being written":
+            if time.monotonic() > deadline and any(checkpoints.glob(".*.partial")):
+                return
+        elif _changed(last) != before and time.monotonic() > deadline:
+            before = _changed(last)
+            if _validation_due(last):
+                time.sleep(chance.uniform(0, 0.1))
+                return
+
+
+def _await(process: subprocess.Popen, so: Callable[[], bool]) -> None:
+    """Wait until something is so, or the process has ended."""
+    deadline = time.monotonic() + _PATIENCE
+    while process.poll() is None and time.monotonic() < deadline and not so():
         time.sleep(0.01)
 
 
-def _moment(run: Path) -> str:
-    """When a run was killed, as far as its folder tells."""
+def _has_config(run: Path, began: float) -> bool:
+    """Whether a run wrote its config, which it does when all is built; a kill before it leaves what was there."""
+    return run.exists() and (run / "config.yaml").stat().st_mtime > began - 1
+
+
+def _said(output: IO[bytes]) -> bytes:
+    """The beginning of what a process has printed, without moving the place where it goes on."""
+    return os.pread(output.fileno(), 2**16, 0)
+
+
+def _moment(run: Path, trains: bool) -> str:
+    """When a run was killed, as far as its folder and what it said tell."""
     last = run / "checkpoints" / "last.ckpt"
+    if not trains:
+        return "while it started"
     if any((run / "checkpoints").glob(".*.partial")):
         return "while a checkpoint was written"
+    if list(run.rglob(".*.partial")):
+        return "while a log or a WAV was written"
     if not last.exists():
         return "before the first checkpoint"
     return "in a validation" if _validation_due(last) else "in or between steps"
