@@ -117,7 +117,11 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
         write_text(run / "config.yaml", text)
         return
     run.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=run.parent, prefix=f".{run.name}-"))
+    try:
+        beside = Path(tempfile.mkdtemp(dir=run.parent, prefix=f".{run.name}-"))
+    except OSError as error:
+        error.filename = str(run)
+        raise
     try:
         beside.chmod(0o755)
         write_text(beside / "config.yaml", text)
