@@ -1,12 +1,13 @@
-"""The same training in float32 and in bfloat16: how far the losses are apart.
+"""The same training in float32 and in bfloat16: how far losses, gradients and what is learnt are apart.
 
-    python -m tests.reliability.precision [--steps 200] [--segment 2000] [--accelerator cpu]
+    python -m tests.reliability.precision [--steps 200] [--segment 8000] [--accelerator cpu]
 
-The same model learns from the same segments again and again, each time computed otherwise, and every loss is compared
-with that of plain PyTorch in float32. In the first quarter of the steps losses differ by what rounding does to them.
-After that two runs part however little was changed, as those of any chaotic system; what must agree then is how much
-they have learnt: the mean of the last quarter's losses, and the score on held-out utterances. Beside it stands what is
-not rounding: the same run after its first weights were changed by a millionth, and a run from other first weights.
+The same model learns from the same segments again and again, each time computed otherwise, and is compared with plain
+PyTorch in float32. First, along the plain run, losses and gradients of the others at the very same weights: that is
+rounding and nothing else. Then the runs by themselves: two of them part however little was changed, as those of any
+chaotic system, so what must agree is how much they have learnt, as the mean of the last quarter's losses and as the
+score on held-out utterances. Beside it stands how far runs part that are not computed otherwise: after the first
+weights were changed by a millionth, and from other first weights.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ from wavenet.benchmark.table import header, line_of, machine_in_words
 from wavenet.data import Corpus, prepare, split
 from wavenet.evaluation.bits import Score, utterance_bits
 from wavenet.training import SegmentData, WaveNetTraining
+from wavenet.training.cpu import CPUNetwork
 
+EVERY = 4  # steps between those at which losses and gradients are compared at the same weights
 HELD_OUT = 8  # utterances that are scored at the end
 _COLUMNS = {
-    "model": 16, "run": 24, "ms/step": 8, "first losses apart": 18, "bound": 7, "last losses": 11, "apart": 8,
-    "bound ": 7, "held out": 8, "apart ": 8, "bound  ": 7, "": 6,
+    "model": 16, "run": 23, "ms/step": 7, "same weights: loss": 18, "gradient": 8, "last losses": 11, "apart": 8,
+    "held out": 8, "apart ": 8, "": 6,
 }  # fmt: skip
 
 
@@ -49,27 +52,34 @@ class Way:
         native: Whether the native network may be taken.
         change: Of the first weights, relative: standard deviation.
         seed: Of the first weights.
-        first: Bits that a loss of the first quarter may differ; None if that is only looked at.
-        last: Bits that the mean loss of the last quarter may differ.
-        held_out: Bits that the held-out score may differ.
+        loss: Bits that a loss may differ at the same weights; None where it is not looked at.
+        gradient: What the gradient may differ there, relative to its length.
     """
 
     precision: str = "32-true"
     native: bool = False
     change: float = 0.0
     seed: int = 0
-    first: float | None = None
-    last: float | None = None
-    held_out: float | None = None
+    loss: float | None = None
+    gradient: float | None = None
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether it differs from the plain one only in how it is computed."""
+        return self.loss is not None
 
 
+PLAIN = "float32, PyTorch"
 WAYS = {
-    "float32, PyTorch": Way(),
-    "float32, native": Way(native=True, first=0.001, last=0.01, held_out=0.01),
-    "bf16-mixed": Way("bf16-mixed", first=0.02, last=0.02, held_out=0.02),
+    PLAIN: Way(),
+    "float32, native": Way(native=True, loss=1e-4, gradient=1e-3),
+    "bf16-mixed": Way("bf16-mixed", loss=0.01, gradient=0.1),
     "weights changed by 1e-6": Way(change=1e-6),
     "other first weights": Way(seed=1),
 }
+
+
+LEARNT = {"mu-law": 0.02, "logistic mixture": 0.1}  # bits that what is learnt may differ, where it is only rounding
 
 
 @dataclass
@@ -80,47 +90,61 @@ class Run:
         losses: Of each step, bits per sample.
         held_out: Bits per sample of held-out utterances at the end, scored in float32.
         seconds: It took.
+        apart: Of ways that were followed along this run, the largest differences at the same weights: of the loss in
+            bits, and of the gradient.
     """
 
     losses: list[float]
     held_out: float
     seconds: float
-
-    def first(self, other: "Run") -> float:
-        """How far a loss of the first quarter is from the other's, at most."""
-        pairs = list(zip(self.losses, other.losses, strict=True))
-        return max(abs(a - b) for a, b in pairs[: max(1, len(pairs) // 4)])
+    apart: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def last(self) -> float:
         """The mean loss of the last quarter."""
         losses = self.losses[-max(1, len(self.losses) // 4) :]
         return sum(losses) / len(losses)
 
-    def apart(self, other: "Run") -> dict[str, float]:
-        """What is bounded, by the bound's name."""
-        return {
-            "first": self.first(other),
-            "last": abs(self.last() - other.last()),
-            "held_out": abs(self.held_out - other.held_out),
-        }
-
 
 class _Losses(Callback):
-    """Keeps every loss; takes the native network away where it is not wanted."""
+    """Keeps every loss; takes the native network away where it is not wanted; follows other ways at some steps."""
 
-    def __init__(self, native: bool) -> None:
-        self._native = native
+    def __init__(self, native: bool, followed: dict[str, Way]) -> None:
+        self._native, self._followed = native, followed
         self.bits: list[float] = []
+        self.apart = dict.fromkeys(followed, (0.0, 0.0))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, WaveNetTraining)
         if not self._native:
             pl_module._log_prob = pl_module._plain_log_prob
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._followed or batch_idx % EVERY:
+            return
+        loss, gradient = loss_and_gradient(pl_module, batch, Way())
+        for name, way in self._followed.items():
+            other, its = loss_and_gradient(pl_module, batch, way)
+            apart = abs(other - loss), float((its - gradient).norm() / gradient.norm())
+            self.apart[name] = max(apart[0], self.apart[name][0]), max(apart[1], self.apart[name][1])
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.bits.append(float(trainer.callback_metrics["train/bits_per_sample"]))
+
+
+def loss_and_gradient(module: Any, batch: dict[str, Any], way: Way) -> tuple[float, torch.Tensor]:
+    """Of a batch at the weights of this moment: bits per sample, and the gradient as one vector."""
+    model, waveform, predicted = module.model, batch["waveform"], batch["predicted"]
+    compute = CPUNetwork(model).log_prob if way.native else module._plain_log_prob
+    with torch.autocast(waveform.device.type, torch.bfloat16, enabled=way.precision == "bf16-mixed"):
+        condition = model.condition(batch["conditions"], waveform.shape[0], batch.get("chance"))
+        log_prob = compute(waveform, condition)
+    bits = -(log_prob * predicted).sum() / predicted.sum() / math.log(2)
+    gradients = torch.autograd.grad(bits, list(model.parameters()))
+    return float(bits), torch.cat([gradient.flatten() for gradient in gradients])
 
 
 class Experiment:
@@ -143,14 +167,14 @@ class Experiment:
                 conditioner.categories = corpus.values(conditioner.name)
         self._train, self._held_out = split(corpus, self._cfg.validation_fraction)
 
-    def run(self, way: Way) -> Run:
-        """Train in that way."""
+    def run(self, way: Way, followed: dict[str, Way] | None = None) -> Run:
+        """Train in that way; compare others with it along the run, which then takes longer."""
         torch.manual_seed(way.seed)
         model: WaveNet = instantiate(self._cfg.model, _convert_="all")
         with torch.no_grad():
             for parameter in model.parameters() if way.change else []:
                 parameter.mul_(1 + way.change * torch.randn_like(parameter))
-        losses = _Losses(way.native)
+        losses = _Losses(way.native, followed or {})
         data = SegmentData(
             self._train, self._held_out, self._segment, model.receptive_field + model.margin, self._cfg.batch_size
         )
@@ -173,7 +197,7 @@ class Experiment:
         begun = time.perf_counter()
         trainer.fit(WaveNetTraining(model, **self._cfg.optimizer), data)
         seconds = time.perf_counter() - begun
-        return Run(losses.bits, _score(model.cpu().eval(), self._held_out), seconds)
+        return Run(losses.bits, _score(model.cpu().eval(), self._held_out), seconds, losses.apart)
 
 
 def _score(model: WaveNet, corpus: Corpus) -> float:
@@ -185,15 +209,21 @@ def _score(model: WaveNet, corpus: Corpus) -> float:
     return score.bits_per_sample
 
 
-def failures(way: Way, run: Run, plain: Run) -> list[str]:
+def failures(way: Way, name: str, run: Run, plain: Run, learnt: float) -> list[str]:
     """What does not hold, in words."""
     found = []
     if not all(map(math.isfinite, run.losses)):
         found.append("a loss is no number")
-    for name, apart in run.apart(plain).items():
-        bound = getattr(way, name)
-        if bound is not None and not apart <= bound:
-            found.append(f"{name.replace('_', ' ')}: {apart:.4f} bits apart, more than {bound}")
+    if way.is_rounding:
+        loss, gradient = plain.apart[name]
+        for what, apart, bound in (
+            ("at the same weights the loss", loss, way.loss),
+            ("at the same weights the gradient", gradient, way.gradient),
+            ("the mean of the last losses", abs(run.last() - plain.last()), learnt),
+            ("the held-out score", abs(run.held_out - plain.held_out), learnt),
+        ):
+            if not apart <= bound:
+                found.append(f"{what} is {apart:.2g} apart, more than {bound}")
     return found
 
 
@@ -207,32 +237,32 @@ def quiet() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--segment", type=int, default=2000, help="samples of a segment; two are a batch")
+    parser.add_argument("--segment", type=int, default=8000, help="samples of a segment; two are a batch")
     parser.add_argument("--accelerator", default="cpu", help="cpu or gpu")
-    parser.add_argument("--models", nargs="+", choices=KINDS, default=["mu-law", "logistic mixture"])
+    parser.add_argument("--models", nargs="+", choices=LEARNT, default=list(LEARNT))
     given = parser.parse_args()
     quiet()
     print(machine_in_words())
     print(header(_COLUMNS))
     failed = []
+    followed = {name: way for name, way in WAYS.items() if way.is_rounding}
     with tempfile.TemporaryDirectory() as cache:
         for kind in given.models:
             experiment = Experiment(given.steps, given.segment, Path(cache), KINDS[kind], given.accelerator)
-            plain = None
+            plain = experiment.run(WAYS[PLAIN], followed)
             for name, way in WAYS.items():
-                run = experiment.run(way)
-                plain = plain or run
-                found = failures(way, run, plain)
-                apart = run.apart(plain)
-                bounds = {name: "" if (bound := getattr(way, name)) is None else str(bound) for name in apart}
+                run = plain if name == PLAIN else experiment.run(way)
+                found = failures(way, name, run, plain, LEARNT[kind])
+                same = [f"{apart:.1e}" for apart in plain.apart.get(name, ())]
                 cells = [
-                    kind, name, f"{1000 * run.seconds / given.steps:.0f}", f"{apart['first']:.5f}", bounds["first"],
-                    f"{run.last():.4f}", f"{apart['last']:.5f}", bounds["last"],
-                    f"{run.held_out:.4f}", f"{apart['held_out']:.5f}", bounds["held_out"],
-                    "FAILED" if found else "ok",
+                    kind, name, "" if name == PLAIN else f"{1000 * run.seconds / given.steps:.0f}", *(same or ["", ""]),
+                    f"{run.last():.4f}", f"{abs(run.last() - plain.last()):.5f}",
+                    f"{run.held_out:.4f}", f"{abs(run.held_out - plain.held_out):.5f}", "FAILED" if found else "ok",
                 ]  # fmt: skip
                 print(line_of(cells, _COLUMNS), flush=True)
                 failed += [f"{kind}, {name}: {failure}" for failure in found]
+    bounds = [f"{name}: loss {way.loss}, gradient {way.gradient}" for name, way in followed.items()]
+    print(f"bounds at the same weights: {'; '.join(bounds)}; of what is learnt: {LEARNT}")
     print("\n".join(failed))
     sys.exit(bool(failed))
 
