@@ -155,7 +155,7 @@ def left_behind(model: WaveNet, cases: list[Case], rounds: int = 4) -> tuple[int
     Returns:
         Streams, threads and bytes that are still there.
     """
-    sizes, threads, alive = [], threading.active_count(), []
+    sizes, threads, alive = [], set(threading.enumerate()), []
     for _ in range(rounds):
         streams = [case.stream(model) for case in cases]
         for talk in streams:
@@ -165,9 +165,9 @@ def left_behind(model: WaveNet, cases: list[Case], rounds: int = 4) -> tuple[int
         gc.collect()
         sizes.append(resident())
     deadline = time.monotonic() + 10
-    while threading.active_count() > threads and time.monotonic() < deadline:
+    while (new := set(threading.enumerate()) - threads) and time.monotonic() < deadline:
         time.sleep(0.01)  # a pool's threads end a moment after it
-    return sum(r() is not None for r in alive), threading.active_count() - threads, sizes[-1] - sizes[1]
+    return sum(r() is not None for r in alive), len(new), sizes[-1] - sizes[1]
 
 
 def in_a_process(tiny: bool, kind: str, cases: list[Case], begin: float) -> tuple[list[str], int]:
