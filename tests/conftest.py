@@ -1,10 +1,13 @@
 """Real speech, small models, and the commands as functions."""
 
 import csv
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests run side by side; before torch, which reads it once
 
 import pytest
 import soundfile
