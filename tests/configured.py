@@ -18,6 +18,7 @@ SMALL = {  # frames of 8 and 16 samples, with values that are held for 4, in pla
     "f0": ["hop_length=16", "scales=[2,2]", "hold=4", "hidden_channels=5"],
     "features": ["num_channels=3", "hop_length=8", "scales=[2]", "hold=4", "hidden_channels=5"],
 }
+SMALL_CONTEXT = ["model.context.pool=8", "model.context.dilation_cycle=2"]
 NAMES = {"file": "features"}  # of the condition that a file in configs/model/conditioners makes, where it is another
 
 
@@ -30,7 +31,7 @@ def settings(conditioners: list[str], context: bool = False) -> list[str]:
     """Overrides for a small model with these conditioners."""
     chosen = [f"model/conditioners=[{','.join(conditioners or ['none'])}]"]
     if context:
-        chosen += ["model/context=small", "model.context.pool=8", "model.context.dilation_cycle=2"]
+        chosen += ["model/context=small", *SMALL_CONTEXT]
     names = [NAMES.get(conditioner, conditioner) for conditioner in conditioners]
     return chosen + [f"model.conditioners.{name}.{setting}" for name in names for setting in SMALL.get(name, [])]
 

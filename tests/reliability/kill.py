@@ -81,9 +81,7 @@ def training_seconds(run: Path) -> float:
     return (run / "checkpoints" / "last.ckpt").stat().st_mtime - (run / "config.yaml").stat().st_mtime
 
 
-def killed(
-    settings: list[str], run: Path, chance: random.Random, most: int, tally: Tally, seconds: float = 2 * _LONGEST
-) -> None:
+def killed(settings: list[str], run: Path, chance: random.Random, most: int, tally: Tally, seconds: float) -> None:
     """Train, killing the run up to so many times, and then let it end; `seconds` is what it takes undisturbed.
 
     A run may end before it was killed so often: when it was done by itself.
@@ -163,9 +161,7 @@ def _kill(
     within: float,
 ) -> None:
     aim, began = chance.choice(AIMS), time.time()
-    _await(process, lambda: _has_config(run, began))
-    if aim != "the start":
-        _await(process, lambda: _TRAINS in _said(output))
+    _await(process, lambda: _has_config(run, began) if aim == "the start" else _TRAINS in _said(output))
     _await_moment(process, run, aim, chance, within)
     if process.poll() is None and aim == "SIGTERM":
         process.terminate()

@@ -185,36 +185,35 @@ def in_a_process(tiny: bool, kind: str, cases: list[Case], begin: float) -> tupl
 
 
 def in_processes(
-    processes: int, cases: list[Case], kind: str = "mu-law", tiny: bool = False, delay: float = 15.0
+    processes: int, cases: list[Case], tiny: bool = False, delay: float = 15.0
 ) -> list[tuple[list[str], int]]:
-    """The same cases in processes that begin together, twice: with nothing compiled, and with what those compiled.
+    """The same cases in processes that begin together.
 
     Process k takes weights of kind k, so that the processes compile different codes of the same functions.
 
     Args:
         processes: How many.
         cases: Of each process.
-        kind: Of model.
-        tiny: Whether it is.
+        tiny: Whether the model is.
         delay: Seconds until they begin, which is enough for their imports.
 
     Returns:
-        What `in_a_process` returned, for the processes of the first and then of the second time.
+        What `in_a_process` returned, for each process.
     """
-    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        own = [of_weights(cases, k) for k in range(processes)]
+        return list(pool.map(partial(in_a_process, tiny, "mu-law"), own, itertools.repeat(time.time() + delay)))
+
+
+def with_nothing_compiled(processes: int, cases: list[Case]) -> list[tuple[list[str], int]]:
+    """`in_processes` twice: with nothing compiled, and then with what the first ones compiled."""
     before = os.environ.get("NUMBA_CACHE_DIR")
-    results = []
     with tempfile.TemporaryDirectory() as cache:
         os.environ["NUMBA_CACHE_DIR"] = cache  # the processes', for numba reads it when it is imported
         try:
-            for _ in range(2):
-                with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
-                    work = partial(in_a_process, tiny, kind)
-                    own = [of_weights(cases, k) for k in range(processes)]
-                    results += pool.map(work, own, itertools.repeat(time.time() + delay))
+            return in_processes(processes, cases) + in_processes(processes, cases)
         finally:
             os.environ.pop("NUMBA_CACHE_DIR") if before is None else os.environ.update(NUMBA_CACHE_DIR=before)
-    return results
 
 
 def of_weights(cases: list[Case], number: int) -> list[Case]:
@@ -271,7 +270,7 @@ def main() -> None:
     found = f"left behind: {streams} streams, {threads} threads, {size / 2**20:.1f} MiB"
     table.line(found, "mu-law", "cpu", 4 * len(cases), [seconds], not streams and not threads and size < LEAK)
     expected = [alone(model, of_weights(cases, k)) for k in range(given.processes)] * 2
-    results, seconds = _timed(in_processes, given.processes, cases)
+    results, seconds = _timed(with_nothing_compiled, given.processes, cases)
     found = [f"{given.processes} processes, nothing compiled", f"{given.processes} processes, all compiled"]
     for k, name in enumerate(found):
         mine = slice(k * given.processes, (k + 1) * given.processes)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
-from tests.configured import SMALL, composed
+from tests.configured import SMALL, SMALL_CONTEXT, composed
 from tests.conftest import PROMPTS, TINY, lively
 from wavenet import WaveNet
 from wavenet.audio import read, resample
@@ -18,7 +18,7 @@ KINDS = {
 }
 _TINY = {
     "vocoder": [f"model.conditioners.mel.{setting}" for setting in SMALL["mel"]],
-    "context stack": ["model.context.pool=8", "model.context.dilation_cycle=2"],
+    "context stack": SMALL_CONTEXT,
 }
 SPEAKERS = ["allison", "carlo", "june"]
 

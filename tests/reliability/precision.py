@@ -30,6 +30,7 @@ from tests.configured import composed
 from tests.reliability.models import KINDS
 from wavenet import WaveNet
 from wavenet.benchmark.table import header, line_of, machine_in_words
+from wavenet.cli.fit import name_categories
 from wavenet.data import Corpus, prepare, split
 from wavenet.evaluation.bits import Score, utterance_bits
 from wavenet.training import SegmentData, WaveNetTraining
@@ -162,9 +163,7 @@ class Experiment:
         self._cfg = composed(*overrides)
         self._steps, self._segment, self._cache, self._accelerator = steps, segment, cache, accelerator
         corpus = prepare(instantiate(self._cfg.dataset), self._cfg.model.sample_rate, cache, progress=False)
-        for conditioner in (self._cfg.model.get("conditioners") or {}).values():
-            if "categories" in conditioner:
-                conditioner.categories = corpus.values(conditioner.name)
+        name_categories(self._cfg, corpus)
         self._train, self._held_out = split(corpus, self._cfg.validation_fraction)
 
     def run(self, way: Way, followed: dict[str, Way] | None = None) -> Run:

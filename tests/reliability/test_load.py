@@ -1,9 +1,5 @@
 """The short version of `python -m tests.reliability.load`, and that it would see what it looks for."""
 
-import multiprocessing
-import time
-from concurrent.futures import ProcessPoolExecutor
-
 import pytest
 import torch
 
@@ -23,10 +19,7 @@ def test_streams_at_once_make_what_each_makes_alone(way, backend):
 
 def test_processes_at_once_make_what_each_makes_alone():
     cases = [load.Case(number, 150) for number in range(4)]
-    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
-        begin = time.time() + 10
-        results = [pool.submit(load.in_a_process, True, "mu-law", load.of_weights(cases, k), begin) for k in range(4)]
-        made = [result.result()[0] for result in results]
+    made = [digests for digests, _ in load.in_processes(4, cases, tiny=True, delay=10)]
     model = make("mu-law", tiny=True)
     assert made == [load.alone(model, load.of_weights(cases, k)) for k in range(4)]
 

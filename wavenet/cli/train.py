@@ -119,15 +119,15 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
     run.parent.mkdir(parents=True, exist_ok=True)
     try:
         beside = Path(tempfile.mkdtemp(dir=run.parent, prefix=f".{run.name}-"))
+        try:
+            beside.chmod(0o755)
+            write_text(beside / "config.yaml", text)
+            beside.rename(run)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
-        error.filename = str(run)
+        error.filename = str(run)  # nobody knows the folder beside it
         raise
-    try:
-        beside.chmod(0o755)
-        write_text(beside / "config.yaml", text)
-        beside.rename(run)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, purge_step: int | None) -> L.Trainer:

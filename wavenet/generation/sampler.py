@@ -242,8 +242,8 @@ class Stream(Iterator[Tensor]):
         condition = None
         if self._condition is not None:
             starts = [self.state.prompt_length + positions[k] for k in active]
-            pieces = [self._condition.piece(p, length).of([k]) for k, p in zip(active, starts, strict=True)]
-            condition = join(pieces, length)  # of small pieces: `of` copies
+            own = (self._condition.of(slice(k, k + 1)) for k in active)  # views; a list of numbers would copy
+            condition = join([each.after(p) for each, p in zip(own, starts, strict=True)], length)
         drawn = torch.cat(
             [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
         )
