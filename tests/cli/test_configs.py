@@ -80,9 +80,11 @@ def test_choices(run, in_tmp, speech, choice):
         settings += [f"dataset.root={some_prompts(in_tmp / 'prompts')}", *NEEDS[conditioner]]
     if choice == "trainer=ddp":
         settings.append("trainer.strategy=auto")  # two processes have tests of their own
+    if choice == "logger=wandb":
+        settings.append("logger.offline=true")
     assert "done     2 steps" in run("train", *settings, choice)
     (folder,) = Path("runs").iterdir()
-    logs = {"logger=tensorboard": ["tensorboard"], "logger=csv": ["csv"], "logger=none": []}
+    logs = {"logger=tensorboard": ["tensorboard"], "logger=csv": ["csv"], "logger=wandb": ["wandb"], "logger=none": []}
     assert sorted(set(os.listdir(folder)) - {"audio", "checkpoints", "config.yaml"}) == logs.get(
         choice, ["tensorboard"]
     )

@@ -37,6 +37,9 @@ def test_every_config_of_ours_comes_back_the_same(tmp_path, monkeypatch, choice)
     moved = {"run_dir": str(tmp_path), "preparation": saved["preparation"] | {"cache_dir": "own/cache"}}
     if saved["logger"]:
         moved["logger"] = saved["logger"] | {"save_dir": str(tmp_path)}
+    if choice == "logger=wandb":
+        assert saved["logger"]["offline"] is False  # sending is for the command line to ask for
+        moved["logger"] |= {"offline": True}
     assert again == saved | moved
 
 
@@ -62,6 +65,13 @@ def test_a_dataset_is_not_downloaded_again(tmp_path):
     path = write(tmp_path, "dataset=vctk", "dataset.download=true", "dataset.root=corpora")
     dataset = load_run_config(path, "own/cache").dataset
     assert (dataset.root, dataset.download) == ("corpora", False)
+
+
+@pytest.mark.parametrize("change", [{"project": "../x"}, {"name": "https://x"}, {"offline": "no"}, {"name": ["x"]}])
+def test_a_log_for_a_server_has_plain_names(tmp_path, change):
+    path = write(tmp_path, "logger=wandb", logger=lambda log: log | change)
+    with pytest.raises(CheckpointError, match=rf"config\.yaml: logger\.{next(iter(change))} is "):
+        load_run_config(path, "own/cache")
 
 
 def test_a_cache_is_used_only_if_audio_was_prepared_there(tmp_path):

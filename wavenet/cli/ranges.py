@@ -128,6 +128,8 @@ TRAIN: dict[str, Kind] = {
     "logger._target_": _CLASS,
     "logger.save_dir": _PATH,
     "logger.name": Either((_NAME, Word(("", None)))),
+    "logger.project": _NAME,
+    "logger.offline": FLAG,
     "logger.version": Either((_NAME, Whole(0, _OFTEN), Word((None,)))),
     **{f"model.{key}": kind for key, kind in _MODEL.items()},
     **{f"model.distribution.{key}": kind for key, kind in _DISTRIBUTION.items()},

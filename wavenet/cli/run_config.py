@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ _DEEPEST = 16
 _MOST_FILES = 100_000  # of a run
 _MODEL = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _DATASET = re.compile(r"wavenet\.data(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
-_LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog")
+_WANDB = "wavenet.training.wandb_log.WandbLog"
+_LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog", _WANDB)
+_LOGS_OF_WANDB = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
 _GROUPS = ("dataset", "model", "optimizer", "trainer", "logger")
 _MORE_OF_TRAINER = {"gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "limit_train_batches"}
 _OWN_FOLDERS = ("audio", "checkpoints")
@@ -48,7 +51,7 @@ def load_run_config(path: Path, cache_dir: str) -> DictConfig:
     """Read a run's saved config; what it would write lies in its own folder or in a cache.
 
     The run's folder is the one that the file lies in, whatever it says. A cache that it names is used only if
-    prepared audio is there already. A dataset is never downloaded for it.
+    prepared audio is there already. A dataset is never downloaded for it, and no log is sent to a server.
 
     Args:
         path: The run's config.yaml.
@@ -68,6 +71,8 @@ def load_run_config(path: Path, cache_dir: str) -> DictConfig:
     cfg.resume, cfg.run_dir = None, str(run)
     if cfg.logger:
         cfg.logger.save_dir = str(run)
+    if "offline" in (cfg.logger or ()):
+        cfg.logger.offline = True
     if "download" in cfg.dataset:
         cfg.dataset.download = False
     if not any(Path(cfg.preparation.cache_dir).glob("*Hz/table.json")):
@@ -160,13 +165,25 @@ def _check_groups(data: dict[str, Any]) -> None:
         _check_value(f"optimizer.{name}", value, optimizer[name])
     _check_dataset(**data["dataset"])
     if data["logger"]:
-        name, version = (
-            data["logger"].get("name", ""),
-            str(data["logger"].get("version", "csv")),
-        )  # folders in the run's
-        if name != "" or not re.fullmatch(r"\w[\w.-]{0,80}", version) or version in _OWN_FOLDERS:
-            raise ValueError("logger.name and logger.version are not those of a folder for logs in the run's; refused")
-        _check_value("logger.save_dir", data["logger"]["save_dir"], "")
+        _check_logger(**data["logger"])
+
+
+def _check_logger(
+    _target_: Any,
+    save_dir: Any,
+    name: Any = "",
+    version: Any = "csv",
+    project: Any = "wavenet",
+    offline: Any = True,
+) -> None:
+    _check_value("logger.save_dir", save_dir, "")
+    if _target_ == _WANDB:  # names that a server shows
+        for key, value in {"project": project, "name": name or "a run"}.items():
+            if not isinstance(value, str) or not re.fullmatch(r"\w[\w .-]{0,80}", value):
+                raise ValueError(f"logger.{key} is {value!r:.80}; it must be a plain name")
+        _check_value("logger.offline", offline, True)
+    elif name != "" or not re.fullmatch(r"\w[\w.-]{0,80}", str(version)) or version in _OWN_FOLDERS:  # in the run's
+        raise ValueError("logger.name and logger.version are not those of a folder for logs in the run's; refused")
 
 
 def _check_dataset(_target_: Any = None, **arguments: Any) -> None:
@@ -222,10 +239,12 @@ def _check_value(name: str, value: Any, usual: Any) -> None:
 
 def _check_links(run: Path) -> None:
     """Raise if something in the run's folder is a link, through which a run would write somewhere else."""
-    count = 0
+    count, now = 0, f"{datetime.now():%Y%m%d_%H%M%S}"
     for folder, folders, files in os.walk(run):
+        place = _LOGS_OF_WANDB.fullmatch(Path(folder).relative_to(run).as_posix())
+        written = place is None or place[1] >= now  # wandb makes links in its folders, and a new folder each time
         for name in (*folders, *files):
-            if (Path(folder) / name).is_symlink():
+            if (Path(folder) / name).is_symlink() and written:
                 raise ValueError(
                     f"beside it lies {name!a:.80}, a link; a run writes there: put what it leads to in place"
                 )

@@ -35,6 +35,7 @@ from wavenet.training import (
     Stopped,
     TrainingLog,
     TrainingProgress,
+    WandbLog,
     WaveNetTraining,
     WholeFiles,
     die_together,
@@ -100,6 +101,8 @@ def main(cfg: DictConfig) -> None:
         sweep(run, deep=True)  # after a killed process
         _write_config(cfg, run)
         _introduce(trainer, model, corpus, train, validation, run)
+    if isinstance(trainer.logger, WandbLog):
+        trainer.logger.begin(plain(cfg))
     try:
         trainer.fit(module, data, ckpt_path=resumption and resumption.checkpoint, weights_only=True)
     except Stopped as stopped:

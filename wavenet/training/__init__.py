@@ -9,6 +9,7 @@ from wavenet.training.progress import TrainingProgress
 from wavenet.training.resume import read_resumable
 from wavenet.training.saving import BestCheckpoint, LastCheckpoint, Stopped, WholeFiles
 from wavenet.training.system import die_together, keep_freed_memory
+from wavenet.training.wandb_log import WandbLog
 
 __all__ = [
     "AudioSamples",
@@ -22,6 +23,7 @@ __all__ = [
     "Stopped",
     "TrainingLog",
     "TrainingProgress",
+    "WandbLog",
     "WaveNetTraining",
     "WholeFiles",
     "die_together",

@@ -16,6 +16,7 @@ from wavenet.audio.picture import spectrogram_image
 from wavenet.data import Corpus
 from wavenet.generation import generate
 from wavenet.training.module import WaveNetTraining
+from wavenet.training.wandb_log import WandbLog
 
 _HINTS = "Try a smaller optimizer.lr or a longer optimizer.warmup_steps"
 
@@ -99,7 +100,7 @@ class AudioSamples(Callback):
 
     Each speaker (the first few) says something; beside it stands a held-out recording of the same
     speaker. If the model is told features, they are those of that recording. Both go to the run's
-    folder as WAVs and to TensorBoard as audio and mel spectrograms.
+    folder as WAVs and to TensorBoard or Weights & Biases as audio and mel spectrograms.
 
     Args:
         folder: Where WAVs are put, in a folder for each step.
@@ -161,7 +162,9 @@ class AudioSamples(Callback):
             write(self._folder / f"step-{step:07d}" / f"{name}-{kind}.wav", waveform, rate)
             pictures.append(spectrogram_image(log_mel_spectrogram(waveform, rate)))
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for (kind, waveform), picture in zip(waveforms.items(), pictures, strict=True):
+            for (kind, waveform), picture in zip(waveforms.items(), pictures, strict=True):
+                if isinstance(logger, TensorBoardLogger):
                     logger.experiment.add_audio(f"{name}/{kind}", waveform, step, sample_rate=rate)
                     logger.experiment.add_image(f"{name}/{kind}", picture, step)
+                elif isinstance(logger, WandbLog):
+                    logger.show(f"{name}/{kind}", waveform, rate, picture, step)

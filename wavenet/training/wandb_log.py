@@ -1,0 +1,100 @@
+"""The log for Weights & Biases."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+
+class WandbLog(WandbLogger):
+    """Sends a run's numbers, settings, sound and spectrograms to Weights & Biases, or keeps them to be sent later.
+
+    What is sent lies in `wandb/` in the run's folder, too. A resumed run goes on under the same id. It logs the
+    steps after its checkpoint again, with the same values.
+
+    Args:
+        save_dir: The run's folder.
+        project: The project's name there.
+        name: The run's name; None takes that of its folder.
+        offline: Send nothing; `wandb sync` does that later.
+        purge_step: Is given for a run that is resumed.
+
+    Raises:
+        ModuleNotFoundError: If wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        save_dir: str,
+        project: str = "wavenet",
+        name: str | None = None,
+        offline: bool = False,
+        purge_step: int | None = None,
+    ) -> None:
+        if find_spec("wandb") is None:
+            raise ModuleNotFoundError('the log for Weights & Biases needs wandb: pip install "wavenet[wandb]"')
+        import wandb  # noqa: PLC0415  # an extra
+
+        folder = Path(save_dir)
+        super().__init__(
+            name=name or folder.name,
+            save_dir=save_dir,
+            id=None if purge_step is None else _last_id(folder),
+            project=project,
+            mode="offline" if offline else None,
+            settings=wandb.Settings(symlink=False),  # a run's folder with links in it is not resumed
+        )
+        self._wandb_init.pop("anonymous", None)  # which wandb warns of, whatever it is
+
+    @rank_zero_only
+    def begin(self, settings: dict[str, Any]) -> None:
+        """Make the run known, with its settings, before a step is taken.
+
+        Args:
+            settings: Of the run, plain data.
+
+        Raises:
+            ValueError: If nobody is logged in, or the server cannot be reached.
+        """
+        import wandb  # noqa: PLC0415  # an extra
+
+        Path(str(self.save_dir)).mkdir(parents=True, exist_ok=True)
+        try:
+            self.log_hyperparams(settings)
+        except wandb.Error as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ValueError(
+                f"logger=wandb: {reason}; log in by `wandb login`, or use logger.offline=true and `wandb sync` later"
+            ) from error
+
+    @rank_zero_only
+    def show(self, name: str, waveform: Tensor, sample_rate: int, picture: Tensor, step: int) -> None:
+        """Log a sound and its spectrogram.
+
+        Args:
+            name: What it is called.
+            waveform: (T,) in [-1, 1].
+            sample_rate: Hz.
+            picture: (3, height, width) in [0, 1].
+            step: Optimizer steps taken.
+        """
+        self.log_audio(f"{name}/audio", [waveform.numpy()], step, sample_rate=[sample_rate])
+        self.log_image(f"{name}/spectrogram", [picture.permute(1, 2, 0).numpy()], step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write and send what there is; the run is over there, too."""
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+            self._experiment = None
+
+
+def _last_id(run: Path) -> str | None:
+    """The id that a run has there, by the last folder that was made for it: `wandb/[offline-]run-DATE_TIME-ID`."""
+    folders = [folder.name for folder in (run / "wandb").glob("*run-*-*") if folder.is_dir()]
+    newest = max(folders, key=lambda name: name.removeprefix("offline-"), default="")
+    return newest.rpartition("-")[2] or None
