@@ -164,7 +164,8 @@ class AudioSamples(Callback):
         for logger in trainer.loggers:
             for (kind, waveform), picture in zip(waveforms.items(), pictures, strict=True):
                 if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_audio(f"{name}/{kind}", waveform, step, sample_rate=rate)
-                    logger.experiment.add_image(f"{name}/{kind}", picture, step)
+                    # TensorBoard shows only the first of two things of one name
+                    logger.experiment.add_audio(f"{name}/{kind}/audio", waveform, step, sample_rate=rate)
+                    logger.experiment.add_image(f"{name}/{kind}/spectrogram", picture, step)
                 elif isinstance(logger, WandbLog):
                     logger.show(f"{name}/{kind}", waveform, rate, picture, step)
