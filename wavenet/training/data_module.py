@@ -19,7 +19,7 @@ class SegmentData(L.LightningDataModule):
         batch_size: Segments in a batch of each process.
         num_workers: Loader processes; 0 reads in the training process.
         seed: Seed of the stream.
-        margin: Samples heard after a segment; see `TrainingSegments`.
+        margin: Samples heard after a segment; see `wavenet.data.TrainingSegments`.
         frame: What is heard begins at a multiple of this many samples.
     """
 
