@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
+import soundfile
+import torch
 
 import wavenet
 from tests.conftest import ROOT
@@ -138,3 +140,14 @@ def test_without_pdoc_one_line_says_what_to_install(tmp_path):
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
     assert 'pip install "wavenet[docs]"' in result.stderr
+
+
+def test_the_front_pages_code_runs(small, in_tmp):
+    wavenet.save(small(("june", "carlo")), "runs/NAME")
+    use, build_own = re.findall(r"```python\n(.*?)```", wavenet.__doc__ or "", re.DOTALL)
+    names = {}
+    exec(use.replace("seconds=2,", "seconds=0.1,").replace("seconds=10,", "seconds=0.1,"), names)
+    assert soundfile.info("june.wav").frames == 200
+    assert names["chunk"].shape == (1, 200)
+    assert type(wavenet.load("june")) is wavenet.WaveNet
+    exec(build_own, names | {"waveform": torch.zeros(1, 100)})

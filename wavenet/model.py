@@ -1,10 +1,10 @@
 """WaveNet: embed the samples so far, run the residual stack, read off the next sample's distribution.
 
 ```
-                         conditions, context stack
-                                     |
-waveform -> encode -> input conv -> [ gated residual layer ] x N -> skips -> head -> parameters
-(B, T)                                                                               (B, P, T)
+                        conditions, context stack
+                                    |
+waveform -> encode -> input conv -> [gated layer] x N -> skips -> head -> parameters
+(B, T)                                                                    (B, P, T)
 ```
 """
 

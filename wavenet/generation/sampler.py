@@ -79,7 +79,20 @@ def generate(
 
 
 def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: int = 1, **options: Any) -> "Stream":
-    """Make audio in chunks, to be heard while it is made; the arguments are those of `wavenet.generation.Stream`.
+    """Make audio in chunks, to be heard while it is made.
+
+    Args:
+        model: A model, such as `wavenet.load` returns.
+        seconds: Where to stop, or where each utterance does; None goes on for ever, or as long as the conditions.
+        num: Number of utterances, made side by side.
+        **options: speaker, conditions, seed, temperature, top_k, guidance, prompt, chunk, state, backend,
+            threads and weights as in `wavenet.generation.Stream`.
+
+    Returns:
+        An iterator over chunks (num, chunk) of samples in [-1, 1], float32, on the CPU.
+
+    Raises:
+        ValueError: If an option is out of range, or a speaker is unknown (lists the known).
 
     >>> from wavenet.distributions import MuLawCategorical
     >>> model = WaveNet(MuLawCategorical(), sample_rate=8000, num_cycles=1).eval()

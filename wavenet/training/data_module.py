@@ -54,7 +54,11 @@ class SegmentData(L.LightningDataModule):
         return self._loader(self._segments, batch_sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
-        """This process's share of the held-out utterances, one by one."""
+        """This process's share of the held-out utterances, one by one.
+
+        Raises:
+            ValueError: If there are fewer utterances than processes.
+        """
         trainer = self._trainer()
         if len(self._validation.utterances) < trainer.world_size:
             raise ValueError(
