@@ -24,10 +24,9 @@ def main() -> None:
     wavenet.__dict__.update((name, getattr(wavenet, name)) for name in wavenet.__all__)  # pdoc only looks
     tutorial = types.ModuleType("wavenet.tutorial", docstrings.embed_images(TUTORIAL.read_text("utf-8"), TUTORIAL))
     tutorial.__dict__["__docformat__"] = "markdown"
-    rooms = [module.name for module in pkgutil.iter_modules(wavenet.__path__) if module.name not in INNER]
+    rooms = [module.name for module in pkgutil.iter_modules(wavenet.__path__) if module.name not in (*FIRST, *INNER)]
     pages = {"wavenet": doc.Module(wavenet), "wavenet.tutorial": doc.Module(tutorial)}
-    for room in sorted(rooms, key=[*FIRST, *rooms].index):
-        pages[f"wavenet.{room}"] = doc.Module.from_name(f"wavenet.{room}")
+    pages |= {f"wavenet.{room}": doc.Module.from_name(f"wavenet.{room}") for room in FIRST + rooms}
     render.configure(docformat="google", show_source=False, template_directory=Path(__file__).with_name("docs"))
     warnings.simplefilter("error")  # what pdoc says; whatever it imports is imported now
     made = {f"{name.replace('.', '/')}.html": render.html_module(page, pages) for name, page in pages.items()}
