@@ -1,4 +1,45 @@
-"""Train WaveNet on raw audio and make audio with it."""
+"""Train WaveNet on raw audio and make audio with it.
+
+Five names are enough to use a model that `wavenet train` has made:
+
+```python
+import soundfile
+import wavenet
+
+model = wavenet.load("runs/NAME")  # a run's folder, a checkpoint or a saved model
+audio = wavenet.generate(model, seconds=2, speaker="june", seed=1)  # (1, 16000)
+soundfile.write("june.wav", audio[0], model.sample_rate)
+
+for chunk in wavenet.stream(model, seconds=10, speaker="june", chunk=4000):
+    ...  # (1, 4000): to be heard while the next one is made
+
+wavenet.save(model, "june")  # config.json and model.safetensors
+```
+
+A waveform is a float tensor (B, T) in [-1, 1] everywhere. A `WaveNet` of one's own is built from an output
+distribution and plain numbers, and its loss is the negative log-probability of the next sample:
+
+```python
+from wavenet.distributions import MuLawCategorical
+
+model = wavenet.WaveNet(MuLawCategorical(), sample_rate=16000, num_cycles=2)
+loss = -model.log_prob(waveform)[0].mean()  # in nats; divided by ln(2), bits per sample
+```
+
+- `wavenet.tutorial`, which is `data/tutorial/from-conv1d-to-wavenet.md`, begins at one `torch.nn.Conv1d` and ends
+  with a tone that was learnt.
+- `wavenet.generation` makes audio, `wavenet.checkpoint` reads and writes models, `wavenet.model` is the network.
+- `wavenet.distributions` has what a sample may be, `wavenet.conditioning` what else a model may be told,
+  `wavenet.nn` the causal layers.
+- `wavenet.audio` has waveforms and their features, `wavenet.data` the datasets, `wavenet.training` Lightning's part,
+  and `wavenet.evaluation` the scores.
+
+What users can do wrong raises a ValueError (or a subclass, such as `wavenet.checkpoint.CheckpointError`) of one line,
+which names the value, the place and the fix.
+
+The command line does the same without Python: `wavenet train`, `wavenet generate`, `wavenet evaluate`. Their settings
+stand in `configs/`, each with a comment.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,7 +50,7 @@ if TYPE_CHECKING:
     from wavenet.model import WaveNet
 
 __version__ = "0.1.0"
-__all__ = ["WaveNet", "generate", "load", "save", "stream"]
+__all__ = ["load", "generate", "stream", "save", "WaveNet"]  # noqa: RUF022 (as one meets them, also on the API page)
 
 _HOME = {
     "WaveNet": "wavenet.model",

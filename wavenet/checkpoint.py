@@ -35,6 +35,8 @@ from wavenet.untrusted import (
 )
 from wavenet.writing import reason
 
+__all__ = ["CheckpointError", "build", "describe", "find", "load", "save"]  # for users; the rest is for the rooms above
+
 FORMAT_VERSION = 1
 _MODEL_TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

@@ -1,9 +1,11 @@
 """WaveNet: embed the samples so far, run the residual stack, read off the next sample's distribution.
 
-                         conditions, context stack
-                                     |
-waveform -> encode -> input conv -> [ gated residual layer ] x N -> skips -> head -> parameters
-(B, T)                                                                               (B, P, T)
+```
+                        conditions, context stack
+                                    |
+waveform -> encode -> input conv -> [gated layer] x N -> skips -> head -> parameters
+(B, T)                                                                    (B, P, T)
+```
 """
 
 from collections.abc import Mapping
@@ -36,7 +38,7 @@ class WaveNet(nn.Module):
     """The generative model of raw audio of van den Oord et al. (2016), https://arxiv.org/abs/1609.03499.
 
     Args:
-        distribution: The output distribution, such as `MuLawCategorical` (section 2.2).
+        distribution: The output distribution, such as `wavenet.distributions.MuLawCategorical` (section 2.2).
         sample_rate: Rate of the audio that the model speaks, Hz.
         conditioners: Named conditioners (section 2.5); they all have `condition_channels` channels.
         context: A context stack (section 2.6) of as many channels, or None.
@@ -147,7 +149,7 @@ class WaveNet(nn.Module):
             conditions: Such as {"speaker": "p225", "mel": (n_mels, frames)}, one for all utterances,
                 or {"speaker": ["p225", "p226"], "mel": (2, n_mels, frames)}.
             batch_size: B.
-            chance: See `Conditioner.forward`.
+            chance: See `wavenet.conditioning.Conditioner.forward`.
 
         Returns:
             The condition, or None if the model has no conditioners.

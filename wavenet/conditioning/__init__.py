@@ -1,4 +1,8 @@
-"""Conditioners: `base` has their contract, `frames` that of those that change with time, other files one each."""
+"""What a model is told besides the samples so far: who speaks, or features that change with time.
+
+`Conditioner` is their contract, `FrameConditioner` that of those that change with time; a new one is a class
+that keeps it, and a YAML in `configs/model/conditioners/`.
+"""
 
 from wavenet.conditioning.base import Conditioner
 from wavenet.conditioning.categorical import CategoricalEmbedding

@@ -73,4 +73,12 @@ class Conditioner(nn.Module, ABC):
 
     @abstractmethod
     def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
-        """What `forward` returns where nothing is left out."""
+        """What `forward` returns where nothing is left out; all that a new conditioner has to implement.
+
+        Args:
+            conditions: All of the batch's conditions by name; its own is under `name`.
+            batch_size: B.
+
+        Raises:
+            ValueError: If its condition is missing, unknown or of another shape.
+        """

@@ -9,7 +9,7 @@ from wavenet.conditioning.frames import FrameConditioner
 
 
 class FileConditioner(FrameConditioner):
-    """Conditioning on any features at a frame rate, read from `.npy` files: see `FileFeatures`.
+    """Conditioning on any features at a frame rate, read from `.npy` files: see `wavenet.audio.FileFeatures`.
 
     Args:
         name: Of the condition, and of the files: `x.NAME.npy` or `x.npy` beside `x.wav`.

@@ -23,7 +23,7 @@ class FrameConditioner(Conditioner):
     before and after a change of channels, so the network stands before the upsampling, where there
     are hop_length times fewer steps; only filters that reach over neighbouring bands need the bands
     themselves, and then the last change of channels comes after them. The last `hold` samples share a
-    value, which the layers project once (see `Condition`).
+    value, which the layers project once (see `wavenet.nn.Condition`).
 
     The beginning and the end of a recording count as if their frame went on.
 
@@ -33,7 +33,7 @@ class FrameConditioner(Conditioner):
         condition_channels: Channels of what it returns.
         scales: Factors of the learned upsampling.
         hold: Samples that share a value; scales x hold is the features' hop_length.
-        upsampling: "nearest" or "transposed", see `Upsampling`.
+        upsampling: "nearest" or "transposed", see `wavenet.nn.Upsampling`.
         freq_kernel_size: Bands that the upsampling filters reach over; 1 for each by itself.
         context_frames: Frames to either side that are read with each frame.
         hidden_channels: Width of the small network.

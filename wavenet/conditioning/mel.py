@@ -13,7 +13,7 @@ class MelConditioner(FrameConditioner):
     """Conditioning on a log-mel spectrogram (Shen et al., 2018, section 3.3, for a WaveNet vocoder).
 
     The numbers here are the one definition of the spectrogram, for training, generation and
-    evaluation alike; see `LogMel`. The network reads (log_mel - mean) / std.
+    evaluation alike; see `wavenet.audio.LogMel`. The network reads (log_mel - mean) / std.
 
     Args:
         sample_rate: The model's, Hz.

@@ -1,20 +1,22 @@
 """Datasets, their preparation, and the stream of segments. Sees audio, never the model.
 
-A dataset is a class with a `name` and a method `scan()` that returns a `Scan`: where each utterance's
+A `Dataset` is a class with a `name` and a method `scan()` that returns a `Scan`: where each utterance's
 file is, and which named conditions (such as the speaker) hold for it. `prepare` does the rest, the same
 for all: it resamples once into a cache and refuses what cannot be used. `add_features` computes what a
 model may be conditioned on frame by frame, once as well.
 """
 
-from wavenet.data.corpus import Corpus, split
-from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance
+from wavenet.data.corpus import Corpus, Prepared, split
+from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
 from wavenet.data.features import add_features
 from wavenet.data.prepare import prepare
 from wavenet.data.segments import SegmentStream, TrainingSegments, WholeUtterances
 
 __all__ = [
     "Corpus",
+    "Dataset",
     "DatasetError",
+    "Prepared",
     "Scan",
     "SegmentStream",
     "Skipped",

@@ -81,7 +81,15 @@ class Corpus:
         return sorted({u.conditions[condition] for u in self.utterances})
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
-        """Samples [start, stop) of an utterance, (stop - start,) float32; only these are read from disk.
+        """Samples [start, stop) of an utterance; only these are read from disk.
+
+        Args:
+            index: The utterance's number.
+            start: First sample.
+            stop: One past the last sample; None for the end.
+
+        Returns:
+            (stop - start,) in [-1, 1], float32.
 
         Raises:
             DatasetError: If its prepared file is gone or damaged.

@@ -33,7 +33,12 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out, and why; as text it is one line, whatever the name."""
+    """Something that was left out, and why; as text it is one line, whatever the name.
+
+    Attributes:
+        name: Of the recording, or of what else it is.
+        reason: Why it cannot be used.
+    """
 
     name: str
     reason: str
@@ -44,14 +49,19 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a dataset found."""
+    """What a dataset found.
+
+    Attributes:
+        utterances: What can be used, in any order.
+        skipped: What was found and left out.
+    """
 
     utterances: list[Utterance]
     skipped: list[Skipped] = field(default_factory=list)
 
 
 class Dataset(Protocol):
-    """Finds the recordings of a corpus."""
+    """Finds the recordings of a corpus: all that a new dataset has to implement."""
 
     @property
     def name(self) -> str:

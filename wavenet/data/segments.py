@@ -116,6 +116,9 @@ class SegmentStream(Sampler[list[int]]):
         rank: This process's number.
         world_size: Number of processes.
         start: Number of batches that were already seen (by each process).
+
+    Raises:
+        ValueError: If batch_size is not a whole number of at least 1.
     """
 
     def __init__(self, batch_size: int, rank: int = 0, world_size: int = 1, start: int = 0) -> None:

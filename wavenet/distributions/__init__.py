@@ -1,4 +1,8 @@
-"""Output distributions: `base` has their contract, `mixture` what mixtures share, and others one or two of them."""
+"""What a sample of audio may be, given the past: the paper's classes, or mixtures for samples of 16 bits.
+
+`OutputDistribution` is their contract; a new one is a class that keeps it, and a YAML in
+`configs/model/distribution/`. `Mixture` is what mixtures share.
+"""
 
 from wavenet.distributions.base import OutputDistribution
 from wavenet.distributions.gaussian_mixture import GaussianMixture

@@ -57,7 +57,7 @@ def generate(
         num: Number of utterances, made side by side.
         on_progress: Is called with the number of samples made since it was last called.
         **options: speaker, conditions, seed, temperature, top_k, guidance, prompt, backend, threads
-            and weights as in `Stream`.
+            and weights as in `wavenet.generation.Stream`.
 
     Returns:
         (num, round(seconds * model.sample_rate)) samples in [-1, 1], float32, on the CPU. A prompt
@@ -79,7 +79,20 @@ def generate(
 
 
 def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: int = 1, **options: Any) -> "Stream":
-    """Make audio in chunks, to be heard while it is made; the arguments are `Stream`'s.
+    """Make audio in chunks, to be heard while it is made.
+
+    Args:
+        model: A model, such as `wavenet.load` returns.
+        seconds: Where to stop, or where each utterance does; None goes on for ever, or as long as the conditions.
+        num: Number of utterances, made side by side.
+        **options: speaker, conditions, seed, temperature, top_k, guidance, prompt, chunk, state, backend,
+            threads and weights as in `wavenet.generation.Stream`.
+
+    Returns:
+        An iterator over chunks (num, chunk) of samples in [-1, 1], float32, on the CPU.
+
+    Raises:
+        ValueError: If an option is out of range, or a speaker is unknown (lists the known).
 
     >>> from wavenet.distributions import MuLawCategorical
     >>> model = WaveNet(MuLawCategorical(), sample_rate=8000, num_cycles=1).eval()
@@ -111,8 +124,8 @@ class Stream(Iterator[Tensor]):
         temperature: 1 draws from the model's distribution, less is more careful, 0 takes the most
             likely sample.
         top_k: Draw among this many of the likeliest values only; not for mixtures, which have no classes.
-        guidance: Above 1, the condition is followed more than it was in training (an experiment; see
-            `GuidedWaveNet`); 1 is the model itself.
+        guidance: Above 1, the condition is followed more than it was in training (an experiment): logits
+            are u + guidance (c - u), c with the condition and u without; 1 is the model itself.
         prompt: Samples to continue, (T,) for all utterances or (num, T), in [-1, 1] at the model's
             rate. It is run in parallel, not sample by sample.
         chunk: Samples in a chunk; the last one may be shorter.

@@ -17,6 +17,16 @@ _LONG = 16  # steps from which on the skips of all layers are one product
 def cycle_of_dilations(dilation_cycle: int, num_cycles: int) -> list[int]:
     """Dilations 1, 2, 4, ... 2**(dilation_cycle - 1), repeated num_cycles times (section 2.1).
 
+    Args:
+        dilation_cycle: Layers in a cycle.
+        num_cycles: How often the cycle is repeated.
+
+    Returns:
+        One dilation for each layer, samples.
+
+    Raises:
+        ValueError: If a number is not a whole number of at least 1.
+
     >>> cycle_of_dilations(4, 2)
     [1, 2, 4, 8, 1, 2, 4, 8]
     """
@@ -26,6 +36,13 @@ def cycle_of_dilations(dilation_cycle: int, num_cycles: int) -> list[int]:
 
 def receptive_field(kernel_size: int, dilations: Sequence[int]) -> int:
     """How many input samples one output of a stack can see, itself included.
+
+    Args:
+        kernel_size: Taps of each convolution.
+        dilations: One for each layer, samples.
+
+    Returns:
+        (kernel_size - 1) times the sum of the dilations, and 1; samples.
 
     >>> receptive_field(2, cycle_of_dilations(10, 3))
     3070
@@ -51,6 +68,9 @@ class ResidualStack(nn.Module):
         receptive_field: In samples, the present one included.
         gradient_checkpointing: If True, training keeps only each layer's input and computes the
             rest again for the backward pass: less memory for about a third more time.
+
+    Raises:
+        ValueError: If a number is out of range, or there are no dilations.
     """
 
     def __init__(

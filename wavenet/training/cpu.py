@@ -41,7 +41,7 @@ class Biases(NamedTuple):
 
 
 class CPUNetwork:
-    """The same function as `WaveNet.log_prob` from the beginning of an utterance, with the same gradients, but faster.
+    """`wavenet.WaveNet.log_prob` from the beginning of an utterance, with the same gradients, but faster.
 
     `cpu_kernels` says how. Its results differ from the model's by rounding only, and do not depend
     on anything but the inputs and the number of threads.
@@ -80,7 +80,7 @@ class CPUNetwork:
         return self._model.distribution.log_prob(self.parameters(heard, condition), waveform)
 
     def parameters(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
-        """What `WaveNet.forward` returns first: (B, parameter_channels, T).
+        """What `wavenet.WaveNet.forward` returns first: (B, parameter_channels, T).
 
         Raises:
             ValueError: If a condition is missing, is given to a model without conditioners, or has another shape.

@@ -19,7 +19,7 @@ class SegmentData(L.LightningDataModule):
         batch_size: Segments in a batch of each process.
         num_workers: Loader processes; 0 reads in the training process.
         seed: Seed of the stream.
-        margin: Samples heard after a segment; see `TrainingSegments`.
+        margin: Samples heard after a segment; see `wavenet.data.TrainingSegments`.
         frame: What is heard begins at a multiple of this many samples.
     """
 
@@ -54,7 +54,11 @@ class SegmentData(L.LightningDataModule):
         return self._loader(self._segments, batch_sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
-        """This process's share of the held-out utterances, one by one."""
+        """This process's share of the held-out utterances, one by one.
+
+        Raises:
+            ValueError: If there are fewer utterances than processes.
+        """
         trainer = self._trainer()
         if len(self._validation.utterances) < trainer.world_size:
             raise ValueError(

@@ -48,8 +48,8 @@ class WaveNetTraining(L.LightningModule):
     """Trains a WaveNet by maximum likelihood with AdamW.
 
     A step changes nothing, neither weights nor moments, if its loss or its gradient is not finite; or, from
-    `SPIKES_FROM` steps on, if its loss is more than `SPIKE_BITS` worse than knowing nothing. The segments
-    are named. `MOST_SKIPPED` such steps in a row end the run.
+    step 200 (SPIKES_FROM) on, if its loss is more than a bit (SPIKE_BITS) worse than knowing nothing. The
+    segments are named. Three such steps (MOST_SKIPPED) in a row end the run.
 
     Args:
         model: The model.
@@ -59,7 +59,7 @@ class WaveNetTraining(L.LightningModule):
         warmup_steps: Steps until the peak.
         final_lr_fraction: Share of the peak that is left at the last step.
         compile: Whether to compile the network (`torch.compile`), or a mode of it, such as "max-autotune".
-        gradient_checkpointing: Whether to trade time for memory; see `ResidualStack`.
+        gradient_checkpointing: Whether to trade time for memory; see `wavenet.nn.ResidualStack`.
 
     Raises:
         ValueError: If a number is out of range.
