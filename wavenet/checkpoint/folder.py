@@ -1,0 +1,83 @@
+"""A model as a folder of `config.json` and `model.safetensors`."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from wavenet.checkpoint.description import FORMAT_VERSION, describe
+from wavenet.checkpoint.error import CheckpointError, refusing
+from wavenet.checkpoint.strangers import check_finite, model_for
+from wavenet.model import WaveNet
+from wavenet.untrusted import plan_of_safetensors, read_json
+from wavenet.writing import reason
+
+
+def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
+    """Write a model as `config.json` and `model.safetensors`; the folder appears whole or not at all.
+
+    Args:
+        model: The model.
+        folder: Is made; a folder that holds a saved model already is replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: If something else stands at that place, or it cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder}: exists and is not a saved model; choose another folder")
+    config = {"format_version": FORMAT_VERSION, "model": describe(model)}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            beside.chmod(0o755)
+            (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+            state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+            # its own writing to a file does not say why it failed
+            (beside / "model.safetensors").write_bytes(safetensors.torch.save(state))
+            _exchange(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({reason(error)})") from error
+    return folder
+
+
+def read_folder(folder: Path) -> tuple[WaveNet, dict[str, Tensor]]:
+    """A saved model on the meta device, and its weights."""
+    weights = folder / "model.safetensors"
+    with refusing(folder / "config.json"):
+        config = read_json(folder / "config.json")
+        if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "model" not in config:
+            raise ValueError(f'not a model config of format_version {FORMAT_VERSION} with a "model" entry')
+    with refusing(weights):
+        plan = plan_of_safetensors(weights)
+    with refusing(folder):
+        model = model_for(config, plan)
+    with refusing(weights):
+        state = safetensors.torch.load_file(weights)
+        check_finite(state)
+    return model, state
+
+
+def _exchange(beside: Path, folder: Path) -> None:
+    """Put a folder into another's place, which stays as it is if that fails."""
+    replaced = beside.with_name(f"{beside.name}-replaced")
+    there = folder.exists()
+    if there:
+        folder.rename(replaced)
+    try:
+        beside.rename(folder)
+    except OSError:
+        if there:
+            replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
