@@ -1,4 +1,4 @@
-"""A model as a folder of `config.json` and `model.safetensors`."""
+"""A model as a folder of `config.json`, `model.safetensors`, and a card for those who are given it."""
 
 import json
 import os
@@ -9,6 +9,8 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from wavenet.checkpoint.about import check_about
+from wavenet.checkpoint.card import card
 from wavenet.checkpoint.description import FORMAT_VERSION, describe
 from wavenet.checkpoint.error import CheckpointError, refusing
 from wavenet.checkpoint.strangers import check_finite, model_for
@@ -18,28 +20,35 @@ from wavenet.writing import reason
 
 
 def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
-    """Write a model as `config.json` and `model.safetensors`; the folder appears whole or not at all.
+    """Write a model as `config.json`, `model.safetensors` and `README.md`; the folder appears whole or not at all.
+
+    README.md is the model's card, made of the model and of `model.about`: what it is, how to use it, what it learnt
+    from, under which licences, and its bits per sample.
 
     Args:
         model: The model.
-        folder: Is made; a folder that holds a saved model already is replaced.
+        folder: Is made; a folder that holds a saved model already is replaced, its card included.
 
     Returns:
         The folder.
 
     Raises:
-        CheckpointError: If something else stands at that place, or it cannot be written.
+        CheckpointError: If something else stands at that place, it cannot be written, or `model.about` is not
+            plain data.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}: exists and is not a saved model; choose another folder")
-    config = {"format_version": FORMAT_VERSION, "model": describe(model)}
+    with refusing(folder, fix=""):
+        about = check_about(model.about)
+    config = {"format_version": FORMAT_VERSION} | ({"about": about} if about else {}) | {"model": describe(model)}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
             beside.chmod(0o755)
             (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+            (beside / "README.md").write_text(card(model), encoding="utf-8")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
             # its own writing to a file does not say why it failed
             (beside / "model.safetensors").write_bytes(safetensors.torch.save(state))

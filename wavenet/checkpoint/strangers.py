@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wavenet.checkpoint.about import check_about
 from wavenet.checkpoint.description import build
 from wavenet.model import WaveNet
 from wavenet.untrusted import TensorPlan, check_name
@@ -29,7 +30,7 @@ def model_for(config: Any, state: dict[str, Any]) -> WaveNet:
     """Build the model that a stranger's file describes, on the meta device, if it is made for these tensors.
 
     Args:
-        config: Plain data with a "model" entry, as `describe` makes it.
+        config: Plain data with a "model" entry, as `describe` makes it, and perhaps "about".
         state: Tensors, or plans of them, by name.
 
     Raises:
@@ -39,6 +40,7 @@ def model_for(config: Any, state: dict[str, Any]) -> WaveNet:
         raise ValueError('its description has no "model" entry')
     model = build_without_memory(config["model"], len(state))
     check_state(state, model)
+    model.about = check_about(config.get("about"))
     return model
 
 

@@ -32,6 +32,8 @@ PREPARATION: dict[str, Kind] = {
     "dataset.mic": Word(("mic1", "mic2")),
     "dataset.download": FLAG,
     "dataset.speakers_from_folders": FLAG,
+    "dataset.licence": or_null(Text("a licence's name, such as CC-BY-4.0")),
+    "dataset.attribution": or_null(Text("whom to name, and as what")),
 }
 
 _MODEL: dict[str, Kind] = {

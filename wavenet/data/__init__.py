@@ -9,12 +9,15 @@ model may be conditioned on frame by frame, once as well.
 from wavenet.data.corpus import Corpus, split
 from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance
 from wavenet.data.features import add_features
+from wavenet.data.origin import Licence, Origin
 from wavenet.data.prepare import prepare
 from wavenet.data.segments import SegmentStream, TrainingSegments, WholeUtterances
 
 __all__ = [
     "Corpus",
     "DatasetError",
+    "Licence",
+    "Origin",
     "Scan",
     "SegmentStream",
     "Skipped",

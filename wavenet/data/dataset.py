@@ -8,6 +8,8 @@ from typing import Protocol
 
 import soundfile
 
+from wavenet.data.origin import Origin
+
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".oga"}
 AUDIO_SUFFIXES = frozenset(_SUFFIXES - {".raw", ".mat", ".mat4", ".mat5", ".txt"})
 
@@ -44,10 +46,17 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a dataset found."""
+    """What a dataset found.
+
+    Attributes:
+        utterances: The recordings.
+        skipped: What was left out.
+        origin: The recordings' licences; may be left out, and a model's card will say that they are not known.
+    """
 
     utterances: list[Utterance]
     skipped: list[Skipped] = field(default_factory=list)
+    origin: Origin = field(default_factory=Origin)
 
 
 class Dataset(Protocol):

@@ -1,5 +1,6 @@
 """Training with Lightning."""
 
+from wavenet.training.about import about_run
 from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LossWatch
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
@@ -24,6 +25,7 @@ __all__ = [
     "TrainingProgress",
     "WaveNetTraining",
     "WholeFiles",
+    "about_run",
     "die_together",
     "keep_freed_memory",
     "read_resumable",
