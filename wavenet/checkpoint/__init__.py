@@ -9,6 +9,7 @@ from wavenet.checkpoint.description import FORMAT_VERSION, allowed_class, build,
 from wavenet.checkpoint.error import CheckpointError, refusing
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import find, load
+from wavenet.checkpoint.push import push_to_hub
 from wavenet.checkpoint.strangers import build_without_memory, check_state
 from wavenet.checkpoint.training_file import TrainingCheckpoint, model_state, read_training_checkpoint
 
@@ -24,6 +25,7 @@ __all__ = [
     "find",
     "load",
     "model_state",
+    "push_to_hub",
     "read_training_checkpoint",
     "refusing",
     "save",

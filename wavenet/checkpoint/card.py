@@ -249,7 +249,7 @@ def _limits(model: WaveNet) -> str:
         "- It reads no text." if model.features else "- It reads no text, and says nothing that means anything.",
         "- It knows the voices, the microphones and the noise of its recordings, and no others.",
         f"- Nothing above {model.sample_rate / 2:g} Hz is there.",
-        "- Voices in it are those of people. Use them for what these people agreed to, do not pass off what it makes as "
+        "- Voices in it are those of people. Use them for what they agreed to, do not pass off what it makes as "
         "their speech, and say that a machine made it.",
     ]
     return "\n".join(lines)

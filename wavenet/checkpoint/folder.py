@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from wavenet.checkpoint.strangers import check_finite, model_for
 from wavenet.model import WaveNet
 from wavenet.untrusted import plan_of_safetensors, read_json
 from wavenet.writing import reason
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
@@ -37,7 +40,7 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
             plain data.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "config.json").is_file():
+    if folder.exists() and not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: exists and is not a saved model; choose another folder")
     with refusing(folder, fix=""):
         about = check_about(model.about)
@@ -47,11 +50,11 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
             beside.chmod(0o755)
-            (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-            (beside / "README.md").write_text(card(model), encoding="utf-8")
+            (beside / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+            (beside / CARD).write_text(card(model), encoding="utf-8")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
             # its own writing to a file does not say why it failed
-            (beside / "model.safetensors").write_bytes(safetensors.torch.save(state))
+            (beside / WEIGHTS).write_bytes(safetensors.torch.save(state))
             _exchange(beside, folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -62,11 +65,9 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
 
 def read_folder(folder: Path) -> tuple[WaveNet, dict[str, Tensor]]:
     """A saved model on the meta device, and its weights."""
-    weights = folder / "model.safetensors"
-    with refusing(folder / "config.json"):
-        config = read_json(folder / "config.json")
-        if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "model" not in config:
-            raise ValueError(f'not a model config of format_version {FORMAT_VERSION} with a "model" entry')
+    weights = folder / WEIGHTS
+    with refusing(folder / CONFIG):
+        config = read_config(folder)
     with refusing(weights):
         plan = plan_of_safetensors(weights)
     with refusing(folder):
@@ -75,6 +76,18 @@ def read_folder(folder: Path) -> tuple[WaveNet, dict[str, Tensor]]:
         state = safetensors.torch.load_file(weights)
         check_finite(state)
     return model, state
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a saved model's `config.json`: its "format_version", "model" and perhaps "about".
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    config = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "model" not in config:
+        raise ValueError(f'not a model config of format_version {FORMAT_VERSION} with a "model" entry')
+    return config
 
 
 def _exchange(beside: Path, folder: Path) -> None:

@@ -44,12 +44,12 @@ def model_for(config: Any, state: dict[str, Any]) -> WaveNet:
     return model
 
 
-def build_without_memory(config: Any, num_tensors: int) -> WaveNet:
+def build_without_memory(config: Any, num_tensors: int = _MOST_LAYERS) -> WaveNet:
     """Build a model that a stranger describes on the meta device, where it has shapes, but no numbers.
 
     Args:
         config: As `describe` makes it.
-        num_tensors: How many tensors there are for it; it cannot have more layers.
+        num_tensors: How many tensors there are for it, if that is known; it cannot have more layers.
 
     Raises:
         ValueError: If it is no such description, or one of something that nobody would want.
