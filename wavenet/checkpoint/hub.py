@@ -128,6 +128,8 @@ def one_line(repo: str, token: str | None, pushing: bool) -> Iterator[None]:
 
 def said(repo: str, error: Exception, token: str | None, pushing: bool) -> CheckpointError:
     """What to do about an error of the Hub's client."""
+    while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # what a thread of it raised
+        error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     kind, owner = type(error).__name__, repo.split("/", maxsplit=1)[0]
     if kind == "RevisionNotFoundError":

@@ -1,6 +1,7 @@
 """A model published on the Hugging Face Hub."""
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -52,11 +53,11 @@ def push_to_hub(
         raise ModuleNotFoundError('push_to_hub needs huggingface-hub: pip install "wavenet[hub]"') from error
     with tempfile.TemporaryDirectory(prefix="wavenet-") as temporary:
         folder = _folder_of(model, repo, Path(temporary) / "model")
-        token = token or huggingface_hub.get_token()
-        if not token:
+        token = (token or huggingface_hub.get_token() or "").strip()
+        if not re.fullmatch(r"[!-~]+", token):  # of another one, an error would show all of it
             raise CheckpointError(
-                f"{repo}: pushing needs a token that may write; make one at {TOKENS}, then run hf auth login, or "
-                "give it as token="
+                f"{repo}: pushing needs a token that may write{', and this is none' * bool(token)}; make one at "
+                f"{TOKENS}, then run hf auth login, or give it as token="
             )
         api = huggingface_hub.HfApi(token=token, library_name="wavenet")
         with one_line(repo, token, pushing=True):
@@ -90,6 +91,9 @@ def _folder_of(model: WaveNet | str | os.PathLike[str], repo: str, folder: Path)
         assert isinstance(loaded, WaveNet)
         save(loaded, folder)
     with refusing(folder / CARD, fix=""):
-        text = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else card(loaded)
-        (folder / CARD).write_text(text.replace(f'load("{HERE}")', f'load("{repo}")'), encoding="utf-8")
+        text = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+        if text in ("", card(loaded)):
+            text = card(loaded, repo)
+        text = re.sub(rf'load\("{HERE}"\).*', f'load("{repo}")', text)
+        (folder / CARD).write_text(text, encoding="utf-8")
     return folder
