@@ -12,6 +12,7 @@ import yaml
 from wavenet.audio import LogMel
 from wavenet.checkpoint.about import entry, number, words
 from wavenet.checkpoint.markdown import escaped, literal, table
+from wavenet.checkpoint.repository import is_repo
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
@@ -85,7 +86,8 @@ def _metadata(model: WaveNet, about: dict[str, Any], title: str) -> dict[str, An
     if _is_vocoder(model):
         found["pipeline_tag"] = "audio-to-audio"
         found["tags"].append("vocoder")
-    name, hub, bits = words(about, "data", "name"), words(about, "data", "hub"), _bits(about)
+    name, hub, bits = words(about, "data", "name"), words(about, "data", "hub") or "", _bits(about)
+    hub = hub if is_repo(hub) else None
     if hub is not None:
         found["datasets"] = [hub]
     if name is not None and bits is not None:
@@ -139,7 +141,7 @@ def _use(model: WaveNet, place: str) -> str:
         conditions = ["**told", *conditions]
     if conditions:
         options.append("conditions=told" if conditions == ["**told"] else f"conditions={{{', '.join(conditions)}}}")
-    seconds = "None" if model.features else "2"
+    seconds = "len(recording) / model.sample_rate" if model.features else "2"
     lines.append(f"audio = wavenet.generate(model, {', '.join([f'seconds={seconds}', *options, 'seed=1'])})")
     lines.append('soundfile.write("out.wav", audio[0], model.sample_rate)')
     code = "\n".join(lines)

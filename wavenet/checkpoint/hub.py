@@ -1,6 +1,5 @@
 """Models of the Hugging Face Hub: a repository holds what `save` makes, and is read as any stranger's folder is."""
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,20 +60,6 @@ def fetch(repo: str, revision: str | None = None) -> Path:
     most = _WIDEST * sum(tensor.numel() for tensor in outline.state_dict().values()) + DESCRIPTION_LIMIT
     _check_size(f"{repo}/{WEIGHTS}", sizes[WEIGHTS], most)
     return _download(repo, revision, [CONFIG, WEIGHTS])
-
-
-def is_repo(name: str) -> bool:
-    """Whether a name may be a repository's.
-
-    >>> is_repo("june/wavenet-june"), is_repo("runs/2026/last.ckpt"), is_repo("../june")
-    (True, False, False)
-    """
-    part = r"[A-Za-z0-9](?:[\w.-]*\w)?"
-    return (
-        re.fullmatch(f"{part}/{part}", name, re.ASCII) is not None
-        and len(name) <= 96
-        and not re.search(r"--|\.\.|\.git$", name)
-    )
 
 
 def _download(repo: str, revision: str | None, files: list[str], offline: bool = False) -> Path:

@@ -7,7 +7,8 @@ import torch
 
 from wavenet.checkpoint.error import CheckpointError
 from wavenet.checkpoint.folder import CONFIG, read_folder
-from wavenet.checkpoint.hub import fetch, is_repo
+from wavenet.checkpoint.hub import fetch
+from wavenet.checkpoint.repository import is_repo
 from wavenet.checkpoint.training_file import model_state, read_training_checkpoint
 from wavenet.model import WaveNet
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from wavenet.checkpoint.card import HERE, card
 from wavenet.checkpoint.error import CheckpointError, refusing
 from wavenet.checkpoint.folder import CARD, CONFIG, WEIGHTS, save
-from wavenet.checkpoint.hub import TOKENS, is_repo, one_line
+from wavenet.checkpoint.hub import TOKENS, one_line
 from wavenet.checkpoint.loading import find, load
+from wavenet.checkpoint.repository import is_repo
 from wavenet.model import WaveNet
 
 
