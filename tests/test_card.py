@@ -1,6 +1,7 @@
 """What a model says about how it was made, and the card that becomes of it."""
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -58,6 +59,40 @@ def test_training_says_what_a_card_needs(run, in_tmp, speech):
     assert metadata["license"] == "cc-by-4.0"
     assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == round(validation["bits_per_sample"], 4)
     assert "- CC-BY-4.0: The speakers" in text and "9 utterances" in text and "allison, carlo, june" in text
+
+
+def test_scores_of_an_evaluation(run, in_tmp, speech):
+    settings = [*TINY, "dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true", "logger=none"]
+    run("train", *settings, "run_dir=r", "samples.final_seconds=0")
+    assert "evaluation" not in wavenet.load("r").about
+    run("evaluate", "checkpoint=r")
+    model, path = wavenet.load("r"), in_tmp / "r" / "evaluation.json"
+    found = json.loads(path.read_text())
+    scores = model.about["evaluation"]["scores"]
+    assert list(scores) == ["allison", "carlo", "june", "all"]
+    assert {n: s["bits_per_sample"] for n, s in scores.items()} == {
+        n: s["value"] for n, s in found["bits_per_sample"].items()
+    }
+    metadata, text = front(card(model))
+    bits = scores["all"]["bits_per_sample"]
+    assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == round(bits, 4)
+    assert f"**{bits:.4f} bits per sample** on held-out utterances (by `wavenet evaluate` on folder" in text
+    assert f"| june | {scores['june']['bits_per_sample']:.4f} | {scores['june']['as_16_bit']:.4f} | 1 |" in text
+    assert "evaluation" not in wavenet.load("r/checkpoints/last.ckpt").about  # it was of best.ckpt
+    for change in (
+        {"weights": "int8"},
+        {"dataset": 3},
+        {"checkpoint": "last.ckpt"},
+        {"bits_per_sample": []},
+        {"bits_per_sample": {"june": {"value": "low"}, "\u202e": found["bits_per_sample"]["june"]}},
+    ):
+        path.write_text(json.dumps(found | change))
+        assert "evaluation" not in wavenet.load("r").about
+    path.write_text("{")
+    assert "evaluation" not in wavenet.load("r").about
+    path.write_text(json.dumps(found))
+    os.utime(path, (1, 1))  # of an earlier checkpoint
+    assert "evaluation" not in wavenet.load("r").about
 
 
 def test_a_resumed_run_knows_the_last_validation(small):
@@ -168,6 +203,8 @@ def test_nothing_that_a_stranger_wrote_is_more_than_text(small, words):
     plain, model = small(("ann", "bob")), small((words, "bob"))
     for each, said in ((plain, "said"), (model, words)):
         each.about = ABOUT | {"package": said, "date": said, said: said}
+        score = {"bits_per_sample": 4.5, "as_16_bit": 9, "samples": 1, "utterances": 1}
+        each.about["evaluation"] = {"dataset": said, "scores": {said: score, "all": score}}
         each.about["data"] = ABOUT["data"] | {"name": said, "hub": said}
         each.about["data"]["licences"] = [{"name": said, "attribution": said}]
     metadata, text = front(card(model))

@@ -217,33 +217,56 @@ def _data(about: dict[str, Any]) -> str:
 
 
 def _bits(about: dict[str, Any]) -> float | None:
-    return number(about, "validation", "bits_per_sample")
+    """Bits per sample over all that was held out, by an evaluation, else as training saw it."""
+    evaluated = number(about, "evaluation", "scores", "all", "bits_per_sample")
+    return number(about, "validation", "bits_per_sample") if evaluated is None else evaluated
 
 
 def _results(model: WaveNet, about: dict[str, Any]) -> str:
-    steps, bits = number(about, "training", "steps"), _bits(about)
-    trained = [f"{_count(steps)} steps"] if steps is not None else []
-    for name, text in (
-        ("seed", "seed {}"),
-        ("batch_size", "{} segments a step"),
-        ("segment_length", "{} samples each"),
-    ):
-        value = number(about, "training", name)
-        trained += [text.format(f"{value:g}")] if value is not None else []
-    for name, text in (("package", "wavenet {}"), ("torch", "torch {}"), ("date", "begun on {}")):
-        value = words(about, name)
-        trained += [text.format(escaped(value, 60))] if value is not None else []
-    lines = [f"Trained: {', '.join(trained)}."] if trained else []
+    bits = _bits(about)
+    lines = [_trained(about)] if about else []
     if bits is None:
         return "\n\n".join([*lines, "Nothing that was held out has been scored."])
     samples, step = number(about, "validation", "samples"), number(about, "validation", "step")
-    scored = _hours(None if samples is None else samples / model.sample_rate)
+    how = f"by `wavenet evaluate` on {escaped(words(about, 'evaluation', 'dataset') or '', 100)}"
+    if entry(about, "evaluation") is None:
+        how = f"{_hours(None if samples is None else samples / model.sample_rate)}, after {_count(step)} steps"
     lines.append(
-        f"**{bits:.4f} bits per sample** on held-out utterances ({scored}, after {_count(step)} steps, with averaged "
-        "weights): the mean negative log2-likelihood of each sample given all that came before it. Knowing nothing "
-        f"needs {model.distribution.baseline_bits:g} bits."
+        f"**{bits:.4f} bits per sample** on held-out utterances ({how}, with averaged weights): the mean negative "
+        "log2-likelihood of each sample given all that came before it. Knowing nothing needs "
+        f"{model.distribution.baseline_bits:g} bits."
     )
+    scores = entry(about, "evaluation", "scores")
+    if isinstance(scores, dict):
+        lines.append(table(["Speaker", "Bits per sample", "As 16-bit audio", "Utterances"], _scored(scores)))
     return "\n\n".join(lines)
+
+
+def _trained(about: dict[str, Any]) -> str:
+    facts = []
+    for (group, name), text in {
+        ("training", "steps"): "{} steps",
+        ("training", "seed"): "seed {}",
+        ("training", "batch_size"): "{} segments a step",
+        ("training", "segment_length"): "{} samples each",
+    }.items():
+        value = number(about, group, name)
+        facts += [text.format(_count(value))] if value is not None else []
+    for name, text in {"package": "wavenet {}", "torch": "torch {}", "date": "begun on {}"}.items():
+        value = words(about, name)
+        facts += [text.format(escaped(value, 60))] if value is not None else []
+    return f"Trained: {', '.join(facts) or 'nothing is known'}."
+
+
+def _scored(scores: dict[str, Any]) -> list[list[str]]:
+    """The rows of a table, all together in the last one."""
+    rows = []
+    for speaker in [*[name for name in scores if name != "all"][:_MOST_NAMES], "all"]:
+        numbers = [number(scores, speaker, name) for name in ("bits_per_sample", "as_16_bit", "utterances")]
+        bits, as_16_bit, utterances = numbers
+        if bits is not None and as_16_bit is not None:
+            rows.append([escaped(speaker, 60), f"{bits:.4f}", f"{as_16_bit:.4f}", _count(utterances)])
+    return rows
 
 
 def _limits(model: WaveNet) -> str:

@@ -1,14 +1,17 @@
 """A model from whatever holds one."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from wavenet.checkpoint.about import check_about
 from wavenet.checkpoint.error import CheckpointError
 from wavenet.checkpoint.folder import CONFIG, read_folder
 from wavenet.checkpoint.hub import fetch
 from wavenet.checkpoint.repository import is_repo
+from wavenet.checkpoint.scores import scores_of
 from wavenet.checkpoint.training_file import model_state, read_training_checkpoint
 from wavenet.model import WaveNet
 
@@ -40,6 +43,9 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu", revis
     else:
         model, contents = read_training_checkpoint(path)
         state = model_state(contents["state_dict"])
+        scores = scores_of(path)
+        with suppress(ValueError):  # a lot is said already
+            model.about = check_about({**(model.about or {}), "evaluation": scores} if scores else model.about)
     model.load_state_dict(state, assign=True)
     try:
         return model.to(device).eval()
