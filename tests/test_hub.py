@@ -68,7 +68,7 @@ def test_what_is_pushed_is_loaded_to_the_bit(hub, small):
     assert hub.fetched() == {"config.json", "model.safetensors"}
 
 
-def test_pushing_again_a_branch_and_a_private_one(hub, small):
+def test_pushing_again_a_branch_and_a_private_one(hub, small, monkeypatch):
     first, second = small(("ann",)), small(("ann",), kernel_size=3)
     wavenet.push_to_hub(first, "june/x", private=True, token=WRITER)
     assert hub.repos["june/x"].private
@@ -76,16 +76,12 @@ def test_pushing_again_a_branch_and_a_private_one(hub, small):
     assert url == f"{hub.url}/june/x/tree/wide" and hub.repos["june/x"].messages[-1] == "wider"
     with pytest.raises(CheckpointError, match=r"^june/x: no such checkpoint here, and no repository .* hf auth login"):
         wavenet.load("june/x")
-    os.environ["HF_TOKEN"] = READER  # which the fixture removes again
-    try:
-        assert same(wavenet.load("june/x"), first)
-        assert same(wavenet.load("june/x", revision="wide"), second)
-        oid = hub.repos["june/x"].branches["wide"]
-        assert same(wavenet.load("june/x", revision=oid), second)
-        with pytest.raises(CheckpointError, match=r"^june/x: has no such revision; give a branch"):
-            wavenet.load("june/x", revision="narrow")
-    finally:
-        del os.environ["HF_TOKEN"]
+    monkeypatch.setenv("HF_TOKEN", READER)
+    assert same(wavenet.load("june/x"), first)
+    assert same(wavenet.load("june/x", revision="wide"), second)
+    assert same(wavenet.load("june/x", revision=hub.repos["june/x"].branches["wide"]), second)
+    with pytest.raises(CheckpointError, match=r"^june/x: has no such revision; give a branch"):
+        wavenet.load("june/x", revision="narrow")
 
 
 def test_a_private_model_does_not_go_to_a_public_repository(hub, small):
@@ -255,6 +251,20 @@ def test_the_command_line_in_a_process_of_its_own(hub, small, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.wav").is_file()
+
+
+def test_the_command_pushes(hub, small, tmp_path, run, monkeypatch):
+    model = small(("ann",))
+    saved(model, tmp_path / "mine")
+    with pytest.raises(AssertionError, match="exit 2\n\nwavenet push: june/x: pushing needs a token"):
+        run("push", "checkpoint=mine", "repo=june/x")
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    said = run("push", "checkpoint=mine", "repo=june/x", "private=true", "message=mine")
+    assert f"pushed to {hub.url}/june/x\n" in said and WRITER not in said
+    assert hub.repos["june/x"].private and hub.repos["june/x"].messages[-1] == "mine"
+    assert same(wavenet.load("june/x"), model)
+    with pytest.raises(AssertionError, match="exit 2\n\nwavenet push: june/x: no such checkpoint; give a run"):
+        run("push", "checkpoint=june/x", "repo=june/y")  # of the Hub, and not of this machine
 
 
 def test_a_model_of_the_hub_is_evaluated(hub, small, tmp_path, run, speech):

@@ -36,7 +36,7 @@ _CITATION = """\
 ```bibtex
 @article{oord2016wavenet,
   title   = {WaveNet: A Generative Model for Raw Audio},
-  author  = {van den Oord, A\\"aron and Dieleman, Sander and Zen, Heiga and Simonyan, Karen and Vinyals, Oriol and
+  author  = {van den Oord, A{\\"a}ron and Dieleman, Sander and Zen, Heiga and Simonyan, Karen and Vinyals, Oriol and
              Graves, Alex and Kalchbrenner, Nal and Senior, Andrew and Kavukcuoglu, Koray},
   journal = {arXiv preprint arXiv:1609.03499},
   year    = {2016},
@@ -224,7 +224,8 @@ def _bits(about: dict[str, Any]) -> float | None:
 
 def _results(model: WaveNet, about: dict[str, Any]) -> str:
     bits = _bits(about)
-    lines = [_trained(about)] if about else []
+    trained = _trained(about)
+    lines = [f"Trained: {', '.join(trained)}."] if trained else []
     if bits is None:
         return "\n\n".join([*lines, "Nothing that was held out has been scored."])
     samples, step = number(about, "validation", "samples"), number(about, "validation", "step")
@@ -242,8 +243,8 @@ def _results(model: WaveNet, about: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _trained(about: dict[str, Any]) -> str:
-    facts = []
+def _trained(about: dict[str, Any]) -> list[str]:
+    facts: list[str] = []
     for (group, name), text in {
         ("training", "steps"): "{} steps",
         ("training", "seed"): "seed {}",
@@ -255,7 +256,7 @@ def _trained(about: dict[str, Any]) -> str:
     for name, text in {"package": "wavenet {}", "torch": "torch {}", "date": "begun on {}"}.items():
         value = words(about, name)
         facts += [text.format(escaped(value, 60))] if value is not None else []
-    return f"Trained: {', '.join(facts) or 'nothing is known'}."
+    return facts
 
 
 def _scored(scores: dict[str, Any]) -> list[list[str]]:

@@ -169,7 +169,15 @@ EVALUATE: dict[str, Kind] = {
     **PREPARATION,
 }
 
-RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE}
+PUSH: dict[str, Kind] = {
+    "checkpoint": _PATH,
+    "repo": Text("a repository on the Hugging Face Hub, such as june/wavenet-june"),
+    "private": FLAG,
+    "revision": or_null(Text("a branch")),
+    "message": Text("a line of text"),
+}
+
+RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "push": PUSH}
 
 
 def kind_of(command: str, key: str) -> Kind | None:
