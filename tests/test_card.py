@@ -250,6 +250,7 @@ def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, ab
         {},
         {"data": 3},
         {"data": {"licences": "x"}},
+        {"data": {"licences": 3}},
         {"data": {"licences": [3, {"name": 4}], "more_licences": "many"}},
         {"validation": {"bits_per_sample": "4"}},
         {"training": [], "package": {}},

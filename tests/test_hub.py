@@ -234,6 +234,13 @@ def test_offline_and_unreachable(hub, small, tmp_path, monkeypatch):
         wavenet.load("june/y")
 
 
+def test_a_token_is_not_shown_when_fetching_fails(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_for gotten\tö")  # which no header can hold
+    with pytest.raises(CheckpointError) as caught:
+        wavenet.load("june/x")
+    assert "gotten" not in str(caught.value) and caught.value.__suppress_context__
+
+
 def test_without_the_extra(monkeypatch, in_tmp, small):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(CheckpointError, match=r'^june/x: no such checkpoint here; .*: pip install "wavenet\[hub\]"$'):

@@ -58,9 +58,10 @@ def entry(about: Any, *path: str) -> Any:
 
 
 def number(about: Any, *path: str) -> float | None:
-    """As `entry`, if it is a number."""
+    """As `entry`, if it is a number of 64 bits at most."""
     value = entry(about, *path)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    right = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
+    return value if right else None
 
 
 def words(about: Any, *path: str) -> str | None:

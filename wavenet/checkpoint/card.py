@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from wavenet.audio import LogMel
+from wavenet.audio import LogMel, Pitch
 from wavenet.checkpoint.about import entry, number, words
 from wavenet.checkpoint.markdown import escaped, literal, table
 from wavenet.checkpoint.repository import is_repo
@@ -111,7 +111,8 @@ def _hub_licences(about: dict[str, Any]) -> list[str]:
 def _licences(about: dict[str, Any]) -> list[tuple[str, str]]:
     """Name and attribution of each licence of the data."""
     given = entry(about, "data", "licences")
-    each = [(words(licence, "name"), words(licence, "attribution")) for licence in given or [] if given]
+    listed = given if isinstance(given, list) else []
+    each = [(words(licence, "name"), words(licence, "attribution")) for licence in listed]
     return [(name, attribution or "") for name, attribution in each if name]
 
 
@@ -152,7 +153,8 @@ def _use(model: WaveNet, place: str) -> str:
         else "The same seed makes the same audio, another seed another one. Nothing tells the model what to say: it "
         "makes up what resembles the recordings, not words (section 3.1 of the paper)."
     )
-    return f'```\npip install "wavenet[hub]"\n```\n\n```python\n{code}\n```\n\n{expect}'
+    extras = "hub,pitch" if any(isinstance(features, Pitch) for features in model.features) else "hub"
+    return f'```\npip install "wavenet[{extras}]"\n```\n\n```python\n{code}\n```\n\n{expect}'
 
 
 def _model(model: WaveNet) -> str:

@@ -1,5 +1,6 @@
 """Models of the Hugging Face Hub: a repository holds what `save` makes, and is read as any stranger's folder is."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
         )
     except Exception as error:
         if isinstance(error, HfHubHTTPError) and 400 <= error.response.status_code < 500:
-            raise said(repo, error, huggingface_hub.get_token(), pushing=False) from None
+            raise _said(repo, error, pushing=False) from None
         return _of_cache(repo, revision, error)
     sizes: dict[str, Any] = {file.rfilename: file.size for file in info.siblings or []}
     for name in (CONFIG, WEIGHTS):
@@ -65,7 +66,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
 def _download(repo: str, revision: str | None, files: list[str], offline: bool = False) -> Path:
     import huggingface_hub  # noqa: PLC0415 - an optional extra
 
-    with one_line(repo, huggingface_hub.get_token(), pushing=False):
+    with one_line(repo, pushing=False):
         folder = huggingface_hub.snapshot_download(
             repo, revision=revision, allow_patterns=files, library_name="wavenet", local_files_only=offline
         )
@@ -80,7 +81,7 @@ def _of_cache(repo: str, revision: str | None, error: Exception) -> Path:
     """
     import huggingface_hub  # noqa: PLC0415 - an optional extra
 
-    why = "HF_HUB_OFFLINE is set" if huggingface_hub.constants.HF_HUB_OFFLINE else _words(error, None)
+    why = "HF_HUB_OFFLINE is set" if huggingface_hub.constants.HF_HUB_OFFLINE else _words(error)
     try:
         folder = _download(repo, revision, [CONFIG, WEIGHTS], offline=True)
     except CheckpointError:
@@ -101,17 +102,23 @@ def _check_size(place: str, size: int | None, most: int) -> None:
 
 
 @contextmanager
-def one_line(repo: str, token: str | None, pushing: bool) -> Iterator[None]:
-    """Make one line of whatever the Hub's client raises; nothing that could quote the token goes along with it."""
+def one_line(repo: str, pushing: bool, token: str | None = None) -> Iterator[None]:
+    """Make one line of whatever the Hub's client raises; nothing that could quote the token goes along with it.
+
+    Args:
+        repo: Which repository it is about.
+        pushing: Whether something is to be written there.
+        token: Where it is not that of this machine.
+    """
     try:
         yield
     except CheckpointError:
         raise
     except Exception as error:
-        raise said(repo, error, token, pushing) from None
+        raise _said(repo, error, pushing, token) from None
 
 
-def said(repo: str, error: Exception, token: str | None, pushing: bool) -> CheckpointError:
+def _said(repo: str, error: Exception, pushing: bool, token: str | None = None) -> CheckpointError:
     """What to do about an error of the Hub's client."""
     while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # what a thread of it raised
         error = error.__cause__
@@ -136,7 +143,11 @@ def said(repo: str, error: Exception, token: str | None, pushing: bool) -> Check
     return CheckpointError(f"{repo}: {what} ({_words(error, token)}); try again later")
 
 
-def _words(error: Exception, token: str | None) -> str:
+def _words(error: Exception, token: str | None = None) -> str:
     """An error's message, printable and short, without the token."""
-    text = f"{type(error).__name__}: {error}"
-    return printable(text.replace(token, "***") if token else text, 200)
+    import huggingface_hub  # noqa: PLC0415 - an optional extra
+
+    text = re.sub(r"Bearer .*", "Bearer ***", f"{type(error).__name__}: {error}")
+    for secret in (token, huggingface_hub.get_token()):
+        text = text.replace(secret, "***") if secret else text
+    return printable(text, 200)

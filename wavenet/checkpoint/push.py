@@ -61,7 +61,7 @@ def push_to_hub(
                 f"{TOKENS}, then run hf auth login, or give it as token="
             )
         api = huggingface_hub.HfApi(token=token, library_name="wavenet")
-        with one_line(repo, token, pushing=True):
+        with one_line(repo, pushing=True, token=token):
             url = str(api.create_repo(repo, private=private, exist_ok=True))
             if private and not api.model_info(repo).private:
                 raise CheckpointError(
