@@ -296,3 +296,11 @@ def test_licences_of_a_folder(speech, tmp_path):
         assert Folder(mixed).scan().origin.licences == (known, Licence("unknown", "Carlo"), Licence("unknown"))
         with_setting = Folder(mixed, licence="CC0-1.0").scan().origin.licences
         assert with_setting == (known, Licence("CC0-1.0", "Carlo"), Licence("CC0-1.0"))
+
+
+def test_a_name_in_two_lines_can_be_saved_with_a_model(speech, tmp_path):
+    shutil.copy(speech / "june" / "june_001.flac", tmp_path / "x.flac")
+    (tmp_path / "index.csv").write_text('file,speaker,licence\nx.flac,"an\nn","CC0\x1b-1.0"\n')
+    scan = Folder(tmp_path).scan()
+    assert scan.utterances[0].conditions == {"speaker": "an\\nn", "licence": "CC0\\x1b-1.0"}
+    assert scan.origin.licences == (Licence("CC0\\x1b-1.0"),)
