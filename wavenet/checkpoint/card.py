@@ -86,8 +86,9 @@ def _metadata(model: WaveNet, about: dict[str, Any], title: str) -> dict[str, An
     if _is_vocoder(model):
         found["pipeline_tag"] = "audio-to-audio"
         found["tags"].append("vocoder")
-    name, hub, bits = words(about, "data", "name"), words(about, "data", "hub") or "", _bits(about)
-    hub = hub if is_repo(hub) else None
+    name, bits = words(about, "data", "name") or words(about, "evaluation", "dataset"), _bits(about)
+    hub = words(about, "data", "hub")
+    hub = hub if hub is not None and is_repo(hub) else None
     if hub is not None:
         found["datasets"] = [hub]
     if name is not None and bits is not None:

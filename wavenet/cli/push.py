@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> None:
     """Publish a model, and say where."""
     where = push_to_hub(Path(cfg.checkpoint), cfg.repo, private=cfg.private, revision=cfg.revision, message=cfg.message)
     print(f"pushed to {where}")
-    print("read its card there: it says what the model learnt from, and what it must not be used for")
+    print("read its card there, and fill in what it does not know")
 
 
 if __name__ == "__main__":
