@@ -102,8 +102,11 @@ def test_a_saved_folder_is_pushed_with_the_card_that_its_owner_wrote(hub, small,
     assert set(pushed) == FILES | {".gitattributes"}
     assert pushed["model.safetensors"] == files["model.safetensors"] and pushed["config.json"] == files["config.json"]
     assert pushed["README.md"].decode() == card.replace(here, 'load("june/ann")')
-    (tmp_path / "mine" / "model.safetensors").write_bytes(pickle.dumps({}))
     before = len(hub.requests)
+    (tmp_path / "mine" / "README.md").write_bytes(b"Zo\xeb")
+    with pytest.raises(CheckpointError, match=r"^mine/README\.md: .*; save it as UTF-8$"):
+        wavenet.push_to_hub("mine", "june/ann", token=WRITER)
+    (tmp_path / "mine" / "model.safetensors").write_bytes(pickle.dumps({}))
     with pytest.raises(CheckpointError, match=r"model\.safetensors: not readable"):
         wavenet.push_to_hub("mine", "june/ann", token=WRITER)
     with pytest.raises(CheckpointError, match="typo: no such checkpoint"):

@@ -91,7 +91,7 @@ def _folder_of(model: WaveNet | str | os.PathLike[str], repo: str, folder: Path)
         loaded = load(path) if path is not None else model
         assert isinstance(loaded, WaveNet)
         save(loaded, folder)
-    with refusing(folder / CARD, fix=""):
+    with refusing((path or Path(repo)) / CARD, fix="; save it as UTF-8"):
         text = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
         if text in ("", card(loaded)):
             text = card(loaded, repo)
