@@ -20,7 +20,7 @@ def edit(folder, change):
 def test_a_saved_model_comes_back_the_same(small, tmp_path):
     model = small(("ann", "bob"), kernel_size=3)
     folder = wavenet.save(model, tmp_path / "models" / "mine")
-    assert sorted(os.listdir(folder)) == ["config.json", "model.safetensors"]
+    assert sorted(os.listdir(folder)) == ["README.md", "config.json", "model.safetensors"]
     assert os.listdir(tmp_path / "models") == ["mine"]
     again = wavenet.load(folder)
     assert not again.training

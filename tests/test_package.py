@@ -13,7 +13,7 @@ def test_import_is_light():
 
 
 def test_using_a_model_needs_neither_lightning_nor_hydra():
-    heavy = "{'lightning', 'hydra', 'matplotlib'}"
+    heavy = "{'lightning', 'hydra', 'matplotlib', 'huggingface_hub'}"
     code = f"import sys, wavenet; wavenet.load, wavenet.stream; print(sorted({heavy} & sys.modules.keys()))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

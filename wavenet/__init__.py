@@ -45,17 +45,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wavenet.checkpoint import load, save
+    from wavenet.checkpoint import load, push_to_hub, save
     from wavenet.generation import generate, stream
     from wavenet.model import WaveNet
 
 __version__ = "0.1.0"
-__all__ = ["load", "generate", "stream", "save", "WaveNet"]  # noqa: RUF022 (as one meets them, also on the API page)
+__all__ = ["load", "generate", "stream", "save", "push_to_hub", "WaveNet"]  # noqa: RUF022 (as one meets them)
 
 _HOME = {
     "WaveNet": "wavenet.model",
     "generate": "wavenet.generation",
     "load": "wavenet.checkpoint",
+    "push_to_hub": "wavenet.checkpoint",
     "save": "wavenet.checkpoint",
     "stream": "wavenet.generation",
 }

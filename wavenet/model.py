@@ -56,6 +56,8 @@ class WaveNet(nn.Module):
         receptive_field: Samples that one prediction can see. Without a context stack that is what the
             large stack sees; both stacks have a `receptive_field` of their own.
         margin: Samples to either side whose features have a say in the condition of a sample.
+        about: How it was made, in plain data: the recordings and their licences, the steps, the bits per sample that
+            training saw; None if nobody knows. It is saved with the model, and becomes its card.
 
     Raises:
         ValueError: If a number is out of range, or a conditioner has other channels or another name.
@@ -107,6 +109,7 @@ class WaveNet(nn.Module):
         self.num_cycles = num_cycles
         self.input_kernel_size = input_kernel_size
         self.bias = bias
+        self.about: dict[str, Any] | None = None
 
         self.distribution = distribution
         self.conditioners = nn.ModuleDict(conditioners)

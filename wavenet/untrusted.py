@@ -20,7 +20,7 @@ import safetensors
 import torch
 
 TEXT_LIMIT = 2**20  # bytes of JSON
-_DESCRIPTION_LIMIT = 4 * 2**20  # bytes of a pickle without its tensors, or of a header of safetensors
+DESCRIPTION_LIMIT = 4 * 2**20  # bytes of a pickle without its tensors, or of a header of safetensors
 _PARTS_LIMIT = 250_000  # values of a description
 _DEPTH_LIMIT = 32
 _NAME_LIMIT = 4096  # characters, of a path
@@ -152,7 +152,7 @@ def plan_of_safetensors(path: Path) -> dict[str, TensorPlan]:
     with path.open("rb") as file:
         beginning = file.read(8)
         length = struct.unpack("<Q", beginning)[0] if len(beginning) == 8 else 0
-        header = file.read(length) if 0 < length <= min(size - 8, _DESCRIPTION_LIMIT) else b""
+        header = file.read(length) if 0 < length <= min(size - 8, DESCRIPTION_LIMIT) else b""
     if not header:
         raise ValueError(f"not readable as safetensors (a header of {length} bytes in a file of {size})")
     _parse(header.decode())
@@ -214,9 +214,9 @@ def _members(path: Path, size: int) -> list[zipfile.ZipInfo]:
             raise ValueError(f"is an archive in which {member.filename} is compressed; torch.save does not do that")
         if member.flag_bits & 1:
             raise ValueError(f"is an archive in which {member.filename} is encrypted")
-        if member.filename.endswith("/data.pkl") and member.file_size > _DESCRIPTION_LIMIT:
+        if member.filename.endswith("/data.pkl") and member.file_size > DESCRIPTION_LIMIT:
             raise ValueError(
-                f"has a description of {member.file_size} bytes; a checkpoint needs {_DESCRIPTION_LIMIT} at most"
+                f"has a description of {member.file_size} bytes; a checkpoint needs {DESCRIPTION_LIMIT} at most"
             )
     in_order = sorted(members, key=lambda member: member.header_offset)
     ends = [member.header_offset for member in in_order[1:]] + [size - directory]

@@ -26,6 +26,7 @@ from wavenet.training.module import COMPILE_MODES
 GIVEN = {
     "train": ["model/conditioners=[speaker,gender,language,mel,f0,file]", "model.conditioners.features.num_channels=3"],
     "generate": ["checkpoint=RUN"],
+    "push": ["checkpoint=RUN", "repo=june/x"],
     "evaluate": ["checkpoint=RUN"],
 }
 GROUPS = {  # each option is composed once; conditioners stand side by side
@@ -40,6 +41,7 @@ GROUPS = {  # each option is composed once; conditioners stand side by side
         "experiment",
     ),
     "generate": (),
+    "push": (),
     "evaluate": ("dataset",),
 }
 WRONG = [math.nan, math.inf, -math.inf, 1e30, -1e30, 10**12 + 0.5, -(10**12), "abc", "", True, [], ["abc"], {"a": 1}]

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from urllib.error import URLError
 
@@ -8,7 +9,7 @@ import soundfile
 import torchaudio
 
 from tests.conftest import PROMPTS, ROOT
-from wavenet.data import DatasetError, prepare
+from wavenet.data import DatasetError, Licence, Origin, prepare, split
 from wavenet.data.folder import Folder
 from wavenet.data.ljspeech import LJSpeech
 from wavenet.data.prompts import Prompts
@@ -242,3 +243,64 @@ def test_speakers_keep_their_own_voice(tmp_path, vctk):
         source = vctk / "VCTK-Corpus-0.92" / "wav48_silence_trimmed" / speaker / f"{name}_mic2.flac"
         assert np.array_equal(corpus.read(index).numpy(), soundfile.read(source, dtype="float32")[0])
     assert os.listdir(tmp_path) == ["vctk-48000Hz"]
+
+
+def test_licences_of_the_package_s_own_corpus_are_those_of_its_files():
+    text = " ".join((PROMPTS / "LICENSE.txt").read_text().split())
+    licences = Prompts().scan().origin.licences
+    assert len(licences) == 4
+    for licence in licences:
+        corpus, speaker, said = re.split(r", |: ", licence.attribution, maxsplit=2)
+        assert corpus == "Asterisk core sounds"
+        assert f"{speaker} {said} {licence.name}" in text
+    assert sum(text.count(f"{who} (c)") for who in ("allison", "june", "carlo", "ivrvoice")) == 4
+
+
+def test_licences_of_a_part_of_it(tmp_path):
+    shutil.copy(PROMPTS / "index.csv", tmp_path)
+    (tmp_path / "june").mkdir()
+    shutil.copy(PROMPTS / "june" / "june_001.flac", tmp_path / "june")
+    assert Prompts(tmp_path).scan().origin.licences == (Licence("CC-BY-SA-3.0"),)
+    shutil.copy(PROMPTS / "LICENSE.txt", tmp_path)
+    (licence,) = Prompts(tmp_path).scan().origin.licences
+    assert "June Wallack" in licence.attribution and "Allison" not in licence.attribution
+
+
+def test_licences_of_corpora(vctk, speech, tmp_path):
+    origin = VCTK(vctk).scan().origin
+    assert [licence.name for licence in origin.licences] == ["CC-BY-4.0"] and origin.hub == "CSTR-Edinburgh/vctk"
+    older = tmp_path / "VCTK-Corpus" / "wav48" / "p225"
+    older.mkdir(parents=True)
+    (tmp_path / "LJSpeech-1.1" / "wavs").mkdir(parents=True)
+    for folder in (older, tmp_path / "LJSpeech-1.1" / "wavs"):
+        shutil.copy(speech / "june" / "june_001.flac", folder)
+    origin = VCTK(tmp_path).scan().origin
+    assert [licence.name for licence in origin.licences] == ["ODC-By-1.0"] and origin.hub is None
+    assert [licence.name for licence in LJSpeech(tmp_path).scan().origin.licences] == ["public domain"]
+
+
+def test_licences_of_a_folder(speech, tmp_path):
+    assert Folder(speech).scan().origin == Origin()
+    folder = Folder(speech, licence="CC0-1.0", attribution="Ann")
+    assert folder.scan().origin.licences == (Licence("CC0-1.0", "Ann"),)
+    corpus = prepare(folder, 8000, tmp_path / "cache", progress=False)
+    assert all(part.origin == folder.scan().origin for part in (corpus, *split(corpus, 0.2)))
+    mixed = tmp_path / "mixed"
+    shutil.copytree(speech, mixed)
+    files = ["june/june_001.flac", "june/june_002.flac", "carlo/carlo_001.flac", "allison/allison_001.flac"]
+    rows = ["CC-BY-4.0,June", "CC-BY-4.0,June", ",Carlo", ","]
+    table = "\n".join(f"{file},{row}" for file, row in zip(files, rows, strict=True))
+    for column in ("licence", "license"):
+        (mixed / "index.csv").write_text(f"file,{column},attribution\n{table}\n")
+        known = Licence("CC-BY-4.0", "June")
+        assert Folder(mixed).scan().origin.licences == (known, Licence("unknown", "Carlo"), Licence("unknown"))
+        with_setting = Folder(mixed, licence="CC0-1.0").scan().origin.licences
+        assert with_setting == (known, Licence("CC0-1.0", "Carlo"), Licence("CC0-1.0"))
+
+
+def test_a_name_in_two_lines_can_be_saved_with_a_model(speech, tmp_path):
+    shutil.copy(speech / "june" / "june_001.flac", tmp_path / "x.flac")
+    (tmp_path / "index.csv").write_text('file,speaker,licence\nx.flac,"an\nn","CC0\x1b-1.0"\n')
+    scan = Folder(tmp_path).scan()
+    assert scan.utterances[0].conditions == {"speaker": "an\\nn", "licence": "CC0\\x1b-1.0"}
+    assert scan.origin.licences == (Licence("CC0\\x1b-1.0"),)

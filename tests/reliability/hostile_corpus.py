@@ -58,6 +58,7 @@ def corpus(
         "archives": _archives,
         "targets in config.json": _targets,
         "json": _json,
+        "about": _about,
         "sizes": _sizes,
         "safetensors": _safetensors,
         "states of a run": _states,
@@ -603,6 +604,37 @@ def _json(m: _Maker) -> Iterator[Case]:
 def _instead(path: Path, make: Callable[[Path], object]) -> None:
     path.unlink()
     make(path)
+
+
+def _about(m: _Maker) -> Iterator[Case]:
+    """What a model says about how it was made, which is printed on cards."""
+    deep: Any = []
+    for _ in range(25):
+        deep = [deep]
+    for name, about in {
+        "a list": [],
+        "a number": 1,
+        "an escape sequence": {"data": {"name": "\x1b[2J"}},
+        "a name that turns round": {"data": {"name": "\u202e"}},
+        "a name in two lines": {"data": {"licences": [{"name": "x\u2028y"}]}},
+        "an entry that cannot be seen": {"\u200b": 1},
+        "half a letter": {"x": "\ud800"},
+        "a megabyte": {"x": ["y" * 4000] * 250},
+        "ten thousand lists": {"x": [[[]] for _ in range(30_000)]},
+        "a bottomless list": {"x": [deep] * 4000},
+        "a number that is none": {"validation": {"bits_per_sample": float("nan")}},
+        "an infinite number": {"validation": {"bits_per_sample": float("inf")}},
+        "an enormous number": {"validation": {"bits_per_sample": 10**400}},
+    }.items():
+
+        def edit(folder: Path, about: Any = about) -> None:
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps(config | {"about": about}))
+
+        yield from m.saved(name, edit)
+        yield from m.state(f"{name} (.ckpt)", lambda c, a=about: c["wavenet"].update(about=a), ("load", "resume"))
+    tensor = {"x": torch.zeros(3)}
+    yield from m.state("a tensor (.ckpt)", lambda c: c["wavenet"].update(about=tensor), ("load", "resume"))
 
 
 def _sizes(m: _Maker) -> Iterator[Case]:

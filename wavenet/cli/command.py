@@ -1,5 +1,6 @@
 """What the commands share: the configuration and the manner of failing."""
 
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ _MISTAKES = (
     ValueError, FloatingPointError, ModuleNotFoundError, OSError, MemoryError, torch.OutOfMemoryError,
     OmegaConfBaseException, InstantiationException,
 )  # fmt: skip
+_TALKATIVE = ("httpx", "httpx2")  # name each request
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
@@ -43,6 +45,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
         @wraps(function)
         def checked(cfg: DictConfig) -> None:
             with _full_error(wanted):  # as the user has it, also for processes that are started
+                for each in _TALKATIVE:  # Hydra lets all loggers speak
+                    logging.getLogger(each).setLevel(logging.WARNING)
                 try:
                     check(name, cfg)
                     function(cfg)

@@ -61,7 +61,8 @@ def main(cfg: DictConfig) -> None:
             for name, s in scores.items()
         },
     }
-    output = Path(cfg.output) if cfg.output is not None else path.parent.parent / "evaluation.json"
+    run = path.parent.parent if Path(cfg.checkpoint).exists() else Path()  # nothing is written into the Hub's cache
+    output = Path(cfg.output) if cfg.output is not None else run / "evaluation.json"
     try:
         write_text(output, json.dumps(result, indent=2) + "\n")
     except OSError as error:

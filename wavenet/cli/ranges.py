@@ -32,6 +32,8 @@ PREPARATION: dict[str, Kind] = {
     "dataset.mic": Word(("mic1", "mic2")),
     "dataset.download": FLAG,
     "dataset.speakers_from_folders": FLAG,
+    "dataset.licence": or_null(Text("a licence's name, such as CC-BY-4.0")),
+    "dataset.attribution": or_null(Text("whom to name, and as what")),
 }
 
 _MODEL: dict[str, Kind] = {
@@ -169,7 +171,15 @@ EVALUATE: dict[str, Kind] = {
     **PREPARATION,
 }
 
-RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE}
+PUSH: dict[str, Kind] = {
+    "checkpoint": _PATH,
+    "repo": Text("a repository on the Hugging Face Hub, such as june/wavenet-june"),
+    "private": FLAG,
+    "revision": or_null(Text("a branch")),
+    "message": Text("a line of text"),
+}
+
+RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "push": PUSH}
 
 
 def kind_of(command: str, key: str) -> Kind | None:

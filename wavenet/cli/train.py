@@ -38,6 +38,7 @@ from wavenet.training import (
     WandbLog,
     WaveNetTraining,
     WholeFiles,
+    about_run,
     die_together,
     keep_freed_memory,
     read_resumable,
@@ -78,6 +79,8 @@ def main(cfg: DictConfig) -> None:
     model = instantiate(cfg.model, _convert_="all")
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
+    settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
+    model.about = about_run(train, validation, **settings, precision=cfg.trainer.precision)
 
     module = WaveNetTraining(
         model, **plain(cfg.optimizer), compile=cfg.compile, gradient_checkpointing=cfg.gradient_checkpointing

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wavenet.audio import Features
 from wavenet.data.dataset import DatasetError, Skipped
+from wavenet.data.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Corpus:
         skipped: What was left out, and why.
         features: What `add_features` made of every utterance.
         folder: The cache's, which whoever writes there locks; None if the corpus was not prepared.
+        origin: The recordings' licences.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Corpus:
     skipped: list[Skipped]
     features: tuple[Features, ...] = ()
     folder: Path | None = None
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def seconds(self) -> float:

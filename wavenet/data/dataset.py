@@ -8,6 +8,8 @@ from typing import Protocol
 
 import soundfile
 
+from wavenet.data.origin import Origin
+
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".oga"}
 AUDIO_SUFFIXES = frozenset(_SUFFIXES - {".raw", ".mat", ".mat4", ".mat5", ".txt"})
 
@@ -54,10 +56,12 @@ class Scan:
     Attributes:
         utterances: What can be used, in any order.
         skipped: What was found and left out.
+        origin: The recordings' licences; may be left out, and a model's card will say that they are not known.
     """
 
     utterances: list[Utterance]
     skipped: list[Skipped] = field(default_factory=list)
+    origin: Origin = field(default_factory=Origin)
 
 
 class Dataset(Protocol):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wavenet.data.dataset import AUDIO_SUFFIXES, DatasetError, Scan, Skipped, Utterance, one_line, why_missing
 from wavenet.data.index import INDEX, read_index
+from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
 
 
 class Folder:
@@ -16,10 +17,15 @@ class Folder:
     are skipped, and so are lines of files that are not there. Links to folders are not followed: they may
     lead back; those to files are.
 
+    The columns `licence` (or `license`) and `attribution`, or the settings of these names for recordings that the
+    table says nothing about, go to the card of a model that learns from the folder.
+
     Args:
         root: The folder.
         speakers_from_folders: If True, the first folder below root names the speaker of all the
             files in it; if False, everything is one speaker, named after root.
+        licence: The recordings' licence, such as "CC-BY-4.0"; None if it is not known.
+        attribution: Who is to be named, and as what.
 
     Raises:
         DatasetError: If root is not given or not a folder.
@@ -27,11 +33,18 @@ class Folder:
 
     name = "folder"
 
-    def __init__(self, root: str | os.PathLike[str] | None = None, speakers_from_folders: bool = False) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        speakers_from_folders: bool = False,
+        licence: str | None = None,
+        attribution: str | None = None,
+    ) -> None:
         if root is None:
             raise DatasetError("dataset=folder needs the folder: dataset.root=PATH")
         self.root = Path(root)
         self.speakers_from_folders = speakers_from_folders
+        self.licence, self.attribution = licence, attribution
         if not self.root.is_dir():
             raise DatasetError(f"{self.root}: no such folder; give dataset.root=PATH")
 
@@ -51,15 +64,17 @@ class Folder:
             raise DatasetError(
                 f"{self.root}: no audio files below it (looked for .wav, .flac, .ogg, .mp3 and others{because})"
             )
-        return Scan([self._utterance(path, {}) for path in paths], skipped)
+        origin = Origin(each_once([self._licence({})]))
+        return Scan([self._utterance(path, {}) for path in paths], skipped, origin)
 
     def _listed(self, index: Path, paths: list[Path], skipped: list[Skipped]) -> Scan:
         table = read_index(index)
-        utterances = []
+        utterances, licences = [], []
         for name, conditions in table.items():
             missing = why_missing(self.root / name)
             if missing is None:
                 utterances.append(self._utterance(self.root / name, conditions))
+                licences.append(self._licence(conditions))
             else:
                 skipped.append(Skipped(name, f"is in {INDEX}, but {missing}"))
         for name in (path.relative_to(self.root).as_posix() for path in paths):
@@ -69,7 +84,12 @@ class Folder:
             raise DatasetError(
                 f"{index}: none of the {len(table)} files that it lists is there; paths begin at its folder"
             )
-        return Scan(utterances, skipped)
+        return Scan(utterances, skipped, Origin(each_once(licences)))
+
+    def _licence(self, said: dict[str, str]) -> Licence:
+        """What is known of a recording's licence."""
+        name = said.get("licence", said.get("license", self.licence))
+        return Licence(name or UNKNOWN, said.get("attribution", self.attribution) or "")
 
     def _audio_files(self) -> tuple[list[Path], list[Skipped]]:
         paths, skipped = [], []

@@ -5,7 +5,7 @@ import io
 import posixpath
 from pathlib import Path
 
-from wavenet.data.dataset import DatasetError
+from wavenet.data.dataset import DatasetError, one_line
 
 INDEX = "index.csv"
 
@@ -18,7 +18,7 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
             the columns, of which one is `file`: a path relative to the table's folder, with slashes.
 
     Returns:
-        By file, in the table's order, the other columns' values by name; an empty one is left out.
+        By file, in the table's order, the other columns' values by name, each in one line; an empty one is left out.
 
     Raises:
         DatasetError: If it is not such a table; names the line and what would be right.
@@ -69,4 +69,4 @@ def _entry(place: str, names: list[str], row: list[str]) -> tuple[str, dict[str,
     file = posixpath.normpath(given) if given else ""
     if not file or posixpath.isabs(file) or file.split("/")[0] in {".", ".."}:
         raise DatasetError(f"{place}: file is '{given}'; give a file below the folder, relative to it")
-    return file, {name: value for name, value in values.items() if value}
+    return file, {name: one_line(value) for name, value in values.items() if value}

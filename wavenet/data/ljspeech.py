@@ -6,6 +6,12 @@ from pathlib import Path
 import torchaudio
 
 from wavenet.data.dataset import DatasetError, Scan, Utterance, audio_files, download
+from wavenet.data.origin import Licence, Origin
+
+_ORIGIN = Origin(
+    (Licence("public domain", "The LJ Speech Dataset, K. Ito and L. Johnson, 2017, keithito.com/LJ-Speech-Dataset"),),
+    "keithito/lj_speech",
+)
 
 
 class LJSpeech:
@@ -31,7 +37,7 @@ class LJSpeech:
         for folder in (self.root, self.root / "LJSpeech-1.1"):
             if (folder / "wavs").is_dir():
                 files = audio_files(folder / "wavs")
-                return Scan([Utterance(path.stem, path, {"speaker": "LJ"}) for path in files])
+                return Scan([Utterance(path.stem, path, {"speaker": "LJ"}) for path in files], origin=_ORIGIN)
         if self.download:
             download(torchaudio.datasets.LJSPEECH, self.root)
             return LJSpeech(self.root).scan()

@@ -123,7 +123,8 @@ def _prepare(
     if not prepared:
         reasons = "; ".join(str(s) for s in skipped[:3]) or "the dataset is empty"
         raise DatasetError(f"dataset '{dataset.name}': none of {len(skipped)} recordings can be used ({reasons})")
-    return Corpus(dataset.name, sample_rate, sorted(prepared, key=lambda u: u.id), skipped, folder=folder)
+    utterances = sorted(prepared, key=lambda u: u.id)
+    return Corpus(dataset.name, sample_rate, utterances, skipped, folder=folder, origin=scan.origin)
 
 
 def _job(utterance: Utterance, folder: Path, sample_rate: int, trim_db: float | None, min_seconds: float) -> _Job:

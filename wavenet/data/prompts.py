@@ -1,10 +1,12 @@
 """The corpus that comes with this package."""
 
 import os
+import re
 from pathlib import Path
 
 from wavenet.data.dataset import Scan, Skipped, Utterance, why_missing
 from wavenet.data.index import INDEX, read_index
+from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -31,12 +33,24 @@ class Prompts:
         Raises:
             DatasetError: If the index is missing or is not one.
         """
-        utterances, skipped = [], []
+        utterances, skipped, licences = [], [], []
+        attributions = self._attributions()
         for name, said in read_index(self.root / INDEX).items():
             missing = why_missing(self.root / name)
             if missing is None:
                 conditions = {known: said[known] for known in ("speaker", "language", "gender") if known in said}
                 utterances.append(Utterance(name.removesuffix(".flac"), self.root / name, conditions))
+                attribution = attributions.get(said.get("speaker", ""), "")
+                licences.append(Licence(said.get("licence", UNKNOWN), attribution))
             else:
                 skipped.append(Skipped(name, f"is in {INDEX}, but {missing}"))
-        return Scan(utterances, skipped)
+        return Scan(utterances, skipped, Origin(each_once(licences)))
+
+    def _attributions(self) -> dict[str, str]:
+        """By speaker, whom to name: the entries of LICENSE.txt, each of which ends in the licence."""
+        try:
+            text = (self.root / "LICENSE.txt").read_text(encoding="utf-8")
+        except (OSError, UnicodeError):
+            return {}
+        entries = re.findall(r"^(\w+) +(\(c\).*\n(?: +.*\n)*)", text, re.MULTILINE)
+        return {speaker: f"Asterisk core sounds, {speaker}: {' '.join(said.split()[:-1])}" for speaker, said in entries}

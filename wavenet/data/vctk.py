@@ -1,4 +1,4 @@
-"""VCTK (Yamagishi et al., 2019): 110 English speakers, CC-BY-4.0."""
+"""VCTK (Yamagishi et al., 2019): 110 English speakers, CC-BY-4.0; its version 0.80 of 2012 under ODC-By-1.0."""
 
 import os
 import re
@@ -7,8 +7,28 @@ from pathlib import Path
 import torchaudio
 
 from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, audio_files, download, sub_folders
+from wavenet.data.origin import Licence, Origin
 
 _MICROPHONES = ("mic1", "mic2")
+_0_92 = Origin(
+    (
+        Licence(
+            "CC-BY-4.0",
+            "CSTR VCTK Corpus (version 0.92), J. Yamagishi, C. Veaux and K. MacDonald, University of Edinburgh, "
+            "The Centre for Speech Technology Research, 2019, doi.org/10.7488/ds/2645",
+        ),
+    ),
+    "CSTR-Edinburgh/vctk",
+)
+_0_80 = Origin(
+    (
+        Licence(
+            "ODC-By-1.0",
+            "CSTR VCTK Corpus (version 0.80), J. Yamagishi, University of Edinburgh, "
+            "The Centre for Speech Technology Research, 2012",
+        ),
+    )
+)
 
 
 class VCTK:
@@ -75,4 +95,4 @@ class VCTK:
             texts = {path.stem for path in (corpus / "txt" / speaker).glob("[!.]*.txt")}
             for name in sorted(texts - takes.keys()):
                 skipped.append(Skipped(f"{speaker}/{name}", "there is a text, but no recording"))
-        return Scan(utterances, skipped)
+        return Scan(utterances, skipped, _0_92 if mic else _0_80)

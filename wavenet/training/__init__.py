@@ -1,5 +1,6 @@
 """Training with Lightning."""
 
+from wavenet.training.about import about_run
 from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LossWatch
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
@@ -26,6 +27,7 @@ __all__ = [
     "WandbLog",
     "WaveNetTraining",
     "WholeFiles",
+    "about_run",
     "die_together",
     "keep_freed_memory",
     "read_resumable",

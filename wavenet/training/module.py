@@ -1,5 +1,6 @@
 """The LightningModule: loss, optimizer and schedule around a WaveNet."""
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.checkpoint import FORMAT_VERSION, describe
+from wavenet.checkpoint.about import check_about, number
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.nn import Condition, ResidualStack
@@ -22,6 +24,7 @@ from wavenet.training.cpu import CPUNetwork
 SPIKES_FROM = 200  # steps; before, a high loss is nothing unusual
 SPIKE_BITS = 1.0  # bits per sample
 MOST_SKIPPED = 3  # steps
+_VALIDATED = ("bits_per_sample", "step", "samples")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 
 
@@ -86,6 +89,7 @@ class WaveNetTraining(L.LightningModule):
             )
         if not isinstance(compile, bool) and compile not in COMPILE_MODES:
             raise ValueError(f"compile is '{compile}'; it must be true, false or one of {', '.join(COMPILE_MODES)}")
+        check_about(model.about)  # what could not be read again would make checkpoints that cannot be
         self.model = model
         for module in model.modules():
             if isinstance(module, ResidualStack):
@@ -97,6 +101,7 @@ class WaveNetTraining(L.LightningModule):
         self._score = Score()
         self._seen: list[tuple[Tensor, Tensor]] = []  # in this step: segments' numbers, and their bits per sample
         self._skipped = 0  # steps in a row
+        self._validated: dict[str, Any] | None = None  # what the last validation came to
 
     def on_fit_start(self) -> None:
         """Choose the fastest form of the network for training; all of them have the same outputs and gradients.
@@ -162,6 +167,9 @@ class WaveNetTraining(L.LightningModule):
         sums = torch.tensor([self._score.bits, self._score.samples], dtype=torch.float32, device=self.device)
         bits, samples = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         self.log("validation/bits_per_sample", bits / samples, sync_dist=True, logger=False)
+        if math.isfinite(bits / samples):
+            numbers = (bits / samples, self.global_step, round(samples))
+            self._validated = dict(zip(_VALIDATED, numbers, strict=True))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; weight decay leaves biases and embeddings alone."""
@@ -231,4 +239,13 @@ class WaveNetTraining(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the model's description beside its weights, so that the file can be loaded by itself."""
-        checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "model": describe(self.model)}
+        about = copy.deepcopy(self.model.about) or {}
+        about["training"] = {**about.get("training", {}), "steps": self.global_step}
+        if self._validated is not None:
+            about["validation"] = self._validated
+        checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "about": about, "model": describe(self.model)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember the last validation, until there is another."""
+        kept = {name: number(checkpoint, "wavenet", "about", "validation", name) for name in _VALIDATED}
+        self._validated = kept if None not in kept.values() else None

@@ -1,0 +1,35 @@
+"""How a checkpoint is refused: in one line, whatever a stranger wrote into it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_REASON_LENGTH = 140  # characters
+_FIX = "; use another checkpoint, or fetch this one again"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and the reason."""
+
+
+@contextmanager
+def refusing(path: Path, what: str = "", fix: str = _FIX) -> Iterator[None]:
+    """Make one line of whatever goes wrong with a stranger's file, which may be made to mislead its readers.
+
+    Args:
+        path: The file.
+        what: What it is not.
+        fix: What to do about it.
+
+    Raises:
+        CheckpointError: If anything is raised; it may quote what the stranger wrote, printable and shortened.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, ValueError) or isinstance(error, UnicodeError):
+            reason = f"it is damaged, or not what it says ({type(error).__name__}: {reason})"
+        reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
+        reason = reason if len(reason) <= _REASON_LENGTH else f"{reason[:_REASON_LENGTH]} ..."
+        raise CheckpointError(f"{path}: {f'{what} ({reason})' if what else reason}{fix}") from error

@@ -1,0 +1,97 @@
+"""A model from whatever holds one."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from wavenet.checkpoint.about import check_about
+from wavenet.checkpoint.error import CheckpointError
+from wavenet.checkpoint.folder import CONFIG, read_folder
+from wavenet.checkpoint.hub import fetch
+from wavenet.checkpoint.repository import is_repo
+from wavenet.checkpoint.scores import scores_of
+from wavenet.checkpoint.training_file import model_state, read_training_checkpoint
+from wavenet.model import WaveNet
+
+_OF_RUNS = "runs"  # the folder of training's runs: runs/NAME is never somebody's repository
+_FILES = (".ckpt", ".safetensors", ".json", ".pt", ".pth")
+
+
+def load(path: str | os.PathLike[str], device: str | torch.device = "cpu", revision: str | None = None) -> WaveNet:
+    """Load a model for generation or evaluation.
+
+    Args:
+        path: A folder written by `save`; or a run's folder, of which the best checkpoint is taken;
+            or a training checkpoint (.ckpt), of which the averaged weights are taken; or the name "owner/name" of a
+            repository on the Hugging Face Hub, see `find`.
+        device: Where to put it.
+        revision: Of a repository: a branch, a tag or a commit; None is main.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged or from elsewhere, or names a class that is
+            not this package's. Nothing in the file is run. Or if a repository is missing or not to be reached.
+        ValueError: If there is no such device.
+    """
+    path = find(path, revision)
+    if path.is_dir():
+        model, state = read_folder(path)
+    else:
+        model, contents = read_training_checkpoint(path)
+        state = model_state(contents["state_dict"])
+        scores = scores_of(path)
+        with suppress(ValueError):  # a lot is said already
+            model.about = check_about({**(model.about or {}), "evaluation": scores} if scores else model.about)
+    model.load_state_dict(state, assign=True)
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device}: not to be had here ({str(error).splitlines()[0]}); use device=cpu"
+        ) from error
+
+
+def find(path: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """Resolve a run's folder to its best checkpoint (else its last); other paths stay as they are.
+
+    Text such as "owner/name" at which nothing lies is looked for on the Hugging Face Hub, and its files are fetched
+    into the Hub's cache. That does not happen if it may be a mistyped path: it begins with runs/ or with the name of a
+    folder that is here, or ends as a file does. With a revision, it does.
+
+    Raises:
+        CheckpointError: If there is nothing to load.
+    """
+    name, path = path, Path(path)
+    if not path.exists() and isinstance(name, str) and is_repo(name) and (revision or not _why_a_path(path)):
+        return fetch(name, revision)
+    if revision is not None:
+        raise CheckpointError(f"{path}: revision={revision} is for a repository on the Hub, owner/name; leave it out")
+    if path.is_dir():
+        candidates = [path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"]
+        for candidate in candidates:
+            if (candidate / CONFIG).is_file() or candidate.is_file():
+                return candidate
+        raise CheckpointError(
+            f"{path}: holds neither config.json with model.safetensors nor checkpoints/best.ckpt or last.ckpt"
+        )
+    if not path.is_file():
+        why = _why_a_path(path) if isinstance(name, str) and is_repo(name) else ""
+        raise CheckpointError(
+            f"{path}: no such checkpoint; give a run's folder, a .ckpt file or a saved model"
+            + f" (it is not looked for on the Hugging Face Hub, because {why})" * bool(why)
+        )
+    return path
+
+
+def _why_a_path(path: Path) -> str:
+    """Why a name that could be a repository's is rather meant as a path here; empty if it is not."""
+    owner = path.parts[0]
+    if owner == _OF_RUNS:
+        return f"{owner}/ is where training writes"
+    if Path(owner).exists():
+        return f"there is {owner} here"
+    return f"it ends in {path.suffix}" if path.suffix in _FILES else ""

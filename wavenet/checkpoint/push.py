@@ -1,0 +1,100 @@
+"""A model published on the Hugging Face Hub."""
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from wavenet.checkpoint.card import HERE, card
+from wavenet.checkpoint.error import CheckpointError, refusing
+from wavenet.checkpoint.folder import CARD, CONFIG, WEIGHTS, save
+from wavenet.checkpoint.hub import TOKENS, one_line
+from wavenet.checkpoint.loading import find, load
+from wavenet.checkpoint.repository import is_repo
+from wavenet.model import WaveNet
+
+
+def push_to_hub(
+    model: WaveNet | str | os.PathLike[str],
+    repo: str,
+    *,
+    private: bool = False,
+    token: str | None = None,
+    revision: str | None = None,
+    message: str = "Upload a WaveNet",
+) -> str:
+    """Publish a model on the Hugging Face Hub, in one commit of `config.json`, `model.safetensors` and `README.md`.
+
+    The card is the one that `save` writes. To change it first, save the model, edit its README.md, and push the
+    folder. What the repository holds besides stays there, and its history keeps what is replaced.
+
+    Args:
+        model: A model; or a saved model, a run's folder or a training checkpoint, as for `load`.
+        repo: "owner/name"; is made if it is not there.
+        private: Whether only its owner may see it.
+        token: One that may write, of https://huggingface.co/settings/tokens; None takes that of `hf auth login` or
+            of the environment variable HF_TOKEN.
+        revision: The branch, which is made if it is not there; None is main.
+        message: Of the commit.
+
+    Returns:
+        Where it is to be seen.
+
+    Raises:
+        CheckpointError: If the name is none, the model cannot be read, the Hub refuses or is not to be reached, or
+            a private model would go to a public repository. It never shows the token.
+        ModuleNotFoundError: If huggingface-hub is not installed.
+    """
+    if not is_repo(repo):
+        raise CheckpointError(f"{repo}: no name of a repository; give owner/name, such as june/wavenet-june")
+    try:
+        import huggingface_hub  # noqa: PLC0415 - an optional extra
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('push_to_hub needs huggingface-hub: pip install "wavenet[hub]"') from error
+    with tempfile.TemporaryDirectory(prefix="wavenet-") as temporary:
+        folder = _folder_of(model, repo, Path(temporary) / "model")
+        token = (token or huggingface_hub.get_token() or "").strip()
+        if not re.fullmatch(r"[!-~]+", token):  # of another one, an error would show all of it
+            raise CheckpointError(
+                f"{repo}: pushing needs a token that may write{', and this is none' * bool(token)}; make one at "
+                f"{TOKENS}, then run hf auth login, or give it as token="
+            )
+        api = huggingface_hub.HfApi(token=token, library_name="wavenet")
+        with one_line(repo, pushing=True, token=token):
+            url = str(api.create_repo(repo, private=private, exist_ok=True))
+            if private and not api.model_info(repo).private:
+                raise CheckpointError(
+                    f"{repo}: is public already; make it private in its settings at {url}/settings, or push with "
+                    "private=False"
+                )
+            if revision is not None:
+                api.create_branch(repo, branch=revision, exist_ok=True)
+            files = [
+                huggingface_hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name))
+                for name in (CONFIG, WEIGHTS, CARD)
+            ]
+            api.create_commit(repo, files, commit_message=message, revision=revision)
+    return url if revision is None else f"{url}/tree/{revision}"
+
+
+def _folder_of(model: WaveNet | str | os.PathLike[str], repo: str, folder: Path) -> Path:
+    """What is to be pushed: the files of a saved model as they are, or a model saved into this folder."""
+    path = None if isinstance(model, WaveNet) else find(Path(model))
+    if path is not None and path.is_dir():
+        loaded = load(path)  # which nobody else could load is not published
+        folder.mkdir()
+        for name in (CONFIG, WEIGHTS, CARD):
+            if (path / name).is_file():
+                shutil.copyfile(path / name, folder / name)
+    else:
+        loaded = load(path) if path is not None else model
+        assert isinstance(loaded, WaveNet)
+        save(loaded, folder)
+    with refusing((path or Path(repo)) / CARD, fix="; save it as UTF-8"):
+        text = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
+        if text in ("", card(loaded)):
+            text = card(loaded, repo)
+        text = re.sub(rf'load\("{HERE}"\).*', f'load("{repo}")', text)
+        (folder / CARD).write_text(text, encoding="utf-8")
+    return folder

@@ -1,0 +1,43 @@
+"""What `wavenet evaluate` found out about a run's checkpoint, from the file that it left there."""
+
+from pathlib import Path
+from typing import Any
+
+from wavenet.checkpoint.about import entry, number, words
+from wavenet.untrusted import read_json
+
+EVALUATION = "evaluation.json"
+_LONGEST = 100  # letters of one
+_MOST = 200  # names
+
+
+def scores_of(checkpoint: Path) -> dict[str, Any] | None:
+    """The scores of a training checkpoint, for `WaveNet.about`.
+
+    Args:
+        checkpoint: In a run's folder, in which evaluation.json may lie.
+
+    Returns:
+        "dataset", and "scores": for each name, the speakers and all together, "bits_per_sample", "as_16_bit",
+        "samples" and "utterances". None if there are none, or of another or an earlier checkpoint or rounded weights;
+        whatever is wrong with the file is no reason not to load the model.
+    """
+    path = checkpoint.parent.parent / EVALUATION
+    try:
+        if path.stat().st_mtime < checkpoint.stat().st_mtime:
+            return None
+        found = read_json(path)
+    except (OSError, ValueError):
+        return None
+    scores, dataset = entry(found, "bits_per_sample"), words(found, "dataset")
+    of_this = Path(words(found, "checkpoint") or "").name == checkpoint.name and words(found, "weights") == "float32"
+    if not of_this or dataset is None or not isinstance(scores, dict):
+        return None
+    names = {"value": "bits_per_sample", "as_16_bit": "as_16_bit", "samples": "samples", "utterances": "utterances"}
+    numbers = {
+        speaker: {ours: number(score, theirs) for theirs, ours in names.items()}
+        for speaker, score in list(scores.items())[-_MOST:]  # all together come last
+        if speaker.isprintable() and len(speaker) <= _LONGEST
+    }
+    whole = {speaker: score for speaker, score in numbers.items() if None not in score.values()}
+    return {"dataset": dataset, "scores": whole} if whole else None

@@ -1,0 +1,56 @@
+"""A training checkpoint: a model's description and weights, beside all that a run needs to go on."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from wavenet.checkpoint.error import refusing
+from wavenet.checkpoint.strangers import check_finite, model_for
+from wavenet.model import WaveNet
+from wavenet.untrusted import check_file, check_sums, plan_of_archive
+
+_ROOM = 64 * 2**20  # bytes of a training checkpoint beside eight times its weights
+
+
+class TrainingCheckpoint(NamedTuple):
+    """What is in a training checkpoint.
+
+    Attributes:
+        model: The model that it describes, on the meta device: without weights.
+        contents: Its plain data and tensors.
+    """
+
+    model: WaveNet
+    contents: dict[str, Any]
+
+
+def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
+    """Read a training checkpoint's plain data and tensors.
+
+    Raises:
+        CheckpointError: If it is damaged, holds objects that would have to be run or much more than a
+            model's training needs, or its weights do not fit the model that it describes.
+    """
+    with refusing(path, "not a checkpoint that can be loaded safely"):
+        plan = plan_of_archive(path)
+    with refusing(path):
+        if not isinstance(plan, dict) or not {"wavenet", "state_dict"} <= plan.keys():
+            raise ValueError("not a checkpoint of this package (it has no 'wavenet' entry)")
+        model = model_for(plan["wavenet"], model_state(plan["state_dict"]))
+        check_file(path, 8 * sum(tensor.nbytes for tensor in model.state_dict().values()) + _ROOM)
+        check_sums(path)
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+        check_finite(model_state(contents["state_dict"]))
+    return TrainingCheckpoint(model, contents)
+
+
+def model_state(state: Any) -> dict[str, Any]:
+    """The model's tensors of a training checkpoint's `state_dict`, under their own names.
+
+    Raises:
+        ValueError: If it is no dict.
+    """
+    if not isinstance(state, dict):
+        raise ValueError("its state_dict is no dict")
+    return {str(name)[6:]: tensor for name, tensor in state.items() if str(name).startswith("model.")}
