@@ -167,7 +167,18 @@ EVALUATE: dict[str, Kind] = {
     **PREPARATION,
 }
 
-RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE}
+DEMO: dict[str, Kind] = {
+    "checkpoint": _PATH,
+    "host": Word(("127.0.0.1", "::1", "localhost"), "the page knows no passwords, so only this machine may reach it"),
+    "port": Whole(0, 65535),
+    "open_browser": FLAG,
+    "max_seconds": Real(0, 3600, above=True, such=30),
+    "max_upload_mb": Real(0, 1024, above=True, such=32),
+    "max_concurrent": Whole(1, 32),  # each has a thread
+    **{key: GENERATE[key] for key in ("backend", "threads", "weights", "device")},
+}
+
+RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "demo": DEMO}
 
 
 def kind_of(command: str, key: str) -> Kind | None:

@@ -27,7 +27,7 @@ def check(command: str, cfg: DictConfig) -> None:
     """Refuse settings that are missing, unknown, out of range, or places where nothing can be written.
 
     Args:
-        command: "train", "generate" or "evaluate".
+        command: "train", "generate", "evaluate" or "demo".
         cfg: Its composed config.
 
     Raises:

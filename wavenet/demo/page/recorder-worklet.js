@@ -1,0 +1,11 @@
+/** Hands on what the microphone hears, channel by channel averaged. */
+class RecorderProcessor extends AudioWorkletProcessor {
+  process([channels]) {
+    if (channels.length > 0) {
+      this.port.postMessage(channels[0].map((_, k) => channels.reduce((sum, each) => sum + each[k], 0) / channels.length));
+    }
+    return true;
+  }
+}
+
+registerProcessor("recorder", RecorderProcessor);
