@@ -28,7 +28,7 @@ _FILES = (
     "index.html", "style.css", "icon.svg", "demo.js", "picture.js", "player.js", "player-worklet.js", "recorder.js",
     "recorder-worklet.js", "wav.js",
 )  # fmt: skip
-_PATIENCE = 30.0  # seconds that a client may leave what it was sent lying about
+PATIENCE = 30.0  # seconds that a client may leave what it was sent lying about
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; "
@@ -100,8 +100,6 @@ class _Generate:
                 await response(scope, receive, _patient(send))
         except BusyError as error:
             raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
-        except TooLargeError as error:
-            raise HTTPException(413, str(error)) from error
         except ValueError as error:
             raise HTTPException(400, str(error).removeprefix("stream: ")) from error
         except ClientDisconnect:
@@ -110,7 +108,9 @@ class _Generate:
     async def _begin(self, request: Request, wish: Wish) -> Response:
         most = 0 if wish.mode == FREE else self._studio.offer.limits.max_upload_bytes
         try:
-            data = await collect(request.stream(), most)
+            data = await collect(request.stream(), most, int(request.headers.get("content-length", 0)))
+        except TooLargeError as error:
+            raise HTTPException(413, str(error)) from error
         except TimeoutError as error:
             raise HTTPException(408, "your recording took too long to arrive; send it again") from error
         talk = await anyio.to_thread.run_sync(self._studio.begin, wish, data)
@@ -134,7 +134,7 @@ def _patient(send: Send) -> Send:
 
     async def patient(message: Message) -> None:
         try:
-            with anyio.fail_after(_PATIENCE):
+            with anyio.fail_after(PATIENCE):
                 await send(message)
         except TimeoutError as error:
             raise ClientDisconnect from error

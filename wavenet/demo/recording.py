@@ -9,30 +9,34 @@ from torch import Tensor
 
 from wavenet.audio import AudioError, read
 
-_PATIENCE = 60.0  # seconds that a recording may take to arrive
+PATIENCE = 60.0  # seconds that a recording may take to arrive
 
 
 class TooLargeError(ValueError):
     """More bytes than are taken."""
 
 
-async def collect(pieces: AsyncIterable[bytes], most: int, patience: float = _PATIENCE) -> bytes:
-    """The body of a request, whatever length its header claims; never held beyond the limit.
+async def collect(pieces: AsyncIterable[bytes], most: int, claimed: int = 0) -> bytes:
+    """The body of a request; never held beyond the limit, whatever length its header claims.
 
     Args:
         pieces: Its bytes, as they come.
-        most: How many are taken.
-        patience: Seconds that they may take.
+        most: How many are taken; 0 where no recording is.
+        claimed: How many the header claims: too many need not come to be refused.
 
     Raises:
-        TooLargeError: If there are more.
-        TimeoutError: If they take longer.
+        TooLargeError: If there are more, or are claimed to be.
+        TimeoutError: If they take longer than `PATIENCE`.
     """
     data = bytearray()
-    with anyio.fail_after(patience):
+    with anyio.fail_after(PATIENCE):
         async for piece in pieces:
-            if len(data) + len(piece) > most:
-                raise TooLargeError(f"your recording has more than {most / 2**20:.3g} MB; send a shorter one")
+            if max(len(data) + len(piece), claimed) > most:
+                raise TooLargeError(
+                    f"your recording has more than {most / 2**20:.3g} MB; send a shorter one"
+                    if most
+                    else "a recording came along, but mode=free takes none"
+                )
             data += piece
     return bytes(data)
 

@@ -1,12 +1,9 @@
 """The page's server on this machine."""
 
 import ipaddress
-import logging
 import os
-import signal
 import socket
 from collections.abc import Callable
-from types import FrameType
 
 import uvicorn
 
@@ -56,28 +53,18 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(studio: Studio, listener: socket.socket, on_ready: Callable[[], object] = lambda: None) -> None:
-    """Serve the page until Ctrl-C or SIGTERM, then end what is being made and return.
+def server_for(studio: Studio, on_ready: Callable[[], object] = lambda: None) -> uvicorn.Server:
+    """The server: `run([listener])` serves until Ctrl-C or SIGTERM, ends what is being made, and hands the signal on.
 
     Args:
         studio: Where audio is made.
-        listener: From `listen`; is closed.
         on_ready: Is called when the page answers.
-
-    Raises:
-        KeyboardInterrupt: After Ctrl-C.
-        SystemExit: After SIGTERM, with 143.
     """
     config = uvicorn.Config(
         create_app(studio), http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
         server_header=False, limit_concurrency=_MOST_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
     )  # fmt: skip
-    before = signal.signal(signal.SIGTERM, _terminate)  # uvicorn ends by itself, and then raises the signal again
-    try:
-        with listener:
-            _Server(config, studio, on_ready).run([listener])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return _Server(config, studio, on_ready)
 
 
 class _Server(uvicorn.Server):
@@ -93,9 +80,4 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._studio.close()
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut off now is meant to be
         await super().shutdown(sockets)
-
-
-def _terminate(number: int, _: FrameType | None) -> None:
-    raise SystemExit(128 + number)
