@@ -19,12 +19,13 @@ export function wavOf(samples, rate) {
   view.setUint16(34, 16, true);
   word(36, "data");
   view.setUint32(40, 2 * samples.length, true);
-  samples.forEach((sample, k) => view.setInt16(44 + 2 * k, nearest(Math.fround(sample * 32767)), true));
+  samples.forEach((sample, k) => view.setInt16(44 + 2 * k, pcm(sample), true));
   return new Blob([view.buffer], { type: "audio/wav" });
 }
 
-/** The nearest whole number; the even one of two that are as near, as C's lrint has it. */
-function nearest(x) {
-  const up = Math.round(x);
-  return Math.abs(x % 1) === 0.5 && up % 2 !== 0 ? up - 1 : up;
+/** A sample as libsndfile stores it: in 32 bits, rounded to even, and of these the upper 16. */
+function pcm(sample) {
+  const fine = sample * 2 ** 31, up = Math.round(fine);
+  const rounded = Math.abs(fine % 1) === 0.5 && up % 2 !== 0 ? up - 1 : up;
+  return Math.min(32767, Math.floor(rounded / 65536));
 }
