@@ -63,4 +63,6 @@ def decode(data: bytes, sample_rate: int, max_seconds: float) -> Tensor:
         try:
             return read(path, sample_rate, max_seconds)[0]
         except AudioError as error:
-            raise AudioError(f"your recording: {str(error).removeprefix(f'{path}: ')}") from None
+            reason = str(error).removeprefix(f"{path}: ")
+            hint = "; WAV, FLAC, Ogg and MP3 are read" if reason.startswith("not readable") else ""
+            raise AudioError(f"your recording: {reason}{hint}") from None

@@ -49,7 +49,7 @@ function describe() {
     `told ${[...model.names.map((each) => each.name), ...model.features].join(", ") || "nothing"}`,
   ].join(" · ");
   $("limits").textContent =
-    `Up to ${model.max_seconds} s of sound, made or sent; files up to ${megabytes(model.max_upload_bytes)}. ` +
+    `Up to ${model.max_seconds} s of sound, made or sent; files up to ${size(model.max_upload_bytes)}. ` +
     "Nothing leaves this machine.";
 }
 
@@ -71,6 +71,7 @@ function buildForm() {
   $("top-k-label").hidden = !model.top_k;
   $("temperature").addEventListener("input", showTemperature);
   $("dice").addEventListener("click", () => ($("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]));
+  $("preview").addEventListener("error", () => ($("preview").hidden = true)); // the server may know the format all the same
   $("file").addEventListener("change", () => take($("file").files[0] ?? null));
   $("record").addEventListener("click", record);
   $("wish").addEventListener("submit", (event) => {
@@ -110,11 +111,11 @@ function take(file) {
   $("heard").textContent = "None yet.";
   if (!file) return;
   if (file.size > model.max_upload_bytes) {
-    complain(`${file.name} has ${megabytes(file.size)}; up to ${megabytes(model.max_upload_bytes)} are taken.`);
+    complain(`${file.name} has ${size(file.size)}; up to ${size(model.max_upload_bytes)} are taken.`);
     return;
   }
   recording = file;
-  $("heard").textContent = `${file.name ?? "Recorded here"}, ${megabytes(file.size)}`;
+  $("heard").textContent = `${file.name ?? "Recorded here"}, ${size(file.size)}`;
   $("preview").src = URL.createObjectURL(file);
   $("preview").hidden = false;
 }
@@ -273,4 +274,4 @@ function complain(text) {
   $("error").hidden = text === "";
 }
 
-const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 ? 2 : 0)} MB`;
+const size = (bytes) => (bytes < 2 ** 20 ? `${Math.ceil(bytes / 2 ** 10)} kB` : `${+(bytes / 2 ** 20).toFixed(1)} MB`);
