@@ -51,6 +51,9 @@ def create_app(studio: Studio) -> Starlette:
 
     Args:
         studio: Where audio is made.
+
+    Returns:
+        The application; `state.stop()` ends what is being made, so that a server can end.
     """
 
     async def model(_: Request) -> Response:
@@ -58,7 +61,8 @@ def create_app(studio: Studio) -> Starlette:
 
     routes = [Route(f"/{name}", _file(name)) for name in _FILES]
     routes += [Route("/", _file("index.html")), Route("/model", model)]
-    routes += [Route("/generate", _Generate(studio), methods=["POST"])]
+    generating = _Generate(studio)
+    routes += [Route("/generate", generating, methods=["POST"])]
     app = Starlette(
         routes=routes,
         middleware=[
@@ -68,6 +72,7 @@ def create_app(studio: Studio) -> Starlette:
         exception_handlers={HTTPException: _refused, Exception: _failed},  # pyright: ignore[reportArgumentType]
     )
     app.router.redirect_slashes = False
+    app.state.stop = generating.stop
     return app
 
 
@@ -89,15 +94,24 @@ class _Generate:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
+        self._running: set[anyio.CancelScope] = set()
+
+    def stop(self) -> None:
+        for running in tuple(self._running):
+            running.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         _check_origin(request)
         try:
             wish = Wish.read(request.query_params.multi_items(), self._studio.offer)
-            with self._studio.place():
-                response = await self._begin(request, wish)
-                await response(scope, receive, _patient(send))
+            with self._studio.place(), anyio.CancelScope() as running:
+                self._running.add(running)
+                try:
+                    response = await self._begin(request, wish)
+                    await response(scope, receive, _patient(send))
+                finally:
+                    self._running.remove(running)
         except BusyError as error:
             raise HTTPException(503, str(error), {"Retry-After": "5"}) from error
         except ValueError as error:
@@ -116,7 +130,7 @@ class _Generate:
         talk = await anyio.to_thread.run_sync(self._studio.begin, wish, data)
         headers = {
             "X-Samples": str(sum(talk.lengths or [0])),
-            "X-Sample-Rate": str(self._studio.offer.as_json()["sample_rate"]),
+            "X-Sample-Rate": str(self._studio.offer.sample_rate),
         }
         return StreamingResponse(self._studio.pieces(talk), headers=headers, media_type="application/octet-stream")
 

@@ -35,6 +35,7 @@ class Offer:
         limits: What one visitor may take.
 
     Attributes:
+        sample_rate: The model's, Hz.
         names: For each condition that is a name, such as "speaker": the known names, and whether it may be left out.
         features: What is read off a recording to make it again.
         modes: Which of `FREE`, `CONTINUE` and `RESYNTHESISE` there are.
@@ -43,6 +44,7 @@ class Offer:
 
     def __init__(self, model: WaveNet, title: str, limits: Limits) -> None:
         self.title = title
+        self.sample_rate = model.sample_rate
         self.limits = limits
         self.names: dict[str, tuple[list[str], bool]] = {}
         self.features: list[Features] = []
@@ -70,6 +72,7 @@ class Offer:
         """For the page."""
         return {
             "title": self.title,
+            "sample_rate": self.sample_rate,
             **self._facts,
             "names": [
                 {"name": name, "known": known, "optional": optional} for name, (known, optional) in self.names.items()
@@ -105,7 +108,6 @@ def _not_to_be_had(name: str, features: Features | None) -> str | None:
 
 def _facts(model: WaveNet) -> dict[str, Any]:
     return {
-        "sample_rate": model.sample_rate,
         "receptive_field": model.receptive_field,
         "layers": len(model.stack.layers),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

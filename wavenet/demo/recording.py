@@ -8,6 +8,7 @@ import anyio
 from torch import Tensor
 
 from wavenet.audio import AudioError, read
+from wavenet.writing import reason
 
 PATIENCE = 60.0  # seconds that a recording may take to arrive
 
@@ -57,12 +58,15 @@ def decode(data: bytes, sample_rate: int, max_seconds: float) -> Tensor:
     """
     if not data:
         raise AudioError("your recording: there is none; choose a file, or record one")
-    with tempfile.TemporaryDirectory(prefix="wavenet-demo-") as folder:
-        path = Path(folder) / "recording"
-        path.write_bytes(data)
-        try:
-            return read(path, sample_rate, max_seconds)[0]
-        except AudioError as error:
-            reason = str(error).removeprefix(f"{path}: ")
-            hint = "; WAV, FLAC, Ogg and MP3 are read" if reason.startswith("not readable") else ""
-            raise AudioError(f"your recording: {reason}{hint}") from None
+    try:
+        with tempfile.TemporaryDirectory(prefix="wavenet-demo-") as folder:
+            path = Path(folder) / "recording"
+            path.write_bytes(data)
+            try:
+                return read(path, sample_rate, max_seconds)[0]
+            except AudioError as error:
+                said = str(error).removeprefix(f"{path}: ")
+                hint = "; WAV, FLAC, Ogg and MP3 are read" if said.startswith("not readable") else ""
+                raise AudioError(f"your recording: {said}{hint}") from None
+    except OSError as error:
+        raise AudioError(f"your recording: the server has no place for it ({reason(error)})") from None

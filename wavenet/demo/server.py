@@ -1,6 +1,7 @@
 """The page's server on this machine."""
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from wavenet.demo.studio import Studio
 
 _BACKLOG = 128
 _MOST_CONNECTIONS = 64
-_GRACE = 3  # seconds for answers in progress when it is told to end
+_GRACE = 2  # seconds for answers in progress when it is told to end
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -60,24 +61,26 @@ def server_for(studio: Studio, on_ready: Callable[[], object] = lambda: None) ->
         studio: Where audio is made.
         on_ready: Is called when the page answers.
     """
+    app = create_app(studio)
     config = uvicorn.Config(
-        create_app(studio), http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
+        app, http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
         server_header=False, limit_concurrency=_MOST_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
     )  # fmt: skip
-    return _Server(config, studio, on_ready)
+    return _Server(config, on_ready, app.state.stop)
 
 
 class _Server(uvicorn.Server):
     """Ends generations when it ends, instead of waiting for them."""
 
-    def __init__(self, config: uvicorn.Config, studio: Studio, on_ready: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object], stop: Callable[[], object]) -> None:
         super().__init__(config)
-        self._studio, self._on_ready = studio, on_ready
+        self._on_ready, self._stop = on_ready, stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._studio.close()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut off now is meant to be
+        self._stop()
         await super().shutdown(sockets)

@@ -56,7 +56,6 @@ class Studio:
         self.backend = backend
         self.running = 0
         self._model, self._threads, self._weights = model, threads, weights
-        self._closing = False
 
     def warm_up(self) -> list[str]:
         """Make a little in each mode, so that the first visitor waits for no compiler.
@@ -111,16 +110,12 @@ class Studio:
         """Samples, little-endian float32, a piece at a time; each takes about as long, however fast the model is."""
         rate = self._model.sample_rate
         size = max(1, round(_FIRST * rate))
-        while (left := sum(talk.lengths or [0])) and not self._closing:
+        while left := sum(talk.lengths or [0]):
             began = time.perf_counter()
             piece = talk.read(min(size, left))
             share = _PIECE / max(time.perf_counter() - began, 1e-4)
             yield piece.numpy().astype("<f4").tobytes()
             size = min(max(1, round(size * min(share, 4))), max(1, round(_LONGEST * rate)))
-
-    def close(self) -> None:
-        """End all generations after their next piece."""
-        self._closing = True
 
     def _stream(self, wish: Wish, recording: Tensor | None) -> Stream:
         told, seconds = dict(wish.names), wish.seconds

@@ -163,9 +163,13 @@ async function generate() {
   complain("");
   if (mode() !== "free" && !recording) return complain("There is no recording yet: choose a file, or record one.");
   const request = (running = new AbortController()), before = made;
-  player.unlock();
   showRunning();
   say("Asking the model ...");
+  try {
+    player.unlock();
+  } catch {
+    // it is said when there would be something to hear
+  }
   try {
     const response = await fetch(`/generate?${query()}`, {
       method: "POST",
@@ -173,13 +177,17 @@ async function generate() {
       headers: { "Content-Type": "application/octet-stream" },
       signal: request.signal,
     });
-    if (!response.ok) throw new Error((await response.json()).error);
+    if (!response.ok) {
+      const said = await response.json().catch(() => null);
+      throw new Error(said?.error ?? `The server answered ${response.status}; try again.`);
+    }
     await receive(response);
   } catch (error) {
     if (error.name !== "AbortError") complain(error instanceof TypeError ? "The connection to the server broke off." : error.message);
     if (made === before) say(made ? progress() : "");
   } finally {
     running = null;
+    request.abort(); // what went wrong here is not gone on with there
     if (made && !made.ended) finish();
     showRunning();
   }
@@ -195,7 +203,11 @@ async function receive(response) {
     `Short-time Fourier transform, 0 to ${model.sample_rate / 2} Hz, 80 dB from dark to bright; ` +
     `${(samples.length / model.sample_rate).toFixed(2)} s from left to right.`;
   picture.begin(samples, model.sample_rate);
-  await player.begin(samples.length);
+  try {
+    await player.begin(samples.length);
+  } catch (error) {
+    complain(`This browser plays no sound (${error.message}); the WAV can be saved.`);
+  }
   const reader = response.body.getReader();
   let rest = new Uint8Array(0); // bytes of a sample that was cut in two
   for (;;) {
@@ -213,7 +225,6 @@ async function receive(response) {
     player.add(piece);
   }
   finish();
-  if (made.filled < samples.length) throw new Error("The server stopped before the end.");
 }
 
 function finish() {

@@ -28,7 +28,7 @@ export class Player {
     this.place = 0; // samples
   }
 
-  /** Must be called where the user has just pressed something, or browsers stay silent. */
+  /** Must be called where the user has just pressed something, or browsers stay silent. Throws where there is no sound. */
   unlock() {
     this.context ??= openContext(this.rate);
     this.context.resume();
@@ -37,13 +37,12 @@ export class Player {
   /** Make ready for an utterance. @param {number} total Samples. */
   async begin(total) {
     this.close();
+    this.total = total;
+    this.filled = this.place = this.began = 0;
+    this.ended = false;
     this.unlock();
     this.ready ??= this.context.audioWorklet.addModule("/player-worklet.js");
     await this.ready;
-    this.total = total;
-    this.filled = this.place = 0;
-    this.ended = false;
-    this.state = "waiting";
     const node = new AudioWorkletNode(this.context, "player", {
       numberOfInputs: 0,
       outputChannelCount: [1],
@@ -52,7 +51,7 @@ export class Player {
     node.port.onmessage = ({ data }) => node === this.node && this.#hear(data);
     node.connect(this.context.destination);
     this.node = node;
-    this.began = 0;
+    this.state = "waiting";
   }
 
   /** Seconds made in a second; 0 while too little was made to say. */
@@ -73,14 +72,14 @@ export class Player {
       this.began = performance.now();
       this.first = this.filled;
     }
-    this.node.port.postMessage({ samples });
+    this.node?.port.postMessage({ samples });
     this.#consider();
   }
 
   /** No more samples will come. */
   end() {
     this.ended = true;
-    this.node.port.postMessage({ ended: true });
+    this.node?.port.postMessage({ ended: true });
     this.#consider();
   }
 
@@ -94,7 +93,8 @@ export class Player {
   }
 
   pause() {
-    this.node?.port.postMessage({ playing: false });
+    if (!this.node) return;
+    this.node.port.postMessage({ playing: false });
     this.state = "paused";
     this.changed(this);
   }
