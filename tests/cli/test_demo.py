@@ -12,7 +12,7 @@ import pytest
 
 import wavenet
 from tests.conftest import ROOT
-from tests.demo.serving import ask, begin, until
+from tests.demo.serving import ask, begin, connect, until
 from tests.reliability.models import make
 
 COMMAND = [sys.executable, "-c", "from wavenet.cli import main; main()", "demo", "checkpoint=tiny", "port=0"]
@@ -59,12 +59,15 @@ def test_it_serves_and_ends_at_a_signal_also_while_something_is_made(started, in
     for address in (url, elsewhere):
         assert b"<title>WaveNet</title>" in ask(address)[2]
     connection, _ = begin(url, seconds=3600, conditions__speaker="june")
+    hesitating = connect(url)
+    hesitating.request("POST", "/generate?mode=continue", b"RIFF", {"Content-Length": "1000"})
     process.send_signal(signal.SIGTERM)
     other.send_signal(signal.SIGINT)
     for each, code in ((process, 143), (other, 130)):
-        _, said = each.communicate(timeout=60)
-        assert (each.returncode, said) == (code, "wavenet demo: stopped\n")
+        printed, said = each.communicate(timeout=60)
+        assert (each.returncode, printed, said) == (code, "", "wavenet demo: stopped\n")
     connection.close()
+    hesitating.close()
     assert list((in_tmp / "there").glob("wavenet*")) == []
 
 
