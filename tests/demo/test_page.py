@@ -211,6 +211,14 @@ def test_what_is_played_is_what_came_sample_for_sample(opened, quick):
     assert (starved, finished) == ([4000], [6000])
 
 
+def test_a_rate_that_the_device_cannot_have_is_played_in_between(opened, quick):
+    page = opened(quick[1])
+    samples = torch.rand(3000, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    out = torch.tensor(page.evaluate(RENDER, [samples.tolist(), [2500, 500], 4000, 8000, 8192])["out"])
+    torch.testing.assert_close(out[:4998:2], samples[:2499], rtol=0, atol=0)
+    torch.testing.assert_close(out[1:4998:2], (samples[:2499] + samples[1:2500]) / 2, rtol=0, atol=1e-6)
+
+
 def test_when_playing_begins(opened, quick):
     page = opened(quick[1])
     ask = "([name, ...given]) => import('/player.js').then(player => player[name](...given))"

@@ -15,7 +15,7 @@ let recording = null; // a File or Blob
 let recorder = null; // while it records
 let player;
 let running = null; // the AbortController of the request in progress
-let made = null; // {samples, filled, ended, began}
+let made = null; // {name, samples, filled, ended, began}: what was asked for last
 const picture = new Picture($("wave"), $("spectrogram"));
 
 main();
@@ -71,7 +71,7 @@ function buildForm() {
   $("top-k-label").hidden = !model.top_k;
   $("temperature").addEventListener("input", showTemperature);
   $("dice").addEventListener("click", () => ($("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]));
-  $("preview").addEventListener("error", () => ($("preview").hidden = true)); // the server may know the format all the same
+  $("preview").addEventListener("error", () => ($("preview").hidden = true)); // the server may know the format still
   $("file").addEventListener("change", () => take($("file").files[0] ?? null));
   $("record").addEventListener("click", record);
   $("wish").addEventListener("submit", (event) => {
@@ -128,10 +128,13 @@ async function record() {
     $("heard").textContent = `Recording, ${seconds.toFixed(1)} s`;
     if (seconds >= model.max_seconds - 0.1) endRecording();
   });
+  $("record").disabled = true; // while the browser asks whether it may
   try {
     await mine.start();
   } catch (error) {
     return complain(error.message);
+  } finally {
+    $("record").disabled = false;
   }
   recorder = mine;
   $("record").textContent = "Stop recording";
@@ -162,7 +165,7 @@ async function generate() {
   if (recorder) endRecording();
   complain("");
   if (mode() !== "free" && !recording) return complain("There is no recording yet: choose a file, or record one.");
-  const request = (running = new AbortController()), before = made;
+  const request = (running = new AbortController()), before = made, seed = $("seed").value;
   showRunning();
   say("Asking the model ...");
   try {
@@ -181,9 +184,10 @@ async function generate() {
       const said = await response.json().catch(() => null);
       throw new Error(said?.error ?? `The server answered ${response.status}; try again.`);
     }
-    await receive(response);
+    await receive(response, `${model.title.replace(/[^\w.-]/g, "_")}-seed-${seed}.wav`);
   } catch (error) {
-    if (error.name !== "AbortError") complain(error instanceof TypeError ? "The connection to the server broke off." : error.message);
+    if (error instanceof TypeError) complain("The connection to the server broke off.");
+    else if (error.name !== "AbortError") complain(error.message);
     if (made === before) say(made ? progress() : "");
   } finally {
     running = null;
@@ -194,9 +198,9 @@ async function generate() {
 }
 
 /** Hear, draw and keep the samples of an answer as they come. */
-async function receive(response) {
+async function receive(response, name) {
   const samples = new Float32Array(Number(response.headers.get("X-Samples")));
-  made = { samples, filled: 0, ended: false, began: performance.now() };
+  made = { name, samples, filled: 0, ended: false, began: performance.now() };
   $("result").hidden = false;
   $("download").hidden = true;
   $("axis").textContent =
@@ -235,7 +239,7 @@ function finish() {
   const samples = made.samples.subarray(0, made.filled);
   URL.revokeObjectURL($("download").href);
   $("download").href = URL.createObjectURL(wavOf(samples, model.sample_rate));
-  $("download").download = `${model.title.replace(/[^\w.-]/g, "_")}-seed-${$("seed").value}.wav`;
+  $("download").download = made.name;
   $("download").hidden = made.filled === 0;
   showPlaying();
 }
@@ -267,7 +271,7 @@ function progress() {
   const seconds = made.filled / model.sample_rate, total = made.samples.length;
   if (made.ended) {
     const speed = made.seconds > 0.05 ? `, ${(seconds / made.seconds).toPrecision(2)} x real time` : "";
-    return made.filled < total ? `Stopped after ${seconds.toFixed(2)} s${speed}.` : `Made ${seconds.toFixed(2)} s${speed}.`;
+    return `${made.filled < total ? "Stopped after" : "Made"} ${seconds.toFixed(2)} s${speed}.`;
   }
   if (player.state === "waiting" && player.speed > 0 && player.speed < 1) {
     return "Making it, slower than real time: playing begins as soon as it can go on without a break.";

@@ -3,8 +3,8 @@ const MOST_COLUMNS = 1200;
 const LOW = -100; // dB, where a full-scale sine has 0; drawn darkest
 const HIGH = -20;
 const MAGMA = [
-  [0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97], [254, 194, 135],
-  [252, 253, 191],
+  [0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97],
+  [254, 194, 135], [252, 253, 191],
 ]; // eighths of matplotlib's colours
 
 /** The waveform and the spectrogram of an utterance, drawn from left to right while its samples arrive. */
@@ -24,7 +24,8 @@ export class Picture {
     this.size = Math.max(64, 2 ** Math.round(Math.log2(WINDOW * rate)));
     this.columns = Math.max(1, Math.min(MOST_COLUMNS, Math.ceil((8 * samples.length) / this.size)));
     this.drawn = 0;
-    this.window = Float64Array.from({ length: this.size }, (_, k) => 0.5 - 0.5 * Math.cos((2 * Math.PI * (k + 0.5)) / this.size));
+    const hann = (_, k) => 0.5 - 0.5 * Math.cos((2 * Math.PI * (k + 0.5)) / this.size);
+    this.window = Float64Array.from({ length: this.size }, hann);
     this.scale = 2 / this.window.reduce((sum, weight) => sum + weight, 0); // so that a full-scale sine has 0 dB
     this.spectrogram.width = this.wave.width = this.columns; // which clears them
     this.spectrogram.height = this.size / 2;
@@ -34,7 +35,11 @@ export class Picture {
     this.column = this.brush.createImageData(1, this.size / 2);
   }
 
-  /** Draw what can be drawn. @param {number} filled Samples that have arrived. @param {boolean} ended Whether no more will. */
+  /**
+   * Draw what can be drawn.
+   * @param {number} filled Samples that have arrived.
+   * @param {boolean} ended Whether no more will.
+   */
   draw(filled, ended) {
     const width = this.samples.length / this.columns;
     for (; this.drawn < this.columns; this.drawn++) {

@@ -31,7 +31,8 @@ class PlayerProcessor extends AudioWorkletProcessor {
       const needed = share > 0 && !this.ended ? before + 1 : before;
       if (needed >= this.filled) {
         this.playing = false;
-        this.port.postMessage(this.ended ? { finished: true, place: this.filled } : { starved: true, place: this.place });
+        const { filled, place } = this;
+        this.port.postMessage(this.ended ? { finished: true, place: filled } : { starved: true, place });
         break;
       }
       const after = before + 1 < this.filled ? this.samples[before + 1] : 0;

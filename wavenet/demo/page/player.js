@@ -28,7 +28,7 @@ export class Player {
     this.place = 0; // samples
   }
 
-  /** Must be called where the user has just pressed something, or browsers stay silent. Throws where there is no sound. */
+  /** For where the user has just pressed something, or browsers stay silent. Throws where there is no sound. */
   unlock() {
     this.context ??= openContext(this.rate);
     this.context.resume();

@@ -2,7 +2,8 @@
 class RecorderProcessor extends AudioWorkletProcessor {
   process([channels]) {
     if (channels.length > 0) {
-      this.port.postMessage(channels[0].map((_, k) => channels.reduce((sum, each) => sum + each[k], 0) / channels.length));
+      const mean = (_, k) => channels.reduce((sum, each) => sum + each[k], 0) / channels.length;
+      this.port.postMessage(channels[0].map(mean));
     }
     return true;
   }

@@ -1,12 +1,12 @@
 import { wavOf } from "/wav.js";
 
 const REASONS = {
-  NotAllowedError: "The browser may not use the microphone; allow it beside the address of this page, or choose a file.",
+  NotAllowedError: "The browser may not use the microphone; allow it beside this page's address, or choose a file.",
   NotFoundError: "There is no microphone here; choose a file.",
   NotReadableError: "The microphone is in use by another program; end that, or choose a file.",
 };
 
-/** Records the microphone as WAV: what browsers record by themselves is compressed, in formats that few programs read. */
+/** Records the microphone as WAV: what browsers record by themselves is compressed, in formats that few can read. */
 export class Recorder {
   /** @param {(seconds: number) => void} ticked Is called while it records. */
   constructor(ticked) {
