@@ -1,5 +1,6 @@
 """`wavenet demo`: a local web page to play with a model."""
 
+import math
 import signal
 import sys
 import threading
@@ -25,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f'the page needs {error.name}: pip install "wavenet[demo]"') from error
 
-    limits = Limits(cfg.max_seconds, round(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
+    limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
     with _ended_by_sigterm(), listen(cfg.host, cfg.port) as listener:
         model = load(cfg.checkpoint, cfg.device)
         studio = Studio(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
