@@ -117,6 +117,14 @@ def test_a_header_that_lies_is_refused_before_it_costs_anything(tmp_path, data, 
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("length", [4800, 0])  # 0 does not say, so it shows in decoding only
+def test_no_more_is_taken_than_is_wanted(tmp_path, length):
+    (tmp_path / "x.flac").write_bytes(flac_that_says(np.sin(np.arange(4800)), length=length))
+    assert len(read(tmp_path / "x.flac", max_seconds=0.3)[0]) == 4800
+    with pytest.raises(AudioError, match=r"x\.flac: longer than 0\.29 s, or damaged; cut it into shorter files"):
+        read(tmp_path / "x.flac", max_seconds=0.29)
+
+
 @pytest.mark.parametrize("length", [0, 2**32 - 1, 2**31 - 1])
 def test_what_was_written_to_a_pipe_is_read_to_its_end(tmp_path, length):
     """Whoever writes to a pipe cannot go back to say how long it became."""

@@ -28,6 +28,7 @@ GIVEN = {
     "generate": ["checkpoint=RUN"],
     "push": ["checkpoint=RUN", "repo=june/x"],
     "evaluate": ["checkpoint=RUN"],
+    "demo": ["checkpoint=RUN"],
 }
 GROUPS = {  # each option is composed once; conditioners stand side by side
     "train": (
@@ -43,6 +44,7 @@ GROUPS = {  # each option is composed once; conditioners stand side by side
     "generate": (),
     "push": (),
     "evaluate": ("dataset",),
+    "demo": (),
 }
 WRONG = [math.nan, math.inf, -math.inf, 1e30, -1e30, 10**12 + 0.5, -(10**12), "abc", "", True, [], ["abc"], {"a": 1}]
 
@@ -208,6 +210,9 @@ MISTAKES = [  # the rest of a whole command line, and what is said
     ("generate", "speeker=june", "speeker=june: there is no such setting; did you mean speaker?"),
     ("generate", "checkpoint=x output=file/x.wav", "output is 'file/x.wav', but file is a file"),
     ("generate", "checkpoint=x output=folder", "output is 'folder', a folder; name a file in it"),
+    ("demo", "checkpoint=x host=0.0.0.0", "host is '0.0.0.0'; it must be 127.0.0.1, ::1 or localhost: the page"),
+    ("demo", "checkpoint=x port=70000", "port is 70000; it must be a whole number from 0 to 65535"),
+    ("demo", "checkpoint=nowhere port=0", "nowhere: no such checkpoint"),
     ("evaluate", "checkpoint=x output=folder", "output is 'folder', a folder; name a file in it"),
 ]  # fmt: skip
 

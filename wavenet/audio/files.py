@@ -29,7 +29,9 @@ class AudioError(ValueError):
     """A file that cannot serve as audio; the message names the file and the reason."""
 
 
-def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[Tensor, int]:
+def read(
+    path: str | os.PathLike[str], sample_rate: int | None = None, max_seconds: float = MAX_SECONDS
+) -> tuple[Tensor, int]:
     """Read a file of any format that soundfile knows, as mono.
 
     Memory is taken for what the file holds, whatever its header claims.
@@ -37,20 +39,21 @@ def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[
     Args:
         path: The file.
         sample_rate: Resample to this rate, Hz; None keeps the file's own.
+        max_seconds: Refuse longer ones; no more of them is decoded than it takes to know.
 
     Returns:
         The waveform (T,), float32 in [-1, 1], channels averaged; and its rate, Hz.
 
     Raises:
-        AudioError: If there is no such file, it is unreadable, cut off or empty, its header names a rate,
+        AudioError: If there is no such file, it is unreadable, cut off, empty or too long, its header names a rate,
             a number of channels or a length that no recording has, or it holds samples that are not
             numbers or lie outside [-1, 1], by more than a lossy format makes of a loud recording.
     """
     path = Path(path)
     try:
-        with _opened(path) as sound:
+        with _opened(path, max_seconds) as sound:
             rate = sound.samplerate
-            waveform = torch.from_numpy(_mono(path, sound))
+            waveform = torch.from_numpy(_mono(path, sound, max_seconds))
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise AudioError(f"{path}: not readable as audio ({_said(error)})") from error
     if sample_rate is None:
@@ -83,7 +86,7 @@ class _Forward(soundfile.SoundFile):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Forward]:
+def _opened(path: Path, max_seconds: float = MAX_SECONDS) -> Iterator[_Forward]:
     """A file whose header is plausible."""
     if not path.exists():
         raise AudioError(f"{path}: no such file")
@@ -98,16 +101,16 @@ def _opened(path: Path) -> Iterator[_Forward]:
         sound = _Forward(str(path) if os.name == "nt" else file.fileno(), closefd=False)
         with sound:
             _check_whole(path, head)
-            yield _plausible(path, sound)
+            yield _plausible(path, sound, max_seconds)
 
 
-def _plausible(path: Path, sound: _Forward) -> _Forward:
+def _plausible(path: Path, sound: _Forward, max_seconds: float) -> _Forward:
     if not MIN_RATE <= sound.samplerate <= MAX_RATE:
         raise AudioError(f"{path}: its header says {sound.samplerate} Hz; a recording has {MIN_RATE} to {MAX_RATE}")
     if sound.channels > MAX_CHANNELS:
         raise AudioError(f"{path}: its header says {sound.channels} channels; a recording has up to {MAX_CHANNELS}")
     if sound.frames != _UNKNOWN:
-        _check_length(path, sound.frames, sound.samplerate)
+        _check_length(path, sound.frames, sound.samplerate, max_seconds)
     return sound
 
 
@@ -121,15 +124,16 @@ def _check_whole(path: Path, head: bytes) -> None:
         raise AudioError(f"{path}: cut off; its header says {claimed} bytes, it has {size}")
 
 
-def _check_length(path: Path, frames: int, rate: int) -> None:
-    if frames > MAX_SECONDS * rate:
-        raise AudioError(f"{path}: longer than {MAX_SECONDS / 3600:g} hours, or damaged; cut it into shorter files")
+def _check_length(path: Path, frames: int, rate: int, max_seconds: float) -> None:
+    if frames > max_seconds * rate:
+        longest = f"{max_seconds / 3600:g} hours" if max_seconds >= 3600 else f"{max_seconds:g} s"
+        raise AudioError(f"{path}: longer than {longest}, or damaged; cut it into shorter files")
     size = path.stat().st_size
     if frames > _SAMPLES_PER_BYTE * size:
         raise AudioError(f"{path}: {frames / rate:.0f} s of sound in {size} bytes; it is damaged, or all silence")
 
 
-def _mono(path: Path, sound: _Forward) -> np.ndarray:
+def _mono(path: Path, sound: _Forward, max_seconds: float) -> np.ndarray:
     """All samples of a file, channels averaged, (T,) float32; decoded block by block, as long as any come."""
     blocks: list[np.ndarray] = []
     frames, peak = 0, 0.0
@@ -142,7 +146,7 @@ def _mono(path: Path, sound: _Forward) -> np.ndarray:
         if not np.isfinite(block).all():
             raise AudioError(f"{path}: holds NaN or infinite samples")
         frames += len(block)
-        _check_length(path, frames, sound.samplerate)
+        _check_length(path, frames, sound.samplerate, max_seconds)
         peak = max(peak, float(np.abs(block).max()))
         if peak > 1:
             block = block.clip(-1, 1)

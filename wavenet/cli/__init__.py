@@ -1,9 +1,9 @@
-"""The command line: `wavenet train|generate|evaluate|push`, the same as the scripts."""
+"""The command line: `wavenet train|generate|evaluate|demo|push`, the same as the scripts."""
 
 import runpy
 import sys
 
-COMMANDS = ("train", "generate", "evaluate", "push")
+COMMANDS = ("train", "generate", "evaluate", "demo", "push")
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
         "usage: wavenet train [dataset=vctk ...]\n"
         "       wavenet generate checkpoint=RUN_OR_FILE [seconds=2 speaker=NAME ...]\n"
         "       wavenet evaluate checkpoint=RUN_OR_FILE [dataset=vctk ...]\n"
+        "       wavenet demo checkpoint=RUN_OR_FILE [port=7860 ...]\n"
         "       wavenet push checkpoint=RUN_OR_FILE repo=OWNER/NAME [private=true]\n"
         "       wavenet COMMAND --help lists all settings"
     )

@@ -71,9 +71,15 @@ class Real:
 
 @dataclass(frozen=True)
 class Word:
-    """One of a list of words, or of what else is listed: null, true, a number."""
+    """One of a list of words, or of what else is listed: null, true, a number.
+
+    Attributes:
+        options: All of them.
+        why: Why there are no others, if that is not plain.
+    """
 
     options: tuple[Any, ...]
+    why: str = ""
 
     def allows(self, value: Any) -> bool:
         """See `Kind`."""
@@ -81,7 +87,7 @@ class Word:
 
     def __str__(self) -> str:
         *others, last = (option if isinstance(option, str) else shown(option) for option in self.options)
-        return f"{', '.join(others)} or {last}" if others else last
+        return (f"{', '.join(others)} or {last}" if others else last) + (f": {self.why}" if self.why else "")
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,17 @@ EVALUATE: dict[str, Kind] = {
     **PREPARATION,
 }
 
+DEMO: dict[str, Kind] = {
+    "checkpoint": _PATH,
+    "host": Word(("127.0.0.1", "::1", "localhost"), "the page knows no passwords, so only this machine may reach it"),
+    "port": Whole(0, 65535),
+    "open_browser": FLAG,
+    "max_seconds": Real(0, 3600, above=True, such=30),
+    "max_upload_mb": Real(0, 1024, above=True, such=32),
+    "max_concurrent": Whole(1, 32),  # each has a thread
+    **{key: GENERATE[key] for key in ("backend", "threads", "weights", "device")},
+}
+
 PUSH: dict[str, Kind] = {
     "checkpoint": _PATH,
     "repo": Text("a repository on the Hugging Face Hub, such as june/wavenet-june"),
@@ -179,7 +190,13 @@ PUSH: dict[str, Kind] = {
     "message": Text("a line of text"),
 }
 
-RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE, "push": PUSH}
+RANGES: dict[str, dict[str, Kind]] = {
+    "train": TRAIN,
+    "generate": GENERATE,
+    "evaluate": EVALUATE,
+    "demo": DEMO,
+    "push": PUSH,
+}
 
 
 def kind_of(command: str, key: str) -> Kind | None:

@@ -27,7 +27,7 @@ def check(command: str, cfg: DictConfig) -> None:
     """Refuse settings that are missing, unknown, out of range, or places where nothing can be written.
 
     Args:
-        command: "train", "generate", "evaluate" or "push".
+        command: Its name, such as "train".
         cfg: Its composed config.
 
     Raises:

@@ -1,0 +1,6 @@
+"""The same as `wavenet demo`; see configs/demo.yaml for the settings."""
+
+from wavenet.cli.demo import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The page's server in a thread of this process, and a client that says what it is told to."""
+
+import http.client
+import json
+import threading
+import time
+from contextlib import contextmanager
+from urllib.parse import urlencode
+
+import torch
+
+from wavenet.demo.server import listen, server_for, url_of
+from wavenet.demo.studio import Studio
+
+
+@contextmanager
+def serving(studio: Studio):
+    """The address of a server for a studio, as long as it is needed."""
+    listener = listen("127.0.0.1", 0)
+    server = server_for(studio)
+    thread = threading.Thread(target=server.run, args=[[listener]])
+    thread.start()
+    try:
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def connect(url):
+    return http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+
+
+def ask(url, method="GET", path="/", body=None, headers=None):
+    """A whole answer: (status, headers, body)."""
+    connection = connect(url)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def generate(url, body=None, headers=None, **wish):
+    """What POST /generate says: the samples, or (status, message)."""
+    status, _, answer = ask(url, "POST", f"/generate?{query(**wish)}", body, headers)
+    if status != 200:
+        return status, json.loads(answer)["error"]
+    return torch.frombuffer(bytearray(answer), dtype=torch.float32)
+
+
+def query(**wish):
+    return urlencode({name.replace("__", "."): value for name, value in wish.items()})
+
+
+def begin(url, **wish):
+    """A connection on which samples are being made; some have come."""
+    connection = connect(url)
+    connection.request("POST", f"/generate?{query(**wish)}")
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert len(answer.read(4)) == 4
+    return connection, answer
+
+
+def until(happened, seconds=20):
+    """Wait for something, and fail if it does not happen."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it never happens"
+        time.sleep(0.01)

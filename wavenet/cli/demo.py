@@ -1,0 +1,63 @@
+"""`wavenet demo`: a local web page to play with a model."""
+
+import math
+import signal
+import sys
+import threading
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from omegaconf import DictConfig
+
+from wavenet import load
+from wavenet.cli.command import command
+
+
+@command("demo")
+def main(cfg: DictConfig) -> None:
+    """Serve the page until Ctrl-C or SIGTERM."""
+    try:
+        from wavenet.demo.offer import Limits, title_of  # noqa: PLC0415 - an optional extra
+        from wavenet.demo.server import listen, server_for, url_of  # noqa: PLC0415
+        from wavenet.demo.studio import Studio  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'the page needs {error.name}: pip install "wavenet[demo]"') from error
+
+    limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
+    with _ended_by_sigterm(), listen(cfg.host, cfg.port) as listener:
+        model = load(cfg.checkpoint, cfg.device)
+        studio = Studio(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
+        print("warming up (the first time on a machine, the loop is compiled: about ten seconds)", flush=True)
+        for line in studio.warm_up():
+            print(line)
+        if studio.offer.refusal is not None:
+            print(studio.offer.refusal)
+
+        def ready() -> None:
+            print(f"{url_of(listener)} has the page for {studio.offer.title}; Ctrl-C ends it", flush=True)
+            if cfg.open_browser:
+                threading.Thread(target=webbrowser.open, args=[url_of(listener)], daemon=True).start()  # it may wait
+
+        server_for(studio, ready).run([listener])
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Leave in order at SIGTERM, as at Ctrl-C, in place of being killed."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        print("wavenet demo: stopped", file=sys.stderr)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    main()

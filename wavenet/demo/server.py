@@ -1,0 +1,86 @@
+"""The page's server on this machine."""
+
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from wavenet.demo.app import create_app
+from wavenet.demo.studio import Studio
+
+_BACKLOG = 128
+_MOST_CONNECTIONS = 64
+_GRACE = 2  # seconds for answers in progress when it is told to end
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take a port of the loopback interface; early visitors wait there until the server runs.
+
+    Args:
+        host: "127.0.0.1", "::1" or "localhost".
+        port: 0 takes one that is free.
+
+    Raises:
+        ValueError: If the host is not this machine alone, or the port is not to be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        if not ipaddress.ip_address(address[0]).is_loopback:
+            raise ValueError(
+                f"host is '{host}'; it must be 127.0.0.1, ::1 or localhost: the page knows no passwords, so only this "
+                "machine may reach it"
+            )
+        listener = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":  # elsewhere this would take the port from whoever has it
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        reason = f"not to be had on {host} ({error.strerror})"
+        raise ValueError(f"port is {port}, {reason}; port=0 takes a free one") from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where the page is."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def server_for(studio: Studio, on_ready: Callable[[], object] = lambda: None) -> uvicorn.Server:
+    """The server: `run([listener])` serves until Ctrl-C or SIGTERM, ends what is being made, and hands the signal on.
+
+    Args:
+        studio: Where audio is made.
+        on_ready: Is called when the page answers.
+    """
+    app = create_app(studio)
+    config = uvicorn.Config(
+        app, http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
+        server_header=False, limit_concurrency=_MOST_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
+    )  # fmt: skip
+    return _Server(config, on_ready, app.state.stop)
+
+
+class _Server(uvicorn.Server):
+    """Ends generations when it ends, instead of waiting for them."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object], stop: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_ready, self._stop = on_ready, stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut off now is meant to be
+        self._stop()
+        await super().shutdown(sockets)
