@@ -153,7 +153,7 @@ def why_not(model: WaveNet, clips: Clips) -> str | None:
 
 @functools.lru_cache(maxsize=2)
 def _cells(quantization: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The byte of each 16-bit level, (65536,); and of each byte its lowest and highest level and what is heard of it."""
+    """The byte of each 16-bit level, (65536,); of each byte the lowest and highest level and what is heard, (256,)."""
     with torch.inference_mode(False):
         levels = torch.arange(-(2**15), 2**15)
         if quantization == "mu_law":

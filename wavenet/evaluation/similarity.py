@@ -66,9 +66,8 @@ def similarity(made: Tensor, recording: Tensor, sample_rate: int) -> Similarity:
             f"similarity: made is {tuple(made.shape)} and recording is {tuple(recording.shape)}; "
             f"both must be (T,): cut them to the same samples"
         )
-    hop_length = 2 * round(sample_rate / 200)  # even, as LogMel needs it
-    pitch = Pitch(sample_rate, hop_length)
-    mel = LogMel(sample_rate, 4 * hop_length, hop_length, n_mels=max(14, min(80, sample_rate // 100)))
+    mel = mel_of(sample_rate)
+    pitch = Pitch(sample_rate, mel.hop_length)
     difference = mel.extract(made).double() - mel.extract(recording).double()
     f0_error, f0_error_hz, voicing_error = math.nan, math.nan, math.nan
     if pitch.is_available():
@@ -80,6 +79,12 @@ def similarity(made: Tensor, recording: Tensor, sample_rate: int) -> Similarity:
         voicing_error,
         f0_error_hz,
     )
+
+
+def mel_of(sample_rate: int) -> LogMel:
+    """The spectrogram that `similarity` compares; the rate in Hz is 2000 at least."""
+    hop_length = 2 * round(sample_rate / 200)  # even, as LogMel needs it
+    return LogMel(sample_rate, 4 * hop_length, hop_length, n_mels=max(14, min(80, sample_rate // 100)))
 
 
 def _cepstral_distortion(difference: Tensor) -> float:
