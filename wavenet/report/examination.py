@@ -12,7 +12,7 @@ from wavenet.data import Corpus
 from wavenet.evaluation import Clips, Score, grouped, ratio_interval, score_each, utterance_bytes
 from wavenet.evaluation.bytes import why_not
 from wavenet.model import WaveNet
-from wavenet.report.making import make, told
+from wavenet.report.making import make, num_steps, told
 from wavenet.report.resynthesis import judge
 from wavenet.report.sounds import Sound, decode, encode, facts
 from wavenet.report.speed import speed
@@ -164,20 +164,24 @@ def _heard(
     rate, speakers = model.sample_rate, [speaker for speaker in grouped(corpus) if speaker != "all"]
     shown = speakers[: plan.max_speakers] if plan.sound_seconds else []
     short, judged = round(plan.sound_seconds * rate), plan.utterances if model.features else 0
-    chosen: list[tuple[str, int]] = []
-    for speaker in speakers:
-        wanted = max(judged, speaker in shown)
-        chosen += [(speaker, i) for i in _longest_first(corpus, grouped(corpus)[speaker], short)[:wanted]]
+    best = {speaker: _longest_first(corpus, grouped(corpus)[speaker], short) for speaker in speakers}
+    # a speaker's first ones come before all second ones, so that every model has the same seed for what is heard
+    chosen = [
+        (speaker, best[speaker][rank])
+        for rank in range(max(map(len, best.values())))
+        for speaker in speakers
+        if rank < min(max(judged, speaker in shown), len(best[speaker]))
+    ]
     limit = max(short, round(plan.utterance_seconds * rate)) if judged else short
     recordings = [corpus.read(i, 0, min(limit, corpus.utterances[i].num_samples)) for _, i in chosen]
     lengths = [len(recording) if model.features else short for recording in recordings]
     conditions = [corpus.conditions(i, 0, length) for (_, i), length in zip(chosen, lengths, strict=True)]
-    with progress("making sounds", sum(lengths), "sample") as done:
+    with progress("making sounds", num_steps(lengths), "sample") as done:
         made = make(model, lengths, conditions, plan.seed, done)
 
     sounds: list[Sound] = []
     for k, (speaker, i) in enumerate(chosen):
-        if speaker in shown and speaker not in {sound.speaker for sound in sounds}:
+        if speaker in shown and i == best[speaker][0]:
             utterance, of = corpus.utterances[i].id, "resynthesised" if model.features else "generated"
             asked = told(model, corpus.conditions(i, 0, 1))
             words = ", ".join(f"its {n}" if isinstance(v, Tensor) else f"{n} {v}" for n, v in asked.items())

@@ -32,7 +32,7 @@ def make(
         lengths: Samples of each.
         conditions: Of each, as `Corpus.conditions` has them; features begin again where they are too short.
         seed: Utterance k is what seed + k makes.
-        on_progress: Is called with the number of samples made, of all utterances together.
+        on_progress: Is called with the number of samples made since, of utterances side by side; see `num_steps`.
 
     Returns:
         Waveforms (length,), float32 on the CPU.
@@ -40,14 +40,23 @@ def make(
     made: list[Tensor] = []
     for start in range(0, len(lengths), BATCH):
         part = slice(start, start + BATCH)
-        waveforms = _make(model, lengths[part], conditions[part], seed + start)
+        waveforms = _make(model, lengths[part], conditions[part], seed + start, on_progress)
         made += [waveform[:length] for waveform, length in zip(waveforms, lengths[part], strict=True)]
-        if on_progress is not None:
-            on_progress(sum(lengths[part]))
     return made
 
 
-def _make(model: WaveNet, lengths: Sequence[int], conditions: Sequence[Mapping[str, Any]], seed: int) -> Tensor:
+def num_steps(lengths: Sequence[int]) -> int:
+    """Samples that `make` makes one after the other: of the longest utterance of each batch."""
+    return sum(max(lengths[start : start + BATCH]) for start in range(0, len(lengths), BATCH))
+
+
+def _make(
+    model: WaveNet,
+    lengths: Sequence[int],
+    conditions: Sequence[Mapping[str, Any]],
+    seed: int,
+    on_progress: Callable[[int], object] | None,
+) -> Tensor:
     asked: dict[str, Any] = {
         name: [each[name] for each in conditions]
         for name in model.conditioners
@@ -59,7 +68,7 @@ def _make(model: WaveNet, lengths: Sequence[int], conditions: Sequence[Mapping[s
     seconds = [length / model.sample_rate for length in lengths]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that another backend would be faster; the report names it
-        return generate(model, seconds, len(lengths), conditions=asked, seed=seed)
+        return generate(model, seconds, len(lengths), conditions=asked, seed=seed, on_progress=on_progress)
 
 
 def as_long(frames: Tensor, length: int) -> Tensor:

@@ -79,14 +79,18 @@ def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     kinds = {(model["distribution"], model["classes"]) for model in models}
     key = "value" if len(kinds) == 1 else "as_16_bit"
     ends = "interval" if key == "value" else "as_16_bit_interval"
-    rows, values = [], []
+    rows, values, y = [], [], 0
     for speaker in _speakers(models, "bits_per_sample"):
+        label = speaker
         for place, model in enumerate(models):
             found = model["bits_per_sample"].get(speaker)
             if found is not None and found[key] is not None:
                 low, high = found[ends] or (found[key], found[key])
-                rows.append((speaker if place == 0 else "", place, low, found[key], high))
+                y += _ROW
+                rows.append((label, place, y, low, found[key], high))
                 values += [low, found[key], high]
+                label = ""
+        y += _ROW // 2
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     margin = 0.05 * (high - low) or 0.5
     low, high = max(0.0, low - margin), high + margin
@@ -97,14 +101,14 @@ def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     step = next(s for s in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 1e9) if (high - low) / s <= 8)
     ticks = [k * step for k in range(int(low / step) + 1, int(high / step) + 1)]
     lines = [
-        {"label": label, "model": place % 6, "y": _ROW * (k + 1), "low": x(a), "value": x(b), "high": x(c)}
-        for k, (label, place, a, b, c) in enumerate(rows)
+        {"label": label, "model": place % 6, "y": y, "low": x(a), "value": x(b), "high": x(c)}
+        for label, place, y, a, b, c in rows
     ]
     return {
         "title": "bits per sample" if key == "value" else "bits per sample, as 16-bit",
         "width": _WIDE,
-        "height": _ROW * (len(rows) + 2) + 8,
-        "bottom": _ROW * (len(rows) + 1),
+        "height": y + 2 * _ROW,
+        "bottom": y + _ROW // 2,
         "lines": lines,
         "ticks": [(x(tick), f"{tick:.4g}") for tick in ticks],
     }
