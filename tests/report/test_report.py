@@ -78,7 +78,7 @@ def sung(corpus):
 
 def written(*examinations, comparison=None):
     """What the command would write."""
-    models = [{"checkpoint": f"runs/{e.name}", "weights": "float32", "classes": 256} | e.result for e in examinations]
+    models = [{"checkpoint": f"runs/{e.name}", "weights": "float32"} | e.result for e in examinations]
     common = {"version": "1", "date": "2000-01-01", "machine": "an abacus", "confidence": 0.95, "seed": 5}
     result = json.loads(json.dumps(finite(common | {"models": models, "comparison": comparison}), allow_nan=False))
     return result, render(result, examinations)

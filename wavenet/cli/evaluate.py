@@ -1,6 +1,7 @@
 """`wavenet evaluate`: a report on one model or several, on held-out utterances."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,10 +40,13 @@ def main(cfg: DictConfig) -> None:
     examinations, results = [], []
     for name, path, model in zip(_names(paths), paths, models, strict=True):
         corpus = _held_out(cfg, path, model)
-        found = examine(name, with_rounded_weights(model, cfg.weights), corpus, plan, model, _progress)
-        classes = getattr(model.distribution, "num_classes", None)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = examine(name, with_rounded_weights(model, cfg.weights), corpus, plan, model, _progress)
+        for message in dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning):
+            print(message)  # which backend was passed over, and why
         examinations.append(found)
-        results.append({"checkpoint": str(path), "weights": cfg.weights, "classes": classes} | found.result)
+        results.append({"checkpoint": str(path), "weights": cfg.weights} | found.result)
         _print(found)
     comparison = compare(examinations, plan.confidence) if len(paths) > 1 else None
     if comparison is not None:

@@ -1,9 +1,7 @@
 """PESQ and STOI: how good and how intelligible a resynthesis would be found, by the libraries that people quote."""
 
-import importlib
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -48,7 +46,8 @@ def pesq(made: Tensor, recording: Tensor, sample_rate: int) -> Verdict:
         sample_rate: Of both, Hz.
     """
     try:
-        library: Any = importlib.import_module("pesq")
+        from pesq import PesqError  # noqa: PLC0415
+        from pesq import pesq as score  # noqa: PLC0415
     except ImportError:
         return Verdict(None, f"PESQ needs {INSTALL}")
     unfit = _unfit(made, recording, sample_rate)
@@ -56,10 +55,10 @@ def pesq(made: Tensor, recording: Tensor, sample_rate: int) -> Verdict:
         return Verdict(None, unfit)
     rate, mode = pesq_kind(sample_rate)
     length = round(_LONGEST * sample_rate)
-    sounds = [resample(x[:length].float(), sample_rate, rate).numpy() for x in (recording, made)]
+    reference, degraded = (resample(x[:length].float(), sample_rate, rate).numpy() for x in (recording, made))
     try:
-        return Verdict(float(library.pesq(rate, *sounds, mode)))
-    except library.PesqError as error:
+        return Verdict(float(score(rate, reference, degraded, mode)))
+    except PesqError as error:
         said = error.args[0] if error.args else type(error).__name__
         return Verdict(None, f"PESQ says: {said.decode() if isinstance(said, bytes) else said}")
 
@@ -73,7 +72,7 @@ def stoi(made: Tensor, recording: Tensor, sample_rate: int) -> Verdict:
         sample_rate: Of both, Hz; resampled to 10 kHz by the package.
     """
     try:
-        library: Any = importlib.import_module("pystoi")
+        from pystoi import stoi as score  # noqa: PLC0415
     except ImportError:
         return Verdict(None, f"STOI needs {INSTALL}")
     unfit = _unfit(made, recording, sample_rate)
@@ -82,7 +81,7 @@ def stoi(made: Tensor, recording: Tensor, sample_rate: int) -> Verdict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)  # so it says that there are too few frames, and returns 1e-5
-            return Verdict(float(library.stoi(recording.double().numpy(), made.double().numpy(), sample_rate)))
+            return Verdict(float(score(recording.double().numpy(), made.double().numpy(), sample_rate)))
     except RuntimeWarning:
         return Verdict(None, "STOI wants 0.4 s of sound without pauses")
 

@@ -96,6 +96,7 @@ def examine(
         "sample_rate": model.sample_rate,
         "told": list(model.conditioners),
         "distribution": type(model.distribution).__name__,
+        "levels": _levels(model),
         "parameters": sum(p.numel() for p in model.parameters()),
         "receptive_field": model.receptive_field,
         "bits_per_sample": {
@@ -114,6 +115,12 @@ def examine(
             )
             done(1)
     return Examination(name, corpus, scores, result, sounds)
+
+
+def _levels(model: WaveNet) -> int | None:
+    """How many values a sample may have; None if the distribution does not list them."""
+    levels = getattr(model.distribution, "levels", None)
+    return None if levels is None else len(levels())
 
 
 def _bits(scores: Sequence[Score], confidence: float) -> dict[str, Any]:
@@ -172,6 +179,8 @@ def _heard(
         for speaker in speakers
         if rank < min(max(judged, speaker in shown), len(best[speaker]))
     ]
+    if not chosen:
+        return [], None
     limit = max(short, round(plan.utterance_seconds * rate)) if judged else short
     recordings = [corpus.read(i, 0, min(limit, corpus.utterances[i].num_samples)) for _, i in chosen]
     lengths = [len(recording) if model.features else short for recording in recordings]
@@ -209,8 +218,8 @@ def _longest_first(corpus: Corpus, numbers: Sequence[int], length: int) -> list[
 def _sound(
     waveform: Tensor, rate: int, speaker: str, kind: str, of: str, utterance: str, words: str, seed: int | None
 ) -> Sound:
-    flac = encode(waveform, rate)
-    return Sound(speaker, kind, of, utterance, words, seed, flac, facts(decode(flac), rate))
+    file = encode(waveform, rate)
+    return Sound(speaker, kind, of, utterance, words, seed, file, facts(decode(file), rate))
 
 
 def _described(sound: Sound) -> dict[str, Any]:

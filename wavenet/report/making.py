@@ -1,6 +1,5 @@
 """Sound made from what recordings say of themselves: names, and features."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,9 +65,7 @@ def _make(
         longest = features.num_frames(max(lengths))
         asked[features.name] = torch.stack([as_long(frames, longest) for frames in asked[features.name]])
     seconds = [length / model.sample_rate for length in lengths]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that another backend would be faster; the report names it
-        return generate(model, seconds, len(lengths), conditions=asked, seed=seed, on_progress=on_progress)
+    return generate(model, seconds, len(lengths), conditions=asked, seed=seed, on_progress=on_progress)
 
 
 def as_long(frames: Tensor, length: int) -> Tensor:

@@ -76,7 +76,7 @@ def _speakers(models: Sequence[Mapping[str, Any]], table: str) -> list[str]:
 
 def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Bits by speaker with their intervals, as lines and points of an SVG; in what all models compare in."""
-    kinds = {(model["distribution"], model["classes"]) for model in models}
+    kinds = {(model["distribution"], model["levels"]) for model in models}
     key = "value" if len(kinds) == 1 else "as_16_bit"
     ends = "interval" if key == "value" else "as_16_bit_interval"
     rows, values, y = [], [], 0

@@ -5,10 +5,12 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib.image
 import soundfile
 import torch
 from torch import Tensor
 
+from wavenet.audio.picture import spectrogram_image
 from wavenet.evaluation.similarity import mel_of
 
 NEAR_SILENCE = 1e-3  # RMS, -60 dB of full scale
@@ -16,6 +18,7 @@ _FULL_SCALE = 32766 / 32768  # of 16 bits; encoders end at either side of it
 _CLIPPED = 3  # samples at full scale; a loud sound may touch it
 _DC = 0.01
 _COLUMNS = 400  # of a waveform's picture
+_HIGHEST_OF_FLAC = 655_350  # Hz
 _LOWEST_RATE = 2000  # Hz, below which there is no such spectrogram
 _QUIETEST, _LOUDEST = -11.5, 1.0  # natural logarithm of mel magnitudes, as in the README's pictures
 
@@ -31,7 +34,7 @@ class Sound:
         utterance: The recording's id.
         told: What the model was told, in words.
         seed: Of what was made.
-        flac: 16 bits.
+        file: FLAC, or WAV where that has no such rate; 16 bits.
         facts: See `facts`.
     """
 
@@ -41,29 +44,30 @@ class Sound:
     utterance: str
     told: str
     seed: int | None
-    flac: bytes
+    file: bytes
     facts: dict[str, Any]
 
     @property
     def uri(self) -> str:
         """The sound as a `data:` address."""
-        return f"data:audio/flac;base64,{base64.b64encode(self.flac).decode('ascii')}"
+        kind = "flac" if self.file[:4] == b"fLaC" else "wav"
+        return f"data:audio/{kind};base64,{base64.b64encode(self.file).decode('ascii')}"
 
     def decoded(self) -> Tensor:
         """What is heard: (T,)."""
-        return decode(self.flac)
+        return decode(self.file)
 
 
 def encode(waveform: Tensor, sample_rate: int) -> bytes:
-    """FLAC of 16 bits, which every browser of these years plays, at half the size of WAV."""
-    encoded = io.BytesIO()
-    soundfile.write(encoded, waveform.float().numpy(), sample_rate, format="FLAC", subtype="PCM_16")
+    """FLAC of 16 bits, which every browser of these years plays, at half the size of WAV; WAV beyond its rates."""
+    encoded, kind = io.BytesIO(), "FLAC" if sample_rate <= _HIGHEST_OF_FLAC else "WAV"
+    soundfile.write(encoded, waveform.float().numpy(), sample_rate, format=kind, subtype="PCM_16")
     return encoded.getvalue()
 
 
-def decode(flac: bytes) -> Tensor:
+def decode(file: bytes) -> Tensor:
     """(T,) samples in [-1, 1]."""
-    samples, _ = soundfile.read(io.BytesIO(flac), dtype="float32")
+    samples, _ = soundfile.read(io.BytesIO(file), dtype="float32")
     return torch.from_numpy(samples)
 
 
@@ -109,10 +113,6 @@ def spectrogram(waveform: Tensor, sample_rate: int) -> str | None:
     """The log-mel spectrogram as a `data:` address of a PNG, low frequencies at the bottom; None below 2 kHz."""
     if sample_rate < _LOWEST_RATE:
         return None
-    import matplotlib.image  # noqa: PLC0415  # takes a while, as in `picture`
-
-    from wavenet.audio.picture import spectrogram_image  # noqa: PLC0415
-
     colours = spectrogram_image(mel_of(sample_rate).extract(waveform), _QUIETEST, _LOUDEST)
     encoded = io.BytesIO()
     matplotlib.image.imsave(encoded, colours.permute(1, 2, 0).contiguous().numpy(), format="png")

@@ -1,7 +1,6 @@
 """How fast a model makes sound, here and now."""
 
 import time
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,11 +31,8 @@ def speed(model: WaveNet, seconds: float, conditions: Mapping[str, Any], weights
     asked = told(model, conditions)
     for features in model.features:
         asked[features.name] = as_long(asked[features.name], features.num_frames(length))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about a slower backend, which is named below
-        warm = stream(model, conditions=asked, chunk=length, threads=1, weights=weights)
-        warm.read(min(length, 100))  # compiles
-        talk = stream(model, conditions=asked, chunk=length, threads=1, weights=weights)
+    stream(model, conditions=asked, threads=1, weights=weights).read(min(length, 100))  # compiles
+    talk = stream(model, conditions=asked, threads=1, weights=weights)
     began = time.perf_counter()
     talk.read(length)
     taken = time.perf_counter() - began
