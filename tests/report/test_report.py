@@ -335,6 +335,19 @@ def test_speakers_can_be_limited_and_a_model_may_be_told_nothing(corpus):
     assert "MuLaw" not in Page(written(found)[1]).text
 
 
+def test_the_shortest_sounds_and_the_lowest_rate(corpus):
+    """Nothing here is worth hearing, and nothing breaks."""
+    low = replace(corpus, sample_rate=1000, utterances=corpus.utterances[4:])
+    shortest = Plan(sound_seconds=1e-9, utterances=1, utterance_seconds=1e-9, speed_seconds=1e-9, seed=2**62)
+    settings = [MelConditioner(1000, 3, n_fft=128, hop_length=8, n_mels=6, scales=[2], hold=4, hidden_channels=5)]
+    built = model(*settings, rate=1000)
+    found = examine("m", built, add_features(low, built.features, progress=False), shortest)
+    result, text = written(found)
+    assert [s["samples"] for s in result["models"][0]["sounds"]] == [1] * 4
+    assert any("sample_rate" in reason or "n_fft" in reason for reason in result["models"][0]["resynthesis"]["reasons"])
+    assert len(Page(text).all("audio")) == 4 and Page(text).all("img") == []
+
+
 def test_facts_of_a_sound():
     tone = 0.5 * torch.sin(torch.arange(RATE) * 0.3)
     assert facts(tone, RATE)["flags"] == []

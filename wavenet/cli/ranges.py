@@ -172,7 +172,7 @@ EVALUATE: dict[str, Kind] = {
     "resynthesis.utterances": Whole(0, 10**6),
     "resynthesis.seconds": Real(0, 3600, above=True, such=10),
     "speed.seconds": Real(0, 600, such=2),
-    "bits_per_byte.clip_seconds": or_null(Real(0, _DAY, above=True, such=1)),
+    "bits_per_byte.clip_seconds": or_null(Real(0.01, _DAY, such=1)),
     "bits_per_byte.quantization": Word(QUANTIZATIONS),
     "bits_per_byte.stretch": FLAG,
     "bits_per_byte.drop_rest": FLAG,

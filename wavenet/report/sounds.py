@@ -53,6 +53,11 @@ class Sound:
         kind = "flac" if self.file[:4] == b"fLaC" else "wav"
         return f"data:audio/{kind};base64,{base64.b64encode(self.file).decode('ascii')}"
 
+    def described(self) -> dict[str, Any]:
+        """All of it but the sound, as plain data."""
+        names = ("speaker", "kind", "of", "utterance", "told", "seed")
+        return {name: getattr(self, name) for name in names} | self.facts
+
     def decoded(self) -> Tensor:
         """What is heard: (T,)."""
         return decode(self.file)
