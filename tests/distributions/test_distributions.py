@@ -231,6 +231,15 @@ def test_runs_that_cover_all_levels_are_certain(kind, shift):
     torch.testing.assert_close(every.logsumexp(dim=0), torch.zeros(1, 50).double(), rtol=0, atol=1e-9)
 
 
+def test_a_level_of_a_gaussian_that_is_far_wider():
+    """A difference of cumulative probabilities would keep four digits of it."""
+    distribution = GaussianMixture()
+    parameters = torch.tensor([[[0.25, -0.5], [14.0, 29.0]]]).double()  # means, and logarithms of the scales
+    level = torch.tensor([[700, -3]])
+    expected = distribution.log_prob(parameters, level.double() / 2**15)
+    torch.testing.assert_close(distribution.log_prob_of_levels(parameters, level, level), expected, rtol=0, atol=1e-9)
+
+
 def test_runs_of_whole_classes():
     distribution = MuLawCategorical(256)
     parameters = torch.randn(1, 256, 3)
