@@ -335,6 +335,17 @@ def test_speakers_can_be_limited_and_a_model_may_be_told_nothing(corpus):
     assert "MuLaw" not in Page(written(found)[1]).text
 
 
+def test_a_speaker_called_all_is_not_all_of_them(corpus):
+    called = [replace(u, conditions={"speaker": "all"}) for u in corpus.utterances[:2]]
+    whole = replace(corpus, utterances=[*called, *corpus.utterances[3:5]])
+    found = examine("m", model(), whole, replace(PLAN, speed_seconds=0))
+    bits = found.result["bits_per_sample"]
+    assert {name: each["utterances"] for name, each in bits.items()} == {"june": 2, "speaker all": 2, "all": 4}
+    assert bits["all"]["samples"] == bits["june"]["samples"] + bits["speaker all"]["samples"]
+    assert bits_per_sample(model(), whole)["all"].samples == bits["all"]["samples"]
+    assert [sound.speaker for sound in found.sounds] == ["june", "june", "speaker all", "speaker all"]
+
+
 def test_the_shortest_sounds_and_the_lowest_rate(corpus):
     """Nothing here is worth hearing, and nothing breaks."""
     low = replace(corpus, sample_rate=1000, utterances=corpus.utterances[4:])

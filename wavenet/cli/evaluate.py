@@ -36,10 +36,10 @@ def main(cfg: DictConfig) -> None:
     models = [load(path, cfg.device) for path in paths]  # what cannot be loaded ends it before any work
     for model in models:
         check_rate(cfg.sample_rate, model.sample_rate)
+    corpora = [_held_out(cfg, path, model) for path, model in zip(paths, models, strict=True)]
     plan = _plan(cfg)
     examinations, results = [], []
-    for name, path, model in zip(_names(paths), paths, models, strict=True):
-        corpus = _held_out(cfg, path, model)
+    for name, path, model, corpus in zip(_names(paths), paths, models, corpora, strict=True):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = examine(name, with_rounded_weights(model, cfg.weights), corpus, plan, model, _progress)

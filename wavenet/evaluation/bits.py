@@ -89,10 +89,14 @@ def score_each(model: WaveNet, corpus: Corpus, on_progress: Callable[[], object]
 
 
 def grouped(corpus: Corpus, by: str = "speaker") -> dict[str, list[int]]:
-    """The numbers of a corpus's utterances for each value of a condition, sorted; and of all of them under "all"."""
+    """The numbers of a corpus's utterances for each value of a condition, sorted; and of all of them under "all".
+
+    A value that is itself "all" is called such as "speaker all".
+    """
     groups: dict[str, list[int]] = {}
     for index, utterance in enumerate(corpus.utterances):
-        groups.setdefault(utterance.conditions.get(by, "unknown"), []).append(index)
+        value = utterance.conditions.get(by, "unknown")
+        groups.setdefault(f"{by} all" if value == "all" else value, []).append(index)
     return dict(sorted(groups.items())) | {"all": list(range(len(corpus.utterances)))}
 
 

@@ -17,6 +17,7 @@ _KINDS = {
     "resynthesised": "made again from its features",
     "generated": "generated",
 }
+_OF_THE_PAPER = (1, "mu_law", True, False)  # clip_seconds, quantization, stretch and drop_rest, for SC09
 _WIDE, _ROW, _LEFT = 640, 16, 120  # of the chart, in its own units
 
 
@@ -40,7 +41,6 @@ def render(result: Mapping[str, Any], examinations: Sequence[Examination]) -> st
         result=result,
         models=result["models"],
         comparison=result["comparison"],
-        speakers=_speakers(result["models"], "bits_per_sample"),
         chart=_chart(result["models"]),
         heard=_heard(examinations, bool(result["comparison"] and result["comparison"]["same_utterances"])),
         measures=[(name, title, _DIGITS.get(name, 2)) for name, title in MEASURES.items()],
@@ -68,9 +68,9 @@ def interval(ends: Sequence[float] | None, digits: int = 3, sign: bool = False) 
     return "n/a" if ends is None else f"{number(ends[0], digits, sign)} … {number(ends[1], digits, sign)}"
 
 
-def _speakers(models: Sequence[Mapping[str, Any]], table: str) -> list[str]:
-    """All speakers of a table of several models, "all" last."""
-    names = dict.fromkeys(name for model in models for name in model[table] if name != "all")
+def _speakers(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All speakers of several models, "all" last."""
+    names = dict.fromkeys(name for model in models for name in model["bits_per_sample"] if name != "all")
     return [*names, "all"]
 
 
@@ -80,7 +80,7 @@ def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     key = "value" if len(kinds) == 1 else "as_16_bit"
     ends = "interval" if key == "value" else "as_16_bit_interval"
     rows, values, y = [], [], 0
-    for speaker in _speakers(models, "bits_per_sample"):
+    for speaker in _speakers(models):
         label = speaker
         for place, model in enumerate(models):
             found = model["bits_per_sample"].get(speaker)
@@ -145,10 +145,5 @@ def _published(model: Mapping[str, Any]) -> Sequence[tuple[str, float]]:
     how = model["bits_per_byte"]
     if how is None or "reason" in how or model["sample_rate"] != 16000 or model["told"]:
         return ()
-    the_papers = (how["clip_seconds"], how["quantization"], how["stretch"], how["drop_rest"]) == (
-        1,
-        "mu_law",
-        True,
-        False,
-    )
-    return PUBLISHED.get(model["dataset"].lower(), ()) if the_papers else ()
+    found = how["clip_seconds"], how["quantization"], how["stretch"], how["drop_rest"]
+    return PUBLISHED.get(model["dataset"].lower(), ()) if found == _OF_THE_PAPER else ()
