@@ -39,9 +39,9 @@ class Clips:
 
     Here it is the same, with these differences. The mu-law classes are this package's, which are 0.4 % wider than
     theirs, as the outermost two are half as wide; that alone is 0.006 bits less. Linear levels are of 256 16-bit
-    levels each, whose ends lie within a hundredth of a level of theirs. A model of 16-bit samples hears the bytes, decoded,
-    and nothing finer, and the probability of a byte is that of all 16-bit levels in it; so the sum over all clips
-    of bytes is 1, as it is for a model of bytes, but such a model hears what it was not trained on. The paper's
+    levels each, whose ends lie within a hundredth of a level of theirs. A model of 16-bit samples hears the bytes,
+    decoded, and nothing finer, and the probability of a byte is that of all 16-bit levels in it; so the sum over all
+    clips of bytes is 1, as it is for a model of bytes, but such a model hears what it was not trained on. The paper's
     models are told nothing; a model that is told a speaker is not in the same contest.
 
     Not verified: that the paper's numbers were made with just this code and the configs as they are now; that the NLL
