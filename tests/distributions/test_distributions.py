@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from tests.conftest import ROOT
 from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.checkpoint import build, describe
-from wavenet.distributions import Mixture, MuLawCategorical
+from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuLawCategorical
 
 FILES = sorted((ROOT / "configs" / "model" / "distribution").glob("*.yaml"))
 
@@ -195,3 +195,67 @@ def test_categorical_log_prob_of_narrow_logits_is_float32():
     torch.testing.assert_close(got, distribution.log_prob(logits.float(), waveform))
     got.sum().backward()
     assert logits.grad.dtype == torch.bfloat16 and logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [lambda: LogisticMixture(3), lambda: GaussianMixture(3), GaussianMixture])
+def test_runs_of_levels_are_as_likely_as_their_levels_together(kind):
+    distribution = kind()
+    parameters = torch.randn(1, distribution.parameter_channels, 6).double()
+    parameters[:, -distribution.num_mixtures :] -= 6  # scales of a few hundred levels
+    first = torch.tensor([[-(2**15), -900, -100, 0, 5, 2**15 - 256]])
+    numbers = first[..., None] + torch.arange(256)
+    each = distribution.log_prob(
+        parameters[..., None].expand(-1, -1, -1, 256).flatten(2), (numbers / 2**15).double().flatten(1)
+    )
+    together = distribution.log_prob_of_levels(parameters, first, first + 255)
+    # a Gaussian's density at a level is not quite its integral, and what lies beyond the ends is only in the latter
+    inner = slice(1, 5) if isinstance(distribution, GaussianMixture) else slice(None)
+    tolerance = 1e-4 if isinstance(distribution, GaussianMixture) else 1e-9
+    expected = each.reshape(1, 6, 256).logsumexp(dim=2)
+    torch.testing.assert_close(together[:, inner], expected[:, inner], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", [lambda: LogisticMixture(2), lambda: GaussianMixture(2), GaussianMixture])
+@pytest.mark.parametrize("shift", [-20.0, -4.0, 0.0, 40.0])
+def test_runs_that_cover_all_levels_are_certain(kind, shift):
+    """From scales that are far narrower than a level to ones that are wider than all of them."""
+    distribution = kind()
+    parameters = torch.randn(1, distribution.parameter_channels, 50)
+    parameters[:, -distribution.num_mixtures :] += shift
+    low = torch.arange(-(2**15), 2**15, 256)
+    runs = [
+        distribution.log_prob_of_levels(parameters, *(torch.full((1, 50), int(k) + m) for m in (0, 255))) for k in low
+    ]
+    every = torch.stack(runs)
+    assert every.isfinite().all()
+    torch.testing.assert_close(every.logsumexp(dim=0), torch.zeros(1, 50).double(), rtol=0, atol=1e-9)
+
+
+def test_a_level_of_a_gaussian_that_is_far_wider():
+    """A difference of cumulative probabilities would keep four digits of it."""
+    distribution = GaussianMixture()
+    parameters = torch.tensor([[[0.25, -0.5], [14.0, 29.0]]]).double()  # means, and logarithms of the scales
+    level = torch.tensor([[700, -3]])
+    expected = distribution.log_prob(parameters, level.double() / 2**15)
+    torch.testing.assert_close(distribution.log_prob_of_levels(parameters, level, level), expected, rtol=0, atol=1e-9)
+
+
+def test_runs_of_whole_classes():
+    distribution = MuLawCategorical(256)
+    parameters = torch.randn(1, 256, 3)
+    levels = torch.arange(-(2**15), 2**15)
+    classes = mu_law_encode(levels / 2**15)
+    low = torch.tensor([[levels[classes == c].min() for c in (0, 128, 250)]])
+    high = torch.tensor([[levels[classes == c].max() for c in (0, 130, 255)]])
+    log_prob = parameters.log_softmax(dim=1)[0]
+    expected = torch.stack([log_prob[0, 0], log_prob[128:131, 1].logsumexp(0), log_prob[250:, 2].logsumexp(0)])
+    torch.testing.assert_close(distribution.log_prob_of_levels(parameters, low, high)[0], expected)
+    with pytest.raises(ValueError, match="256 mu-law classes do not say how likely"):
+        distribution.log_prob_of_levels(parameters, low + 1, high)
+
+
+def test_levels_of_other_resolutions_are_refused():
+    for distribution in (LogisticMixture(2, bits=8), GaussianMixture(bits=12)):
+        parameters, level = torch.randn(1, distribution.parameter_channels, 1), torch.zeros(1, 1, dtype=torch.long)
+        with pytest.raises(ValueError, match="bits does not say how likely a run of 16-bit levels is"):
+            distribution.log_prob_of_levels(parameters, level, level)

@@ -20,9 +20,10 @@ import soundfile
 from tests.conftest import ROOT
 from tests.reliability import mutants
 from wavenet.audio import LogMel
-from wavenet.benchmark.table import header, line_of, machine_in_words
+from wavenet.benchmark.table import header, line_of
 from wavenet.data import DatasetError, add_features, prepare
 from wavenet.data.folder import Folder
+from wavenet.machine import machine_in_words
 
 RATE = 16000  # Hz
 MEMORY = 2  # what a damaged corpus may take above the imports, as a multiple of what a clean one of as many clips takes

@@ -29,8 +29,9 @@ import torch
 import wavenet
 from tests.conftest import PROMPTS, ROOT, TINY
 from tests.reliability.hostile_corpus import GOOD, Case, corpus
-from wavenet.benchmark.table import header, line_of, machine_in_words
+from wavenet.benchmark.table import header, line_of
 from wavenet.checkpoint import CheckpointError
+from wavenet.machine import machine_in_words
 
 SECONDS, MEGABYTES, LETTERS = 1.0, 200, 300  # that a refusal may take: wall clock, growth of the peak, its line
 MUTANTS = "mutants"

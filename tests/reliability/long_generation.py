@@ -23,10 +23,11 @@ from torch import Tensor
 import wavenet
 from tests.reliability.models import KINDS, make, told
 from wavenet import WaveNet
-from wavenet.benchmark.table import header, line_of, machine_in_words
+from wavenet.benchmark.table import header, line_of
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.sampler import Stream, StreamState
 from wavenet.generation.uniforms import uniforms
+from wavenet.machine import machine_in_words
 from wavenet.model import State
 from wavenet.nn import Condition
 

@@ -29,10 +29,11 @@ from lightning.pytorch.callbacks import Callback
 from tests.configured import composed
 from tests.reliability.models import KINDS
 from wavenet import WaveNet
-from wavenet.benchmark.table import header, line_of, machine_in_words
+from wavenet.benchmark.table import header, line_of
 from wavenet.cli.fit import name_categories
 from wavenet.data import Corpus, prepare, split
 from wavenet.evaluation import bits_per_sample
+from wavenet.machine import machine_in_words
 from wavenet.training import SegmentData, WaveNetTraining
 from wavenet.training.cpu import CPUNetwork
 

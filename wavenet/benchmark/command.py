@@ -7,8 +7,9 @@ import torch
 
 from wavenet.audio import read
 from wavenet.benchmark import data, generation, training, vocoder
-from wavenet.benchmark.table import machine_in_words, write_json
+from wavenet.benchmark.table import write_json
 from wavenet.evaluation.figures import draw_spectrograms
+from wavenet.machine import machine_in_words
 
 
 def main() -> None:

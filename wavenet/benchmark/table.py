@@ -1,42 +1,14 @@
-"""Tables of measurements, and what they were measured on."""
+"""Tables of measurements."""
 
 import json
-import os
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from wavenet.machine import machine
 from wavenet.writing import write_text
-
-
-def machine() -> dict[str, Any]:
-    """What it was measured on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        name = lines[0].split(":", 1)[1].strip() if lines else name
-    return {
-        "processor": name,
-        "cores": os.cpu_count(),
-        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numba")},
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def machine_in_words() -> str:
-    """What it was measured on, in a line."""
-    return ", ".join(f"{name} {value}" for name, value in machine().items())
 
 
 def header(columns: Mapping[str, int]) -> str:

@@ -17,8 +17,8 @@ from wavenet.checkpoint import load
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.data.prompts import Prompts
 from wavenet.evaluation import Score, similarity, utterance_bits
-from wavenet.generation import generate
 from wavenet.model import WaveNet
+from wavenet.report.making import as_long, make
 
 
 @dataclass
@@ -108,7 +108,7 @@ def benchmark_vocoder(
     with_mel, with_speaker = held_out(mel, cache, most), held_out(speaker, cache, most)
     recordings = [with_mel.read(i) for i in range(len(with_mel.utterances))]
     own = [with_mel.conditions(i) for i in range(len(recordings))]
-    others = [c | {"mel": _as_long(own[i - 1]["mel"], c["mel"].shape[1])} for i, c in enumerate(own)]
+    others = [c | {"mel": as_long(own[i - 1]["mel"], c["mel"].shape[1])} for i, c in enumerate(own)]
     named = [with_speaker.conditions(i) for i in range(len(recordings))]
     names = sorted({each["speaker"] for each in named})
     wrong = [each | {"speaker": names[names.index(each["speaker"]) - 1]} for each in named]
@@ -131,30 +131,13 @@ def benchmark_vocoder(
         ("without mel", "its speaker", speaker, named),
         ("without mel", "another speaker", speaker, wrong),
     ):
-        add(name, told, _bits(model, recordings, conditions), _make(model, recordings, conditions))
+        add(name, told, _bits(model, recordings, conditions), make(model, [len(x) for x in recordings], conditions))
     return rows
 
 
 def _bits(model: WaveNet, recordings: Sequence[Tensor], conditions: Sequence[dict[str, Any]]) -> float:
     scores = [utterance_bits(model, x, c) for x, c in zip(recordings, conditions, strict=True)]
     return sum(scores, Score()).bits_per_sample
-
-
-def _make(model: WaveNet, recordings: Sequence[Tensor], conditions: Sequence[dict[str, Any]]) -> list[Tensor]:
-    """Each recording made again from its conditions, at the model's own temperature."""
-    lengths = [len(x) for x in recordings]
-    asked: dict[str, Any] = {name: [each[name] for each in conditions] for name in model.conditioners}
-    for features in model.features:
-        longest = max(frames.shape[1] for frames in asked[features.name])
-        asked[features.name] = torch.stack([_as_long(frames, longest) for frames in asked[features.name]])
-    seconds = [length / model.sample_rate for length in lengths]
-    made = generate(model, seconds, len(lengths), conditions=asked)
-    return [waveform[:length] for waveform, length in zip(made, lengths, strict=True)]
-
-
-def _as_long(frames: Tensor, length: int) -> Tensor:
-    """So many frames: from the beginning again where there are too few."""
-    return frames.repeat(1, -(-length // frames.shape[1]))[:, :length]
 
 
 def _row(

@@ -6,6 +6,7 @@ name has different ranges in two of them. What other packages' classes take, the
 """
 
 from wavenet.cli.kinds import FLAG, Either, Kind, ListOf, Real, Table, Text, Whole, Word, or_null
+from wavenet.evaluation.bytes import QUANTIZATIONS
 from wavenet.generation.cpu import WEIGHTS
 from wavenet.nn.upsampling import KINDS
 
@@ -163,11 +164,22 @@ GENERATE: dict[str, Kind] = {
 }
 
 EVALUATE: dict[str, Kind] = {
-    "checkpoint": _PATH,
+    "checkpoint": Either((_PATH, ListOf(_PATH, 1, 32, "[runs/a,runs/b]"))),
     "output": or_null(_PATH),
     "sample_rate": or_null(_MODEL["sample_rate"]),
     "device": GENERATE["device"],
     "weights": GENERATE["weights"],
+    "seed": Whole(0, 2**62),  # and more for each utterance
+    "confidence": Real(0, 1, above=True, below=True, such=0.95),
+    "sounds.seconds": Real(0, 60, such=2),
+    "sounds.max_speakers": or_null(Whole(1, 10**6)),
+    "resynthesis.utterances": Whole(0, 10**6),
+    "resynthesis.seconds": Real(0, 3600, above=True, such=10),
+    "speed.seconds": Real(0, 600, such=2),
+    "bits_per_byte.clip_seconds": or_null(Real(0.01, _DAY, such=1)),
+    "bits_per_byte.quantization": Word(QUANTIZATIONS),
+    "bits_per_byte.stretch": FLAG,
+    "bits_per_byte.drop_rest": FLAG,
     **PREPARATION,
 }
 

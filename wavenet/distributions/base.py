@@ -64,6 +64,23 @@ class OutputDistribution(nn.Module, ABC):
             (B, T), float32 or float64.
         """
 
+    def log_prob_of_levels(self, parameters: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Log-probability that each sample is one of a run of 16-bit levels, in nats.
+
+        Args:
+            parameters: From the network, (B, parameter_channels, T).
+            low: The lowest level of each run, -2**15 to 2**15 - 1, whole, (B, T). The level k is the sample k / 2**15.
+            high: The highest level of each run, likewise.
+
+        Returns:
+            (B, T), float32 or float64.
+
+        Raises:
+            ValueError: If the distribution does not say; names the reason.
+        """
+        del parameters, low, high
+        raise ValueError(f"{type(self).__name__} does not say how likely a run of 16-bit levels is")
+
     @abstractmethod
     def log2_levels(self, waveform: Tensor) -> Tensor:
         """How many 16-bit levels count as the same sample as each of these, as a binary logarithm.

@@ -45,6 +45,9 @@ class LogisticMixture(Mixture):
         between = torch.log(-torch.expm1(-width)).masked_fill(lowest | highest, 0)
         return below + above + between
 
+    def _log_mass(self, below: Tensor, above: Tensor) -> Tensor:
+        return F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(below - above))  # as for a bin
+
     def _log_density(self, z: Tensor) -> Tensor:
         return F.logsigmoid(z) + F.logsigmoid(-z)
 

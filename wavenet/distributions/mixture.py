@@ -108,6 +108,24 @@ class Mixture(OutputDistribution):
         each = self._log_prob_of_each(waveform.to(means).unsqueeze(1), means, log_scales)
         return (log_weights + each).logsumexp(dim=1)
 
+    def log_prob_of_levels(self, parameters: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """See `OutputDistribution`: the integral from half a level below to half a level above, in float64.
+
+        The lowest and the highest of all levels hold what lies beyond them, too, where `sample` puts it. Of a
+        discretised distribution that is the sum over the levels, exactly.
+
+        Raises:
+            ValueError: If the distribution's own levels are not those of 16 bits.
+        """
+        if self.bits != 16:
+            name = type(self).__name__
+            raise ValueError(f"a {name} of {self.bits} bits does not say how likely a run of 16-bit levels is")
+        log_weights, means, log_scales = self.components(parameters.double())
+        below = ((low.double() - 0.5) / 2**15).masked_fill(low == -(2**15), -math.inf)
+        above = ((high.double() + 0.5) / 2**15).masked_fill(high == 2**15 - 1, math.inf)
+        below, above = ((end.unsqueeze(1) - means) * (-log_scales).exp() for end in (below, above))
+        return (log_weights + self._log_mass(below, above)).logsumexp(dim=1)
+
     def sample(
         self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
     ) -> Tensor:
@@ -196,6 +214,10 @@ class Mixture(OutputDistribution):
     @abstractmethod
     def _log_prob_of_each(self, samples: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
         """Log-probability of samples (B, 1, T) under each component: (B, K, T), nats."""
+
+    @abstractmethod
+    def _log_mass(self, below: Tensor, above: Tensor) -> Tensor:
+        """Logarithm of the standard component's probability between two values, which may be infinite; float64."""
 
     @abstractmethod
     def _log_density(self, z: Tensor) -> Tensor:

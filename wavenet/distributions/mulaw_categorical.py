@@ -82,6 +82,24 @@ class MuLawCategorical(OutputDistribution):
         """Of the 65536 levels of 16-bit audio, how many are in each sample's class: counted; (B, T), log2."""
         return _log2_levels(self.num_classes, waveform.device)[mu_law_encode(waveform, self.num_classes)]
 
+    def log_prob_of_levels(self, parameters: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """See `OutputDistribution`: the sum over the classes that the levels fill.
+
+        Raises:
+            ValueError: If a run begins or ends within a class, or a class has no level.
+        """
+        first, last = (mu_law_encode(level.double() / 2**15, self.num_classes) for level in (low, high))
+        lowest, highest = _ends(self.num_classes, low.device)
+        whole = torch.equal(lowest[first], low) and torch.equal(highest[last], high)
+        if not whole or bool((lowest > highest).any()):
+            raise ValueError(
+                f"{self.num_classes} mu-law classes do not say how likely these runs of 16-bit levels are, "
+                "which are not made of whole classes"
+            )
+        numbers = torch.arange(self.num_classes, device=low.device)[:, None]
+        outside = (numbers < first.unsqueeze(1)) | (numbers > last.unsqueeze(1))
+        return at_least_float32(parameters).log_softmax(dim=1).masked_fill(outside, -math.inf).logsumexp(dim=1)
+
     def levels(self) -> Tensor:
         """All values that `sample` may return, in rising order: (num_classes,)."""
         return mu_law_decode(torch.arange(self.num_classes), self.num_classes)
@@ -161,6 +179,15 @@ def _log2_levels(num_classes: int, device: torch.device) -> Tensor:
     Where classes are finer than 16 bits, those without a level count as one.
     """
     with torch.inference_mode(False):
-        levels = torch.arange(-(2**15), 2**15, device="cpu") / 2**15
-        counts = mu_law_encode(levels, num_classes).bincount(minlength=num_classes)
-        return counts.clamp(min=1).log2().to(device)
+        lowest, highest = _ends(num_classes, torch.device("cpu"))
+        return (highest - lowest + 1).clamp(min=1).log2().to(device)
+
+
+@functools.lru_cache(maxsize=16)
+def _ends(num_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest 16-bit level in each class, (num_classes,) each; no level is where low > high."""
+    with torch.inference_mode(False):
+        classes = mu_law_encode(torch.arange(-(2**15), 2**15, device="cpu") / 2**15, num_classes)
+        above = classes.bincount(minlength=num_classes).cumsum(0) - 2**15  # levels rise with classes
+        below = torch.cat([above.new_tensor([-(2**15)]), above[:-1]])
+        return below.to(device), (above - 1).to(device)

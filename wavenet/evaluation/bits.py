@@ -73,6 +73,33 @@ def utterance_bits(
     return Score(bits, waveform.shape[0], 1, log2_levels)
 
 
+def score_each(model: WaveNet, corpus: Corpus, on_progress: Callable[[], object] | None = None) -> list[Score]:
+    """Score each utterance of a corpus from beginning to end, in the corpus's order; else as `bits_per_sample`."""
+    if corpus.sample_rate != model.sample_rate:
+        raise ValueError(f"the corpus is at {corpus.sample_rate} Hz; the model's sample_rate is {model.sample_rate}")
+    device = next(model.parameters()).device
+    scores = []
+    for index in range(len(corpus.utterances)):
+        conditions = corpus.conditions(index)
+        on_device = {name: c.to(device) if isinstance(c, Tensor) else c for name, c in conditions.items()}
+        scores.append(utterance_bits(model, corpus.read(index).to(device), on_device))
+        if on_progress is not None:
+            on_progress()
+    return scores
+
+
+def grouped(corpus: Corpus, by: str = "speaker") -> dict[str, list[int]]:
+    """The numbers of a corpus's utterances for each value of a condition, sorted; and of all of them under "all".
+
+    A value that is itself "all" is called such as "speaker all".
+    """
+    groups: dict[str, list[int]] = {}
+    for index, utterance in enumerate(corpus.utterances):
+        value = utterance.conditions.get(by, "unknown")
+        groups.setdefault(f"{by} all" if value == "all" else value, []).append(index)
+    return dict(sorted(groups.items())) | {"all": list(range(len(corpus.utterances)))}
+
+
 def bits_per_sample(
     model: WaveNet, corpus: Corpus, by: str = "speaker", on_progress: Callable[[], object] | None = None
 ) -> dict[str, Score]:
@@ -90,16 +117,7 @@ def bits_per_sample(
     Raises:
         ValueError: If the rates differ or the model does not know a speaker.
     """
-    if corpus.sample_rate != model.sample_rate:
-        raise ValueError(f"the corpus is at {corpus.sample_rate} Hz; the model's sample_rate is {model.sample_rate}")
-    device = next(model.parameters()).device
-    scores: dict[str, Score] = {}
-    for index, utterance in enumerate(corpus.utterances):
-        conditions = corpus.conditions(index)
-        on_device = {name: c.to(device) if isinstance(c, Tensor) else c for name, c in conditions.items()}
-        score = utterance_bits(model, corpus.read(index).to(device), on_device)
-        group = utterance.conditions.get(by, "unknown")
-        scores[group] = scores.get(group, Score()) + score
-        if on_progress is not None:
-            on_progress()
-    return dict(sorted(scores.items())) | {"all": sum(scores.values(), Score())}
+    each, groups = score_each(model, corpus, on_progress), grouped(corpus, by)
+    del groups["all"]
+    scores = {name: sum((each[i] for i in theirs), Score()) for name, theirs in groups.items()}
+    return scores | {"all": sum(scores.values(), Score())}

@@ -21,12 +21,14 @@ class Similarity:
         f0_error: Root mean square over the frames that are voiced in both of the difference of their pitch,
             cents (hundredths of a semitone); NaN if there are none, or without librosa.
         voicing_error: Share of the frames that are voiced in one and not in the other; NaN without librosa.
+        f0_error_hz: As f0_error, in Hz.
     """
 
     log_mel_distance: float
     mel_cepstral_distortion: float
     f0_error: float
     voicing_error: float
+    f0_error_hz: float = math.nan
 
 
 def similarity(made: Tensor, recording: Tensor, sample_rate: int) -> Similarity:
@@ -45,8 +47,8 @@ def similarity(made: Tensor, recording: Tensor, sample_rate: int) -> Similarity:
       Kubichek (1993): the root mean square difference in dB of the envelopes that 13 coefficients describe.
       Implementations differ in what is transformed (here the mel spectrum, often a fit to the full one), so
       compare values of this function with one another only.
-    - f0_error and voicing_error compare what `Pitch` finds from 60 to 500 Hz. It finds pitch in steps of 20
-      cents, so that an error of some 10 cents may be one of rounding.
+    - f0_error, f0_error_hz and voicing_error compare what `Pitch` finds from 60 to 500 Hz. It finds pitch in steps of
+      20 cents, so that an error of some 10 cents may be one of rounding.
 
     Args:
         made: (T,) samples in [-1, 1], on the CPU.
@@ -64,19 +66,25 @@ def similarity(made: Tensor, recording: Tensor, sample_rate: int) -> Similarity:
             f"similarity: made is {tuple(made.shape)} and recording is {tuple(recording.shape)}; "
             f"both must be (T,): cut them to the same samples"
         )
-    hop_length = 2 * round(sample_rate / 200)  # even, as LogMel needs it
-    pitch = Pitch(sample_rate, hop_length)
-    mel = LogMel(sample_rate, 4 * hop_length, hop_length, n_mels=max(14, min(80, sample_rate // 100)))
+    mel = mel_of(sample_rate)
+    pitch = Pitch(sample_rate, mel.hop_length)
     difference = mel.extract(made).double() - mel.extract(recording).double()
-    f0_error, voicing_error = math.nan, math.nan
+    f0_error, f0_error_hz, voicing_error = math.nan, math.nan, math.nan
     if pitch.is_available():
-        f0_error, voicing_error = _pitch_errors(pitch.extract(made), pitch.extract(recording))
+        f0_error, f0_error_hz, voicing_error = _pitch_errors(pitch.extract(made), pitch.extract(recording))
     return Similarity(
         (20 / math.log(10) * difference).square().mean().sqrt().item(),
         _cepstral_distortion(difference),
         f0_error,
         voicing_error,
+        f0_error_hz,
     )
+
+
+def mel_of(sample_rate: int) -> LogMel:
+    """The spectrogram that `similarity` compares; the rate in Hz is 2000 at least."""
+    hop_length = 2 * round(sample_rate / 200)  # even, as LogMel needs it
+    return LogMel(sample_rate, 4 * hop_length, hop_length, n_mels=max(14, min(80, sample_rate // 100)))
 
 
 def _cepstral_distortion(difference: Tensor) -> float:
@@ -86,8 +94,10 @@ def _cepstral_distortion(difference: Tensor) -> float:
     return (10 / math.log(10) * (2 * cepstrum.square().sum(dim=0)).sqrt()).mean().item()
 
 
-def _pitch_errors(made: Tensor, recording: Tensor) -> tuple[float, float]:
-    """Cents and share of frames, from F0 (1, F) in Hz, 0 where unvoiced; see `similarity`."""
+def _pitch_errors(made: Tensor, recording: Tensor) -> tuple[float, float, float]:
+    """Cents, Hz and share of frames, from F0 (1, F) in Hz, 0 where unvoiced; see `similarity`."""
     both = (made > 0) & (recording > 0)
     cents = 1200 * (made[both] / recording[both]).double().log2()
-    return cents.square().mean().sqrt().item(), ((made > 0) != (recording > 0)).double().mean().item()
+    hertz = (made[both] - recording[both]).double()
+    voicing = ((made > 0) != (recording > 0)).double().mean().item()
+    return cents.square().mean().sqrt().item(), hertz.square().mean().sqrt().item(), voicing

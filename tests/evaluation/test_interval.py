@@ -1,0 +1,46 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from wavenet.evaluation.interval import ratio_interval, student_t
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 23, 24, 1999, 2000, 100_000])
+def test_students_quantiles_are_scipys(degrees):
+    for p in (0.5, 0.6, 0.9, 0.975, 0.995, 0.9999):
+        assert student_t(p, degrees) == pytest.approx(stats.t.ppf(p, degrees), rel=1e-8, abs=1e-12)
+
+
+def test_an_interval_by_hand():
+    """30 / 10 = 3; without one of the utterances 26 / 9, 20 / 6 and 14 / 5."""
+    spread = (26 / 9 - 3) ** 2 + (20 / 6 - 3) ** 2 + (14 / 5 - 3) ** 2
+    half = 4.302652729696 * math.sqrt(2 / 3 * spread)
+    assert ratio_interval([4, 10, 16], [1, 4, 5], 0.95) == pytest.approx((3 - half, 3 + half))
+
+
+def test_with_equal_sizes_it_is_the_interval_of_a_mean():
+    values = [0.3, 1.7, 2.0, -1.0, 0.4]
+    expected = stats.t.interval(0.9, 4, np.mean(values), stats.sem(values))
+    assert ratio_interval(values, [1] * 5, 0.9) == pytest.approx(expected)
+    assert ratio_interval([7 * v for v in values], [7] * 5, 0.9) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [6, 24])
+def test_an_interval_holds_the_truth_as_often_as_it_says(count):
+    """Utterances of many lengths, each with a level of its own, drawn 4000 times, within 1.5 %."""
+    generator = np.random.default_rng(0)
+    sizes = generator.lognormal(10, 0.5, (4000, count))
+    sums = sizes * (4 + generator.normal(0, 0.5, (4000, count)))
+    held = [
+        low <= 4 <= high for low, high in (ratio_interval(list(a), list(b)) for a, b in zip(sums, sizes, strict=True))
+    ]
+    assert 0.935 <= np.mean(held) <= 0.965
+
+
+def test_of_one_utterance_there_is_none():
+    assert ratio_interval([3.0], [1]) is None
+    assert ratio_interval([], []) is None
+    low, high = ratio_interval([3.0, 6.0], [1, 2])
+    assert low == high == 3 and math.isfinite(low)

@@ -1,0 +1,58 @@
+"""Several models side by side, as far as their figures compare."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from wavenet.evaluation import grouped, ratio_interval
+from wavenet.report.examination import Examination
+
+
+def compare(examinations: Sequence[Examination], confidence: float = 0.95) -> dict[str, Any]:
+    """Differences from the first, utterance by utterance, if all were examined on the same utterances.
+
+    Args:
+        examinations: Two or more.
+        confidence: Of the intervals.
+
+    Returns:
+        "same_utterances"; "reason", why not; and "differences": for each model but the first its bits per 16-bit
+        sample minus the first one's, by speaker, with the interval of the paired difference. Bits per 16-bit sample
+        are what distributions compare in; for two models with the same classes the difference is that of their bits.
+    """
+    reason = why_different(examinations)
+    if reason:
+        return {"same_utterances": False, "reason": reason, "differences": []}
+    first, differences = examinations[0], []
+    for other in examinations[1:]:
+        bits = [
+            (b.bits + b.log2_levels) - (a.bits + a.log2_levels) for a, b in zip(first.scores, other.scores, strict=True)
+        ]
+        by_speaker = {}
+        for speaker, theirs in grouped(first.corpus).items():
+            own, samples = [bits[i] for i in theirs], [first.scores[i].samples for i in theirs]
+            by_speaker[speaker] = {
+                "value": sum(own) / sum(samples),
+                "interval": ratio_interval(own, samples, confidence),
+                "utterances": len(own),
+            }
+        differences.append({"of": other.name, "minus": first.name, "by_speaker": by_speaker})
+    return {"same_utterances": True, "reason": "", "differences": differences}
+
+
+def why_different(examinations: Sequence[Examination]) -> str:
+    """Why figures do not compare; "" if all were found on the same utterances at the same rate."""
+    rates = dict.fromkeys(each.corpus.sample_rate for each in examinations)
+    if len(rates) > 1:
+        return f"the models speak at {', '.join(map(str, rates))} Hz, and a sample is not the same thing at two rates"
+    datasets = dict.fromkeys(each.corpus.name for each in examinations)
+    if len(datasets) > 1:
+        return f"the datasets differ: {', '.join(datasets)}; dataset=NAME takes the same for all"
+    first, *others = [[(u.id, u.num_samples) for u in each.corpus.utterances] for each in examinations]
+    for each, utterances in zip(examinations[1:], others, strict=True):
+        if utterances != first:
+            shared = len(set(first) & set(utterances))
+            return (
+                f"{examinations[0].name} has {len(first)} held-out utterances and {each.name} {len(utterances)}, "
+                f"of which {shared} are the same; dataset=NAME takes the same for all"
+            )
+    return ""

@@ -1,0 +1,149 @@
+"""The report as one HTML page that needs nothing else: no network, no script, no file beside it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from wavenet.evaluation.bytes import PUBLISHED
+from wavenet.report.examination import Examination
+from wavenet.report.resynthesis import MEASURES
+from wavenet.report.sounds import Sound, spectrogram, waveform_points
+
+_DIGITS = {"voicing_error": 3, "stoi": 3, "pesq": 2, "f0_error": 0, "f0_error_hz": 1}
+_KINDS = {
+    "recording": "recording",
+    "resynthesised": "made again from its features",
+    "generated": "generated",
+}
+_OF_THE_PAPER = (1, "mu_law", True, False)  # clip_seconds, quantization, stretch and drop_rest, for SC09
+_WIDE, _ROW, _LEFT = 640, 16, 120  # of the chart, in its own units
+
+
+def render(result: Mapping[str, Any], examinations: Sequence[Examination]) -> str:
+    """Write the page.
+
+    Args:
+        result: What the JSON holds: "models", one for each examination, "comparison" or None, and what they have in
+            common.
+        examinations: Whose sounds are shown.
+
+    Returns:
+        HTML. Whatever comes from data is escaped, and the page forbids the browser scripts and the network.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"number": number, "interval": interval}
+    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    return template.render(
+        result=result,
+        models=result["models"],
+        comparison=result["comparison"],
+        chart=_chart(result["models"]),
+        heard=_heard(examinations, bool(result["comparison"] and result["comparison"]["same_utterances"])),
+        measures=[(name, title, _DIGITS.get(name, 2)) for name, title in MEASURES.items()],
+        published={model["name"]: _published(model) for model in result["models"]},
+    )
+
+
+def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    """A number with so many decimals; "n/a" if there is none.
+
+    >>> number(3.14159), number(None), number(0.5, 2, sign=True)
+    ('3.142', 'n/a', '+0.50')
+    """
+    if value is None:
+        return "n/a"
+    return f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def interval(ends: Sequence[float] | None, digits: int = 3, sign: bool = False) -> str:
+    """An interval's ends, or "n/a".
+
+    >>> interval([3.1, 3.25], 2), interval(None)
+    ('3.10 … 3.25', 'n/a')
+    """
+    return "n/a" if ends is None else f"{number(ends[0], digits, sign)} … {number(ends[1], digits, sign)}"
+
+
+def _speakers(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All speakers of several models, "all" last."""
+    names = dict.fromkeys(name for model in models for name in model["bits_per_sample"] if name != "all")
+    return [*names, "all"]
+
+
+def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Bits by speaker with their intervals, as lines and points of an SVG; in what all models compare in."""
+    kinds = {(model["distribution"], model["levels"]) for model in models}
+    key = "value" if len(kinds) == 1 else "as_16_bit"
+    ends = "interval" if key == "value" else "as_16_bit_interval"
+    rows, values, y = [], [], 0
+    for speaker in _speakers(models):
+        label = speaker
+        for place, model in enumerate(models):
+            found = model["bits_per_sample"].get(speaker)
+            if found is not None and found[key] is not None:
+                low, high = found[ends] or (found[key], found[key])
+                y += _ROW
+                rows.append((label, place, y, low, found[key], high))
+                values += [low, found[key], high]
+                label = ""
+        y += _ROW // 2
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 0.5
+    low, high = max(0.0, low - margin), high + margin
+
+    def x(value: float) -> float:
+        return round(_LEFT + (_WIDE - _LEFT - 20) * (value - low) / (high - low), 1)
+
+    step = next(s for s in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 1e9) if (high - low) / s <= 8)
+    ticks = [k * step for k in range(int(low / step) + 1, int(high / step) + 1)]
+    lines = [
+        {"label": label, "model": place % 6, "y": y, "low": x(a), "value": x(b), "high": x(c)}
+        for label, place, y, a, b, c in rows
+    ]
+    return {
+        "title": "bits per sample" if key == "value" else "bits per sample, as 16-bit",
+        "width": _WIDE,
+        "height": y + 2 * _ROW,
+        "bottom": y + _ROW // 2,
+        "lines": lines,
+        "ticks": [(x(tick), f"{tick:.4g}") for tick in ticks],
+    }
+
+
+def _heard(examinations: Sequence[Examination], shared: bool) -> list[dict[str, Any]]:
+    """Speaker by speaker the cards of their sounds: a recording, and what each model made; pictures included."""
+    speakers: dict[str, list[dict[str, Any]]] = {}
+    for place, examination in enumerate(examinations):
+        for sound in examination.sounds:
+            if sound.kind == "recording" and shared and place:
+                continue  # the first one's is the same
+            speakers.setdefault(sound.speaker, []).append(_card(sound, examination, len(examinations) > 1))
+    return [{"speaker": speaker, "cards": cards} for speaker, cards in sorted(speakers.items())]
+
+
+def _card(sound: Sound, examination: Examination, several: bool) -> dict[str, Any]:
+    waveform, rate = sound.decoded(), examination.corpus.sample_rate
+    title = _KINDS[sound.kind]
+    if several and sound.of:
+        title = f"{sound.of}: {title}"
+    return {
+        "title": title,
+        "sound": sound,
+        "rate": rate,
+        "points": waveform_points(waveform),
+        "spectrogram": spectrogram(waveform, rate),
+        "label": f"{title}, {sound.speaker}, {sound.facts['seconds']:.2f} seconds",
+    }
+
+
+def _published(model: Mapping[str, Any]) -> Sequence[tuple[str, float]]:
+    """Figures of others that were found in the same way on the same data, if there are any."""
+    how = model["bits_per_byte"]
+    if how is None or "reason" in how or model["sample_rate"] != 16000 or model["told"]:
+        return ()
+    found = how["clip_seconds"], how["quantization"], how["stretch"], how["drop_rest"]
+    return PUBLISHED.get(model["dataset"].lower(), ()) if found == _OF_THE_PAPER else ()

@@ -1,0 +1,124 @@
+"""A sound of the report: as a file, as a picture, and what there is to say about it."""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.image
+import soundfile
+import torch
+from torch import Tensor
+
+from wavenet.audio.picture import spectrogram_image
+from wavenet.evaluation.similarity import mel_of
+
+NEAR_SILENCE = 1e-3  # RMS, -60 dB of full scale
+_FULL_SCALE = 32766 / 32768  # of 16 bits; encoders end at either side of it
+_CLIPPED = 3  # samples at full scale; a loud sound may touch it
+_DC = 0.01
+_COLUMNS = 400  # of a waveform's picture
+_HIGHEST_OF_FLAC = 655_350  # Hz
+_LOWEST_RATE = 2000  # Hz, below which there is no such spectrogram
+_QUIETEST, _LOUDEST = -11.5, 1.0  # natural logarithm of mel magnitudes, as in the README's pictures
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound, its name, and how it was made.
+
+    Attributes:
+        speaker: Whom it is of.
+        kind: "recording", "resynthesised" or "generated".
+        of: The checkpoint that made it, by its name; "" of a recording.
+        utterance: The recording's id.
+        told: What the model was told, in words.
+        seed: Of what was made.
+        file: FLAC, or WAV where that has no such rate; 16 bits.
+        facts: See `facts`.
+    """
+
+    speaker: str
+    kind: str
+    of: str
+    utterance: str
+    told: str
+    seed: int | None
+    file: bytes
+    facts: dict[str, Any]
+
+    @property
+    def uri(self) -> str:
+        """The sound as a `data:` address."""
+        kind = "flac" if self.file[:4] == b"fLaC" else "wav"
+        return f"data:audio/{kind};base64,{base64.b64encode(self.file).decode('ascii')}"
+
+    def described(self) -> dict[str, Any]:
+        """All of it but the sound, as plain data."""
+        names = ("speaker", "kind", "of", "utterance", "told", "seed")
+        return {name: getattr(self, name) for name in names} | self.facts
+
+    def decoded(self) -> Tensor:
+        """What is heard: (T,)."""
+        return decode(self.file)
+
+
+def encode(waveform: Tensor, sample_rate: int) -> bytes:
+    """FLAC of 16 bits, which every browser of these years plays, at half the size of WAV; WAV beyond its rates."""
+    encoded, kind = io.BytesIO(), "FLAC" if sample_rate <= _HIGHEST_OF_FLAC else "WAV"
+    soundfile.write(encoded, waveform.float().numpy(), sample_rate, format=kind, subtype="PCM_16")
+    return encoded.getvalue()
+
+
+def decode(file: bytes) -> Tensor:
+    """(T,) samples in [-1, 1]."""
+    samples, _ = soundfile.read(io.BytesIO(file), dtype="float32")
+    return torch.from_numpy(samples)
+
+
+def facts(waveform: Tensor, sample_rate: int) -> dict[str, Any]:
+    """Level, offset and faults of a sound.
+
+    Args:
+        waveform: (T,), as it is decoded.
+        sample_rate: Hz.
+
+    Returns:
+        seconds, peak, rms, dc (the mean), clipped_samples (at full scale), and flags: words for what a listener
+        should know, such as "near silence".
+    """
+    found: dict[str, Any] = {
+        "seconds": len(waveform) / sample_rate,
+        "samples": len(waveform),
+        "peak": waveform.abs().max().item(),
+        "rms": waveform.double().square().mean().sqrt().item(),
+        "dc": waveform.double().mean().item(),
+        "clipped_samples": int((waveform.abs() >= _FULL_SCALE).sum()),
+    }
+    flags = {
+        "near silence": found["rms"] < NEAR_SILENCE,
+        "clips": found["clipped_samples"] >= _CLIPPED,
+        "DC offset": abs(found["dc"]) > _DC,
+    }
+    return found | {"flags": [flag for flag, flies in flags.items() if flies]}
+
+
+def waveform_points(waveform: Tensor) -> str:
+    """Highest and lowest sample of each of some columns, as the corners of an SVG's polygon: 400 wide, -1 to 1 high."""
+    columns = min(_COLUMNS, len(waveform))
+    pieces = waveform.tensor_split(columns)
+    x = [_COLUMNS * (k + 0.5) / columns for k in range(columns)]
+    # a hair of height, so that silence is a line
+    upper = [f"{a:.1f},{-max(p.max().item(), 0.005):.3f}" for a, p in zip(x, pieces, strict=True)]
+    lower = [f"{a:.1f},{-min(p.min().item(), -0.005):.3f}" for a, p in zip(x, pieces, strict=True)]
+    return " ".join(upper + lower[::-1])
+
+
+def spectrogram(waveform: Tensor, sample_rate: int) -> str | None:
+    """The log-mel spectrogram as a `data:` address of a PNG, low frequencies at the bottom; None below 2 kHz."""
+    if sample_rate < _LOWEST_RATE:
+        return None
+    colours = spectrogram_image(mel_of(sample_rate).extract(waveform), _QUIETEST, _LOUDEST)
+    encoded = io.BytesIO()
+    matplotlib.image.imsave(encoded, colours.permute(1, 2, 0).contiguous().numpy(), format="png")
+    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode('ascii')}"

@@ -1,0 +1,49 @@
+"""How fast a model makes sound, here and now."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from wavenet.generation import stream
+from wavenet.generation.cpu import native_refusal
+from wavenet.machine import machine_in_words
+from wavenet.model import WaveNet
+from wavenet.report.making import as_long, told
+
+
+def speed(model: WaveNet, seconds: float, conditions: Mapping[str, Any], weights: str = "float32") -> dict[str, Any]:
+    """Measure generation once: one utterance, one thread, after compilation.
+
+    Args:
+        model: The model, with its own weights.
+        seconds: Length of what is made.
+        conditions: Of an utterance; features begin again where they are too short.
+        weights: How the cpu backend stores them.
+
+    Returns:
+        samples_per_second; times_real_time, seconds of audio made in a second; real_time_factor, seconds that a
+        second of audio takes; and what was measured on what. Or the reason for there being none.
+    """
+    refusal = native_refusal(model)
+    if weights != "float32" and refusal is not None:
+        return {"reason": f"weights={weights} are the cpu backend's, which cannot serve: {refusal}"}
+    length = max(1, round(seconds * model.sample_rate))
+    asked = told(model, conditions)
+    for features in model.features:
+        asked[features.name] = as_long(asked[features.name], features.num_frames(length))
+    stream(model, conditions=asked, threads=1, weights=weights).read(min(length, 100))  # compiles
+    talk = stream(model, conditions=asked, threads=1, weights=weights)
+    began = time.perf_counter()
+    talk.read(length)
+    taken = time.perf_counter() - began
+    return {
+        "samples_per_second": length / taken,
+        "times_real_time": length / taken / model.sample_rate,
+        "real_time_factor": taken * model.sample_rate / length,
+        "seconds": length / model.sample_rate,
+        "backend": talk.backend,
+        "weights": weights,
+        "threads": 1,
+        "utterances": 1,
+        "machine": machine_in_words(),
+    }
