@@ -11,8 +11,6 @@ import json
 import math
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +31,7 @@ from wavenet.untrusted import (
     plan_of_safetensors,
     read_json,
 )
-from wavenet.writing import reason
+from wavenet.writing import reason, replacing_folder
 
 FORMAT_VERSION = 1
 _MODEL_TARGET = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
@@ -87,35 +85,14 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
         raise CheckpointError(f"{folder}: exists and is not a saved model; choose another folder")
     config = {"format_version": FORMAT_VERSION, "model": describe(model)}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        try:
-            beside.chmod(0o755)
+        with replacing_folder(folder, sign="config.json") as beside:
             (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
             # its own writing to a file does not say why it failed
             (beside / "model.safetensors").write_bytes(safetensors.torch.save(state))
-            _exchange(beside, folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({reason(error)})") from error
     return folder
-
-
-def _exchange(beside: Path, folder: Path) -> None:
-    """Put a folder into another's place, which stays as it is if that fails."""
-    replaced = beside.with_name(f"{beside.name}-replaced")
-    there = folder.exists()
-    if there:
-        folder.rename(replaced)
-    try:
-        beside.rename(folder)
-    except OSError:
-        if there:
-            replaced.rename(folder)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> WaveNet:
