@@ -27,6 +27,8 @@ GIVEN = {
     "train": ["model/conditioners=[speaker,gender,language,mel,f0,file]", "model.conditioners.features.num_channels=3"],
     "generate": ["checkpoint=RUN"],
     "evaluate": ["checkpoint=RUN"],
+    "export_onnx": ["checkpoint=RUN"],
+    "import": ["checkpoint=FILE"],
 }
 GROUPS = {  # each option is composed once; conditioners stand side by side
     "train": (
@@ -41,6 +43,8 @@ GROUPS = {  # each option is composed once; conditioners stand side by side
     ),
     "generate": (),
     "evaluate": ("dataset",),
+    "export_onnx": (),
+    "import": (),
 }
 WRONG = [math.nan, math.inf, -math.inf, 1e30, -1e30, 10**12 + 0.5, -(10**12), "abc", "", True, [], ["abc"], {"a": 1}]
 

@@ -167,7 +167,17 @@ EVALUATE: dict[str, Kind] = {
     **PREPARATION,
 }
 
-RANGES: dict[str, dict[str, Kind]] = {"train": TRAIN, "generate": GENERATE, "evaluate": EVALUATE}
+EXPORT_ONNX: dict[str, Kind] = {"checkpoint": _PATH, "output": _PATH}
+
+IMPORT: dict[str, Kind] = {"checkpoint": _PATH, "hparams": or_null(_PATH), "output": _PATH}
+
+RANGES: dict[str, dict[str, Kind]] = {
+    "train": TRAIN,
+    "generate": GENERATE,
+    "evaluate": EVALUATE,
+    "export_onnx": EXPORT_ONNX,
+    "import": IMPORT,
+}
 
 
 def kind_of(command: str, key: str) -> Kind | None:

@@ -1,6 +1,5 @@
 """What mixtures over 16-bit samples have in common."""
 
-import math
 from abc import abstractmethod
 
 import torch

@@ -1,8 +1,8 @@
 """A model for onnxruntime: graphs of one step with explicit states, and what to know about them.
 
-                 NAME (a number, or frames) -> condition_NAME.onnx -> values, for some samples each
-                 the last `pool` samples    -> context.onnx        -> values, for the next `pool` samples
-                                                                             |  added up
+            NAME (a number, or frames)      -> condition_NAME.onnx -> what is said of all samples, or each
+            the last `pool` samples, states -> context.onnx        -> what is said of the next `pool`, states
+                                                                            |  added up
     sample, uniforms, temperature, states   ----------------------> step.onnx -> sample, parameters, states
 
 The graphs are the model's own modules, traced. `model.json` names what goes in, and `generate.py` is a
@@ -77,14 +77,15 @@ class _Names(nn.Module):
 
 
 class _Frames(nn.Module):
-    """(1, num_channels, F) -> (1, condition_channels, F * hop_length / hold)."""
+    """What is said of each sample, in frames: (1, num_channels, F) -> (1, condition_channels, F * hop_length)."""
 
     def __init__(self, conditioner: FrameConditioner) -> None:
         super().__init__()
         self.conditioner = conditioner
 
     def forward(self, told: Tensor) -> Tensor:
-        return self.conditioner.read({self.conditioner.name: told}, 1).values
+        values = self.conditioner.read({self.conditioner.name: told}, 1).values
+        return values.repeat_interleave(self.conditioner.hold, dim=-1)
 
 
 class _Context(nn.Module):
@@ -163,28 +164,20 @@ def describe(model: WaveNet) -> dict[str, Any]:
         "distribution": type(model.distribution).__name__,
         "num_uniforms": model.distribution.num_uniforms,
         "condition_channels": model.stack.condition_channels,
-        "states": [list(shape) for shape in _shapes(model) if shape[1]],
         "conditions": {name: _describe(conditioner) for name, conditioner in model.conditioners.items()},
-        "context": None
-        if model.context is None
-        else {
-            "file": "context.onnx",
-            "pool": model.context.pool,
-            "states": [list(shape) for shape in _context_shapes(model.context) if shape[1]],
-        },
+        "pool": 0 if model.context is None else model.context.pool,
     }
 
 
 def _describe(conditioner: nn.Module) -> dict[str, Any]:
-    """What is to be known of a condition. `hold` is how many samples a value holds for; None is all."""
+    """What is to be known of a condition; `absent` is what stands in its place, or null."""
     assert isinstance(conditioner, Conditioner)
     absent = None if conditioner.absent is None else conditioner.absent.flatten().tolist()
     about = {"file": f"condition_{conditioner.name}.onnx", "absent": absent}
     if isinstance(conditioner, CategoricalEmbedding):
-        return {**about, "categories": conditioner.categories, "hold": None}
+        return {**about, "categories": conditioner.categories}
     if isinstance(conditioner, FrameConditioner):
-        frames = {"num_channels": conditioner.num_features, "hop_length": conditioner.hop}
-        return {**about, **frames, "hold": conditioner.hold}
+        return {**about, "num_channels": conditioner.num_features, "hop_length": conditioner.hop}
     raise ValueError(
         f"export: the condition '{conditioner.name}' is a {type(conditioner).__name__}; only names "
         "(CategoricalEmbedding) and frames (FrameConditioner) can be exported"
@@ -287,15 +280,14 @@ def _flat(about: dict[str, Any]) -> dict[str, str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the exporter says about its own insides."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def _onnx() -> Any:
