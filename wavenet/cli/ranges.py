@@ -6,8 +6,9 @@ name has different ranges in two of them. What other packages' classes take, the
 """
 
 from wavenet.cli.kinds import FLAG, Either, Kind, ListOf, Real, Table, Text, Whole, Word, or_null
+from wavenet.conditioning.frames import EDGES
 from wavenet.generation.cpu import WEIGHTS
-from wavenet.nn.upsampling import KINDS
+from wavenet.nn.upsampling import ACTIVATIONS, KINDS
 
 _COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")  # whole weights
@@ -89,6 +90,9 @@ _CONDITIONERS: dict[str, Kind] = {
     "*.context_frames": Whole(0, 1000),
     "*.hidden_channels": Whole(1, _CHANNELS),
     "*.dropout": Real(0, 1, below=True, such=0.1),
+    "*.edges": Word(EDGES),
+    "*.activation": Word(ACTIVATIONS),
+    "*.upsampling_bias": FLAG,
 }
 
 TRAIN: dict[str, Kind] = {
