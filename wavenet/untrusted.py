@@ -198,6 +198,8 @@ def plan_of_stream(path: Path) -> Any:
     size = check_file(path)
     with path.open("rb") as file:
         beginning = file.read(_DESCRIPTION_LIMIT)
+    if beginning[:2] != b"\x80\x02":
+        raise ValueError("is not a file as torch.save writes it")
     parts, position = [], 0
     for _ in range(5):
         length = _check_opcodes(beginning[position:])

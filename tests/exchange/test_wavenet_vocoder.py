@@ -130,6 +130,8 @@ def lively(network):
             weight.mul_(1.5 + torch.rand_like(weight))
         elif "up" in name:
             weight.add_(0.1 * torch.randn_like(weight))
+        elif name.endswith("weight"):  # those without norms
+            weight.mul_(2)
 
 
 def told(hparams, batch, samples):
@@ -212,7 +214,7 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path, zipped):
 FILES = [
     (b"", "is empty"),
     (b"PK\x03\x04" + bytes(200), "is not an archive as torch.save writes it"),
-    (b"no checkpoint", "pickle"),
+    (b"no checkpoint", "is not a file as torch.save writes it"),
     (pickle.dumps({"state_dict": {}}, protocol=2), "is not a file as torch.save writes it"),
 ]
 
@@ -256,10 +258,10 @@ WRONG = {
     "stacks": ({"stacks": 4}, "layers=6 in stacks=4, which does not divide them"),
     "huge": ({"layers": 10**9}, "layers=1000000000; it is a whole number from 1 to 500"),
     "layers": ({"layers": 8}, "with conv_layers.6.conv.weight, which the checkpoint does not have"),
-    "fewer layers": ({"layers": 4}, "without conv_layers.4.conv.weight, which the checkpoint has"),
+    "fewer layers": ({"layers": 4}, "without conv_layers.4.conv.bias, which the checkpoint has"),
     "kernel": (
         {"kernel_size": 2},
-        r"conv_layers.0.conv.weight is \(16, 12, 2\); in the checkpoint it is \(16, 12, 3\)",
+        r"conv_layers.0.conv.weight of the shape \(16, 12, 2\); the checkpoint's is \(16, 12, 3\)",
     ),
     "input": ({"input_type": "mulaw"}, "input_type='mulaw'; what can be expressed is mulaw-quantize and raw"),
     "classes": ({"quantize_channels": 256}, "quantize_channels=256 and out_channels=64"),
@@ -273,7 +275,7 @@ WRONG = {
     "net": ({**LATER, "upsample_net": "Other"}, "upsample_net='Other' with"),
     "activation": (
         {**LATER, "upsample_params": {"upsample_scales": [3, 4], "upsample_activation": "Tanh"}},
-        "upsample_activation='Tanh' and mode=None; what can be expressed is none and ReLU, and nearest",
+        "upsample_activation='Tanh' and mode='nearest'; what can be expressed is none and ReLU, and nearest",
     ),
 }
 

@@ -8,6 +8,7 @@ import sys
 import time
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -15,7 +16,7 @@ import onnxruntime as ort
 FOLDER = Path(__file__).parent
 
 
-def load(file: str) -> tuple[ort.InferenceSession, dict[str, np.ndarray]]:
+def load(file: str) -> tuple[Any, dict[str, np.ndarray]]:
     """A graph, and the states that it begins with."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # a step is too small to be shared

@@ -16,7 +16,6 @@ wavenet_vocoder predicts sample t with c[t - 1].)
 
 import math
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,17 +25,16 @@ from torch import Tensor
 from wavenet.checkpoint import CheckpointError, build_without_memory, describe, refusing
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, FileConditioner
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical, OutputDistribution
+from wavenet.exchange import vocoder_hparams
+from wavenet.exchange.vocoder_hparams import NO_FLOOR, Hyperparameters
 from wavenet.model import WaveNet
 from wavenet.untrusted import TensorPlan, check_file, check_sums, plan_of_archive, plan_of_stream, read_json
 
 _SHRINK = math.sqrt(0.5)
-_NO_FLOOR = -30.0  # a log-scale that no sample can tell from 0
 _ROOM = 64 * 2**20  # bytes beside eight times the weights: optimizer, averages
-_LATER = ("upsample_net", "output_distribution", "cin_pad")  # hyperparameters that came after 0.1.1
-_NUMBERS = {  # hyperparameters that must be there, and the largest that each may be
-    "sample_rate": 2**20, "layers": 500, "stacks": 500, "kernel_size": 2**10, "out_channels": 2**16,
-    "residual_channels": 2**10, "gate_channels": 2**14, "skip_out_channels": 2**14,
-}  # fmt: skip
+_SIZE = re.compile(r"(.*)(?:weight_g|parametrizations\.weight\.original0)")
+_DIRECTION = re.compile(r"(.*)(?:weight_v|parametrizations\.weight\.original1)")
+_OPTIONAL = re.compile(r"conv_layers\.\d+\.conv1x1[cg]\.bias")  # came and went
 
 
 class Imported(NamedTuple):
@@ -69,18 +67,17 @@ def load(checkpoint: str | Path, hparams: str | Path | None = None) -> Imported:
             that cannot be expressed; says which.
     """
     checkpoint = Path(checkpoint)
-    beside = checkpoint.with_name("hparams.json")
-    if hparams is None and checkpoint.is_file() and not beside.is_file():
+    described = Path(hparams or checkpoint.with_name("hparams.json"))
+    if hparams is None and checkpoint.is_file() and not described.is_file():
         raise CheckpointError(
-            f"{checkpoint}: no hparams.json beside it; give hparams=FILE.json, the preset it was made by"
+            f"{checkpoint}: no hparams.json beside it; give hparams=FILE.json, the preset of its training"
         )
-    described = Path(hparams or beside)
     with refusing(checkpoint):
         state, dropped = _read(checkpoint)
     with refusing(described, fix=""):
-        network = Network.of(read_json(described))
-        network.check(state)
-        model = network.build(state)
+        network = vocoder_hparams.read(read_json(described))
+        _check(network, state)
+        model = _build(network, state)
         build_without_memory(describe(model), len(model.state_dict()))  # as whoever loads it will
     return Imported(model.eval(), dropped, network.differs)
 
@@ -105,8 +102,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     if archive:
         check_sums(path)
     contents = torch.load(path, map_location="cpu", weights_only=True)
-    dropped = [f"{name}={value}" if isinstance(value, int) else str(name) for name, value in plan.items()]
-    return _folded(contents["state_dict"]), [name for name in dropped if name != "state_dict"]
+    others = {name: value for name, value in plan.items() if name != "state_dict"}
+    dropped = [f"{name!s:.40}" + (f"={value}" if isinstance(value, int) else "") for name, value in others.items()]
+    return _folded(contents["state_dict"]), dropped
 
 
 def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -116,10 +114,9 @@ def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
         name = full.removeprefix("module.")  # of training on several GPUs
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"weight {name} holds NaN or infinite numbers")
-        sized = re.fullmatch(r"(.*)(?:weight_g|parametrizations\.weight\.original0)", name)
-        directed = re.fullmatch(r"(.*)(?:weight_v|parametrizations\.weight\.original1)", name)
-        if directed is not None:
+        if _DIRECTION.fullmatch(name):
             continue
+        sized = _SIZE.fullmatch(name)
         if sized is None:
             result[name] = tensor.double()
             continue
@@ -127,379 +124,188 @@ def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if other not in state or tensor.shape != (len(state[other]), *(1,) * (state[other].dim() - 1)):
             raise ValueError(f"weight {name} has no direction of its size beside it")
         direction = state[other].double()
-        length = direction.flatten(1).norm(dim=1).view(tensor.shape)
+        length = direction.flatten(1).norm(dim=1).clamp(min=1e-30).view(tensor.shape)
         result[f"{sized[1]}weight"] = tensor.double() * direction / length
     return result
+
+
+def _shapes(network: Hyperparameters) -> dict[str, tuple[int, ...]]:
+    """All weights that such a network has, in their shapes."""
+    sizes, up = network.sizes, network.upsampling
+    inner, gates, skips = sizes["residual_channels"], sizes["gate_channels"], sizes["skip_out_channels"]
+    wanted: dict[str, tuple[int, ...]] = {}
+
+    def conv(name: str, outputs: int, inputs: int, taps: int = 1) -> None:
+        wanted[f"{name}.weight"], wanted[f"{name}.bias"] = (outputs, inputs, taps), (outputs,)
+
+    conv("first_conv", inner, sizes["out_channels"] if network.output == "classes" else 1)
+    for layer in range(sizes["layers"]):
+        conv(f"conv_layers.{layer}.conv", gates, inner, sizes["kernel_size"])
+        conv(f"conv_layers.{layer}.conv1x1_out", inner, gates // 2)
+        conv(f"conv_layers.{layer}.conv1x1_skip", skips, gates // 2)
+        for name, channels in (("c", network.local), ("g", network.everywhere)):
+            if channels:
+                conv(f"conv_layers.{layer}.conv1x1{name}", gates, channels)
+    conv("last_conv_layers.1", skips, skips)
+    conv("last_conv_layers.3", sizes["out_channels"], skips)
+    if network.everywhere:
+        wanted["embed_speakers.weight"] = (network.speakers, network.everywhere)
+    for name, scale in zip(_stages(network), up.scales, strict=True):
+        wanted[f"{name}.weight"] = (1, 1, up.bands, 2 * scale + 1 if network.later else scale)
+        if not network.later:
+            wanted[f"{name}.bias"] = (1,)
+    if up.widened:
+        wanted["upsample_net.conv_in.weight"] = (network.local, network.local, 2 * up.pad + 1)
+    return wanted
+
+
+def _stages(network: Hyperparameters) -> list[str]:
+    """The names of the upsampling's filters."""
+    count = len(network.upsampling.scales)
+    if not network.later:
+        return [f"upsample_conv.{2 * index}" for index in range(count)]
+    parts = 3 if network.upsampling.relu else 2  # stretch, filter, and perhaps an activation
+    inside = "upsample." if network.upsampling.widened else ""
+    return [f"upsample_net.{inside}up_layers.{parts * index + 1}" for index in range(count)]
+
+
+def _check(network: Hyperparameters, state: dict[str, Tensor]) -> None:
+    """Raise unless there are just this network's weights.
+
+    Raises:
+        ValueError: Names one that differs.
+    """
+    wanted, another = _shapes(network), "it is of another model"
+    for name in (*wanted, *state):
+        if name not in state and not _OPTIONAL.fullmatch(name):
+            raise ValueError(f"describes a network with {name}, which the checkpoint does not have; {another}")
+        if name not in wanted:
+            raise ValueError(f"describes a network without {name:.60}, which the checkpoint has; {another}")
+        if name in state and state[name].shape != wanted[name]:
+            is_ = tuple(state[name].shape)
+            raise ValueError(f"wants {name} of the shape {wanted[name]}; the checkpoint's is {is_}; {another}")
 
 
 # ---- the network --------------------------------------------------------------------------------
 
 
-@dataclass
-class Network:
-    """What the hyperparameters say of a network, of which `build` makes ours.
+def _build(network: Hyperparameters, state: dict[str, Tensor]) -> WaveNet:
+    """Our model with these weights."""
+    sizes = network.sizes
+    condition_channels = max(1, network.local + network.everywhere)
+    model = WaveNet(
+        _distribution(network),
+        sizes["sample_rate"],
+        _conditioners(network, condition_channels),
+        residual_channels=sizes["residual_channels"],
+        gate_channels=sizes["gate_channels"],
+        skip_channels=sizes["skip_out_channels"],
+        condition_channels=condition_channels,
+        kernel_size=sizes["kernel_size"],
+        dilation_cycle=sizes["layers"] // sizes["stacks"],
+        num_cycles=sizes["stacks"],
+    )
+    parts: Any = model.conditioners
+    with torch.no_grad():
+        _fill_ends(model, state)
+        for index, layer in enumerate(model.stack.layers):
+            _fill_layer(layer, index, network, state)
+        if network.everywhere:
+            _set(parts["speaker"].embedding.weight, state["embed_speakers.weight"], (0, network.local))
+        if network.local:
+            _fill_features(parts["mel"], network, state)
+    return model
 
-    Attributes:
-        numbers: Those of `_NUMBERS`.
-        distribution: Of the output.
-        local: Channels of the features, 0 for none.
-        everywhere: Channels of a speaker's vector, 0 for none.
-        speakers: How many there are.
-        hop_length: Samples of a frame of features.
-        scales: Of the upsampling.
-        bands: That its filters reach over.
-        activation: "none" or "relu", after each of its stages.
-        pad: Frames to either side that are read with each.
-        layout: "0.1.1", or "later".
-        widened: Whether the first thing that later networks do to features is a convolution over frames.
-        skips: "halved" up to 0.1.1, "added" or "averaged".
-        differs: See `Imported`.
-    """
 
-    numbers: dict[str, int]
-    distribution: OutputDistribution
-    local: int
-    everywhere: int
-    speakers: int
-    hop_length: int
-    scales: list[int]
-    bands: int
-    activation: str
-    pad: int
-    layout: str
-    widened: bool
-    skips: str
-    differs: list[str] = field(default_factory=list)
+def _distribution(network: Hyperparameters) -> OutputDistribution:
+    out_channels = network.sizes["out_channels"]
+    if network.output == "classes":
+        return MuLawCategorical(out_channels, network.sizes["residual_channels"])
+    mixture = LogisticMixture if network.output == "logistic" else GaussianMixture
+    return mixture(max(1, out_channels // 3), network.bits, encoding_channels=2, log_scale_min=NO_FLOOR)
 
-    @classmethod
-    def of(cls, hparams: Any) -> "Network":
-        """Read hyperparameters.
 
-        Raises:
-            ValueError: If one is missing, out of range, or of a network that cannot be expressed; names it.
-        """
-        if not isinstance(hparams, dict):
-            raise ValueError("holds no hyperparameters by name")
-        numbers = {name: _whole(hparams, name, most) for name, most in _NUMBERS.items()}
-        if numbers["layers"] % numbers["stacks"]:
-            raise ValueError(
-                f"has layers={numbers['layers']} in stacks={numbers['stacks']}, which does not divide them"
-            )
-        later = any(name in hparams for name in _LATER)
-        legacy = hparams.get("legacy", not later)
-        if not isinstance(legacy, bool):
-            raise ValueError(f"has legacy={legacy!r:.40}; it is true or false")
-        local = max(0, _whole(hparams, "cin_channels", 2**12, least=-1, usual=-1))
-        everywhere = max(0, _whole(hparams, "gin_channels", 2**12, least=-1, usual=-1))
-        if everywhere and hparams.get("use_speaker_embedding") is False:
-            raise ValueError(
-                f"has gin_channels={everywhere} and use_speaker_embedding=false, a vector for each utterance; that cannot "
-                "be expressed, only numbered speakers can"
-            )
-        network = cls(
-            numbers,
-            _distribution(hparams, numbers["out_channels"], numbers["residual_channels"]),
-            local,
-            everywhere,
-            _whole(hparams, "n_speakers", 10**5) if everywhere else 0,
-            _hop_length(hparams, numbers["sample_rate"]) if local else 1,
-            [],
-            1,
-            "none",
-            0,
-            "later" if later else "0.1.1",
-            False,
-            "halved" if legacy else "averaged" if later else "added",
+def _conditioners(network: Hyperparameters, condition_channels: int) -> dict[str, Conditioner]:
+    made: dict[str, Conditioner] = {}
+    up = network.upsampling
+    if network.local:
+        made["mel"] = FileConditioner(
+            "mel",
+            network.local,
+            condition_channels,
+            up.hop_length,
+            up.scales,
+            up.hop_length // math.prod(up.scales),
+            "nearest" if network.later else "transposed",
+            max(3, up.bands),  # so that what stands before the upsampling is one product, without an activation
+            up.pad if up.widened else 0,
+            2 * network.local,
+            edges="replicate" if up.pad and not up.widened else "zeros",
+            activation="relu" if up.relu else "none",
+            upsampling_bias=bool(up.scales) and not network.later,
         )
-        if local and hparams.get("upsample_conditional_features"):
-            network._read_upsampling(hparams)
-        network.differs = _differences(network, hparams)
-        return network
-
-    def _read_upsampling(self, hparams: dict[str, Any]) -> None:
-        """What the hyperparameters say of the way from frames to samples."""
-        if self.layout == "0.1.1":
-            settings: dict[str, Any] = {"freq_axis_kernel_size": 3, **hparams}
-            self.activation = "relu"
-        else:
-            name, settings = hparams.get("upsample_net", "ConvInUpsampleNetwork"), hparams.get("upsample_params", {})
-            if name not in ("ConvInUpsampleNetwork", "UpsampleNetwork") or not isinstance(settings, dict):
-                raise ValueError(
-                    f"has upsample_net={name!r:.60} with upsample_params={settings!r:.60}; what can be expressed is "
-                    "ConvInUpsampleNetwork and UpsampleNetwork"
-                )
-            self.widened = name == "ConvInUpsampleNetwork"
-            self.pad = _whole(hparams, "cin_pad", 1000, least=0, usual=0)
-            self.activation = {"none": "none", "ReLU": "relu"}.get(settings.get("upsample_activation", "none"), "")
-            if not self.activation or settings.get("mode", "nearest") != "nearest":
-                raise ValueError(
-                    f"has upsample_activation={settings.get('upsample_activation')!r:.40} and "
-                    f"mode={settings.get('mode')!r:.40}; what can be expressed is none and ReLU, and nearest"
-                )
-        scales = settings.get("upsample_scales")
-        if (
-            not isinstance(scales, list)
-            or len(scales) > 16
-            or not all(type(each) is int and 0 < each <= 2**10 for each in scales)
-        ):
-            raise ValueError(f"has upsample_scales={scales!r:.60}; it is a list of whole numbers")
-        if math.prod(scales) != self.hop_length:
-            raise ValueError(f"has upsample_scales={scales}, whose product is not the hop of {self.hop_length} samples")
-        self.scales = scales
-        self.bands = _whole(settings, "freq_axis_kernel_size", 63, usual=1)
-        if self.bands % 2 == 0:
-            raise ValueError(f"has freq_axis_kernel_size={self.bands}; only odd ones can be expressed")
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """All weights that such a network has, in their shapes."""
-        n = self.numbers
-        inner, gates, skips, out = n["residual_channels"], n["gate_channels"], n["skip_out_channels"], n["out_channels"]
-        wanted: dict[str, tuple[int, ...]] = {}
-
-        def conv(name: str, outputs: int, inputs: int, taps: int = 1) -> None:
-            wanted[f"{name}.weight"], wanted[f"{name}.bias"] = (outputs, inputs, taps), (outputs,)
-
-        conv("first_conv", inner, out if isinstance(self.distribution, MuLawCategorical) else 1)
-        for layer in range(n["layers"]):
-            conv(f"conv_layers.{layer}.conv", gates, inner, n["kernel_size"])
-            conv(f"conv_layers.{layer}.conv1x1_out", inner, gates // 2)
-            conv(f"conv_layers.{layer}.conv1x1_skip", skips, gates // 2)
-            for name, channels in (("c", self.local), ("g", self.everywhere)):
-                if channels:
-                    conv(f"conv_layers.{layer}.conv1x1{name}", gates, channels)
-        conv("last_conv_layers.1", skips, skips)
-        conv("last_conv_layers.3", out, skips)
-        if self.everywhere:
-            wanted["embed_speakers.weight"] = (self.speakers, self.everywhere)
-        for name, scale in zip(self.stages(), self.scales, strict=True):
-            wanted[f"{name}.weight"] = (1, 1, self.bands, scale if self.layout == "0.1.1" else 2 * scale + 1)
-            if self.layout == "0.1.1":
-                wanted[f"{name}.bias"] = (1,)
-        if self.widened:
-            wanted["upsample_net.conv_in.weight"] = (self.local, self.local, 2 * self.pad + 1)
-        return wanted
-
-    def stages(self) -> list[str]:
-        """The names of the upsampling's filters."""
-        if self.layout == "0.1.1":
-            return [f"upsample_conv.{2 * index}" for index in range(len(self.scales))]
-        parts = 2 if self.activation == "none" else 3  # stretch, filter, and perhaps an activation
-        inside = "upsample." if self.widened else ""
-        return [f"upsample_net.{inside}up_layers.{parts * index + 1}" for index in range(len(self.scales))]
-
-    def check(self, state: dict[str, Tensor]) -> None:
-        """Raise unless there are just this network's weights; biases of conditions came and went.
-
-        Raises:
-            ValueError: Names one that differs.
-        """
-        wanted = self.shapes()
-        for name in (*wanted, *state):
-            if name in wanted and name not in state and not re.search(r"conv1x1[cg]\.bias$", name):
-                raise ValueError(
-                    f"describes a network with {name}, which the checkpoint does not have; it is of another model"
-                )
-            if name not in wanted:
-                raise ValueError(
-                    f"describes a network without {name:.80}, which the checkpoint has; it is of another model"
-                )
-            if name in state and state[name].shape != wanted[name]:
-                raise ValueError(
-                    f"describes a network in which {name} is {wanted[name]}; in the checkpoint it is "
-                    f"{tuple(state[name].shape)}: it is of another model"
-                )
-
-    def build(self, state: dict[str, Tensor]) -> WaveNet:
-        """Our model with these weights."""
-        n = self.numbers
-        condition_channels = max(1, self.local + self.everywhere)
-        model = WaveNet(
-            self.distribution,
-            n["sample_rate"],
-            self._conditioners(condition_channels),
-            residual_channels=n["residual_channels"],
-            gate_channels=n["gate_channels"],
-            skip_channels=n["skip_out_channels"],
-            condition_channels=condition_channels,
-            kernel_size=n["kernel_size"],
-            dilation_cycle=n["layers"] // n["stacks"],
-            num_cycles=n["stacks"],
-        )
-        with torch.no_grad():
-            self._fill_ends(model, state)
-            for index, layer in enumerate(model.stack.layers):
-                self._fill_layer(layer, index, state)
-            if self.everywhere:
-                _set(model.conditioners["speaker"].embedding.weight, state["embed_speakers.weight"], (0, self.local))
-            if self.local:
-                self._fill_features(model.conditioners["mel"], state)
-        return model
-
-    def _conditioners(self, condition_channels: int) -> dict[str, Conditioner]:
-        made: dict[str, Conditioner] = {}
-        if self.local:
-            made["mel"] = FileConditioner(
-                "mel",
-                self.local,
-                condition_channels,
-                self.hop_length,
-                self.scales,
-                self.hop_length // math.prod(self.scales),
-                "transposed" if self.layout == "0.1.1" else "nearest",
-                max(3, self.bands),  # so that what stands before the upsampling is one product, without an activation
-                self.pad if self.widened else 0,
-                2 * self.local,
-                edges="replicate" if self.pad and not self.widened else "zeros",
-                activation=self.activation,
-                upsampling_bias=self.layout == "0.1.1" and bool(self.scales),
-            )
-        if self.everywhere:
-            names = [str(number) for number in range(self.speakers)]
-            made["speaker"] = CategoricalEmbedding("speaker", names, condition_channels)
-        return made
-
-    def _fill_ends(self, model: WaveNet, state: dict[str, Tensor]) -> None:
-        """The input, and the head."""
-        first, conv = state["first_conv.weight"][..., 0], model.input.conv
-        if isinstance(self.distribution, MuLawCategorical):
-            _set(self.distribution.embedding.weight, first.T)
-            _set(conv.weight, torch.eye(len(first))[..., None])
-        else:
-            amplitude = self.distribution.encode(torch.ones(1, 1))[0, 1, 0].double()
-            _set(conv.weight, first[..., None] / amplitude, (0, 1))
-        _set(conv.bias, state["first_conv.bias"])
-        last = model.distribution.parameter_channels  # a mixture of one has a weight there, which means nothing
-        for index in (1, 3):
-            for part in ("weight", "bias"):
-                values = state[f"last_conv_layers.{index}.{part}"]
-                _set(getattr(model.head[index], part), values[-last:] if index == 3 else values)
-
-    def _fill_layer(self, layer: Any, index: int, state: dict[str, Tensor]) -> None:
-        theirs = {name.split(".", 2)[2]: w for name, w in state.items() if name.startswith(f"conv_layers.{index}.")}
-        shrunk = _SHRINK**index
-        _set(layer.dilated.conv.weight, theirs["conv.weight"] * shrunk)
-        biases = [theirs[name] for name in ("conv.bias", "conv1x1c.bias", "conv1x1g.bias") if name in theirs]
-        _set(layer.dilated.conv.bias, torch.stack(biases).sum(dim=0))
-        told = [theirs[name] for name in ("conv1x1c.weight", "conv1x1g.weight") if name in theirs]
-        if told:
-            _set(layer.condition.weight, torch.cat(told, dim=1))
-        layers = self.numbers["layers"]
-        share = {"added": 1.0, "averaged": math.sqrt(1 / layers), "halved": _SHRINK ** (layers - max(index, 1))}
-        for part in ("weight", "bias"):
-            _set(getattr(layer.skip, part), theirs[f"conv1x1_skip.{part}"] * share[self.skips])
-            if layer.residual is not None:
-                _set(getattr(layer.residual, part), theirs[f"conv1x1_out.{part}"] / shrunk)
-
-    def _fill_features(self, conditioner: Any, state: dict[str, Tensor]) -> None:
-        """From frames to samples; at its end x = relu(x) - relu(-x) goes into the first channels of the condition."""
-        same = torch.eye(self.local)
-        frames = state.get("upsample_net.conv_in.weight")
-        if frames is None:
-            _set(conditioner.before.weight, same[..., None])
-        else:
-            _set(conditioner.before.weight, frames)
-        _set(conditioner.before.bias, torch.zeros(self.local))
-        into, _, out_of = conditioner.after
-        _set(into.weight, torch.cat([same, -same])[..., None])
-        _set(into.bias, torch.zeros(2 * self.local))
-        _set(out_of.weight, torch.cat([same, -same], dim=1)[..., None])
-        _set(out_of.bias, torch.zeros(len(out_of.bias)))
-        for index, (name, taps) in enumerate(zip(self.stages(), conditioner.upsample.filters, strict=True)):
-            theirs = state[f"{name}.weight"]
-            middle = [(ours - its) // 2 for ours, its in zip(taps.shape, theirs.shape, strict=True)]
-            _set(taps, theirs, tuple(middle))
-            if f"{name}.bias" in state:
-                _set(conditioner.upsample.biases[index], state[f"{name}.bias"])
+    if network.everywhere:
+        names = [str(number) for number in range(network.speakers)]
+        made["speaker"] = CategoricalEmbedding("speaker", names, condition_channels)
+    return made
 
 
-def _set(target: Any, values: Tensor, place: tuple[int, ...] = ()) -> None:
+def _fill_ends(model: WaveNet, state: dict[str, Tensor]) -> None:
+    """The input, and the head."""
+    first, distribution = state["first_conv.weight"], model.distribution
+    conv: Any = model.input.conv
+    if isinstance(distribution, MuLawCategorical):
+        _set(distribution.embedding.weight, first[..., 0].T)
+        _set(conv.weight, torch.eye(len(first))[..., None])
+    else:  # the second of what it hears is the sample itself, but for a factor
+        _set(conv.weight, first / distribution.encode(torch.ones(1, 1))[0, 1, 0].double(), (0, 1))
+    _set(conv.bias, state["first_conv.bias"])
+    for part in ("weight", "bias"):
+        _set(getattr(model.head[1], part), state[f"last_conv_layers.1.{part}"])
+        last = state[f"last_conv_layers.3.{part}"]  # a mixture of one has a weight there, which means nothing
+        _set(getattr(model.head[3], part), last[-distribution.parameter_channels :])
+
+
+def _fill_layer(layer: Any, index: int, network: Hyperparameters, state: dict[str, Tensor]) -> None:
+    """A gated layer; see the top of this file for the factors."""
+    start, layers, shrunk = f"conv_layers.{index}.", network.sizes["layers"], _SHRINK**index
+    _set(layer.dilated.conv.weight, state[f"{start}conv.weight"] * shrunk)
+    biases = [
+        state[f"{start}{name}.bias"] for name in ("conv", "conv1x1c", "conv1x1g") if f"{start}{name}.bias" in state
+    ]
+    _set(layer.dilated.conv.bias, torch.stack(biases).sum(dim=0))
+    names = [name for name in ("conv1x1c", "conv1x1g") if f"{start}{name}.weight" in state]
+    if names:
+        _set(layer.condition.weight, torch.cat([state[f"{start}{name}.weight"] for name in names], dim=1))
+    share = {"added": 1.0, "averaged": math.sqrt(1 / layers), "halved": _SHRINK ** (layers - max(index, 1))}
+    for part in ("weight", "bias"):
+        _set(getattr(layer.skip, part), state[f"{start}conv1x1_skip.{part}"] * share[network.skips])
+        if layer.residual is not None:
+            _set(getattr(layer.residual, part), state[f"{start}conv1x1_out.{part}"] / shrunk)
+
+
+def _fill_features(conditioner: Any, network: Hyperparameters, state: dict[str, Tensor]) -> None:
+    """From frames to samples; at its end x = relu(x) - relu(-x) goes into the first channels of the condition."""
+    same = torch.eye(network.local)[..., None]
+    _set(conditioner.before.weight, state.get("upsample_net.conv_in.weight", same))
+    _set(conditioner.before.bias, torch.zeros(network.local))
+    into, _, out_of = conditioner.after
+    _set(into.weight, torch.cat([same, -same]))
+    _set(into.bias, torch.zeros(2 * network.local))
+    _set(out_of.weight, torch.cat([same, -same], dim=1))
+    _set(out_of.bias, torch.zeros_like(out_of.bias))
+    for index, (name, taps) in enumerate(zip(_stages(network), conditioner.upsample.filters, strict=True)):
+        theirs = state[f"{name}.weight"]
+        middle = [(ours - its) // 2 for ours, its in zip(taps.shape, theirs.shape, strict=True)]
+        _set(taps, theirs, tuple(middle))
+        if not network.later:
+            _set(conditioner.upsample.biases[index], state[f"{name}.bias"])
+
+
+def _set(target: Tensor, values: Tensor, place: tuple[int, ...] = ()) -> None:
     """Put values into a weight, from a place on in each dimension; all else of it becomes 0."""
     target.zero_()
-    for dim, (begin, size) in enumerate(zip((*place, *[0] * (values.dim() - len(place))), values.shape, strict=True)):
+    begins = (*place, *[0] * (values.dim() - len(place)))
+    for dim, (begin, size) in enumerate(zip(begins, values.shape, strict=True)):
         target = target.narrow(dim, begin, size)
     target.copy_(values)
-
-
-# ---- the hyperparameters ------------------------------------------------------------------------
-
-
-def _whole(hparams: dict[str, Any], name: str, most: int, least: int = 1, usual: int | None = None) -> int:
-    value = hparams.get(name, usual)
-    if value is None:
-        raise ValueError(f"has no {name}, which the network is made by")
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"has {name}={value!r:.40}; it is a whole number from {least} to {most}")
-    return value
-
-
-def _hop_length(hparams: dict[str, Any], sample_rate: int) -> int:
-    """Samples of a frame, which are given as a number or as a time in ms."""
-    shift = hparams.get("frame_shift_ms")
-    if hparams.get("hop_size") is None and isinstance(shift, int | float) and 0 < shift < 10_000:
-        return _whole({"hop_size": int(shift / 1000 * sample_rate)}, "hop_size", 2**14)
-    return _whole(hparams, "hop_size", 2**14)
-
-
-def _distribution(hparams: dict[str, Any], out_channels: int, residual_channels: int) -> OutputDistribution:
-    """The output distribution whose parameters the network makes."""
-    kind, classes = hparams.get("input_type"), _whole(hparams, "quantize_channels", 2**16, least=2)
-    if kind == "mulaw-quantize":
-        if classes != out_channels:
-            raise ValueError(
-                f"has quantize_channels={classes} and out_channels={out_channels}; classes are as many as outputs"
-            )
-        return MuLawCategorical(classes, residual_channels)
-    if kind != "raw":
-        raise ValueError(
-            f"has input_type={kind!r:.40}; what can be expressed is mulaw-quantize and raw (with mulaw, the mixture is one "
-            "of companded samples, and ours are of samples)"
-        )
-    name = hparams.get("output_distribution", "Logistic")
-    if name not in ("Logistic", "Normal") or (out_channels % 3 and (name, out_channels) != ("Normal", 2)):
-        raise ValueError(
-            f"has output_distribution={name!r:.40} with out_channels={out_channels}; what can be expressed is Logistic and "
-            "Normal, with three for each component, or Normal with two"
-        )
-    bits = classes.bit_length() - 1 if classes.bit_count() == 1 and classes >= 4 else 16
-    mixture = LogisticMixture if name == "Logistic" else GaussianMixture
-    return mixture(max(1, out_channels // 3), bits, encoding_channels=2, log_scale_min=_NO_FLOOR)
-
-
-def _differences(network: Network, hparams: dict[str, Any]) -> list[str]:
-    """What is not the same as in wavenet_vocoder's scripts, though the network is."""
-    differs = []
-    if isinstance(network.distribution, MuLawCategorical):
-        differs.append("a recording is rounded to the nearest class; wavenet_vocoder takes the one below")
-        differs.append(
-            "classes are levels of mu-law with mu = classes - 1; its scripts have mu = classes, up to 4 % lower ones"
-            if network.layout == "0.1.1"
-            else "audio begins after a sample of the class above the middle; its scripts begin with the one below"
-        )
-    else:
-        floor = hparams.get("log_scale_min")
-        differs.append(f"samples are rounded to {network.distribution.bits} bits")
-        if isinstance(floor, int | float) and floor > _NO_FLOOR:
-            where = (
-                "when it draws and learns" if network.layout == "0.1.1" else "when it learns, though not when it draws"
-            )
-            differs.append(f"log-scales have no floor; wavenet_vocoder has {floor:g} {where}")
-    if network.local:
-        differs.append(
-            f"mel is not computed from sound: it is read from files ({network.local}, frames), which are those of "
-            "wavenet_vocoder's preprocessing transposed, in their own scale"
-        )
-    if network.pad == 1 and not network.widened:  # from 2 on, what lies beyond is out of the filters' reach
-        differs.append("the first and last frame are upsampled as if they went on for ever, not for cin_pad frames")
-    for name in ("preprocess", "postprocess"):
-        if hparams.get(name):
-            differs.append(
-                f"{name}={hparams[name]!r:.60} is a filter of its scripts, which the audio here does not get"
-            )
-    gain = hparams.get("global_gain_scale", 1)
-    if isinstance(gain, int | float) and gain not in (0, 1):
-        differs.append(
-            f"global_gain_scale={gain:g}: the audio is louder by that factor in training than it was recorded"
-        )
-    if hparams.get("dropout"):
-        differs.append(f"dropout={hparams['dropout']:.3g} was for training only")
-    return differs
