@@ -15,6 +15,8 @@ import torch
 import wavenet
 from tests.configured import CATEGORIES, build_model, choices, conditions_for, settings
 from tests.conftest import lively
+from wavenet.audio import mu_law_decode
+from wavenet.audio.mu_law import _levels
 from wavenet.distributions import Mixture
 from wavenet.exchange.onnx import export, ndtri, searchsorted
 from wavenet.generation.reference import ReferenceBackend
@@ -165,6 +167,14 @@ def test_what_an_exported_folder_holds(exported):
     assert (graph.producer_name, graph.producer_version) == ("wavenet", wavenet.__version__)
     assert [one.name for one in graph.graph.input][:4] == ["sample", "uniforms", "temperature", "condition"]
     assert [one.name for one in graph.graph.output][:2] == ["next_sample", "parameters"]
+
+
+def test_tables_are_real_after_an_export(tmp_path, small):
+    """What is computed once and kept must not be what stands for numbers while a graph is traced."""
+    model = small(num_cycles=1, dilation_cycle=1)
+    _levels.cache_clear()
+    export(model, tmp_path / "model")
+    assert torch.equal(mu_law_decode(torch.tensor([0, 15]), 16), torch.tensor([-1.0, 1.0]))
 
 
 def test_a_folder_is_replaced_whole_and_only_if_it_holds_a_model(tmp_path, small, monkeypatch):

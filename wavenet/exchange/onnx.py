@@ -259,6 +259,7 @@ def _context_shapes(context: ContextStack) -> list[tuple[int, int]]:
 @torch.no_grad()
 def _trace(graph: _Graph, about: dict[str, str], path: Path) -> None:
     """Trace a module and write its graph, in one file."""
+    graph.module(*graph.arguments)  # fills the caches of tables, which else would keep what tracing computes with
     with _quiet():
         program = torch.export.export(graph.module, graph.arguments, dynamic_shapes=graph.dynamic)
         if any(node.target in _DECOMPOSITIONS for node in program.graph.nodes):
