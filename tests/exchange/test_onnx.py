@@ -13,12 +13,14 @@ import pytest
 import torch
 
 import wavenet
+import wavenet.cli
 from tests.configured import CATEGORIES, build_model, choices, conditions_for, settings
 from tests.conftest import lively
 from wavenet.audio import mu_law_decode
 from wavenet.audio.mu_law import _levels
 from wavenet.distributions import Mixture
-from wavenet.exchange.onnx import export, ndtri, searchsorted
+from wavenet.exchange.decompositions import ndtri, searchsorted
+from wavenet.exchange.onnx import export
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State
@@ -217,3 +219,26 @@ def test_what_onnx_has_no_operator_for():
             assert torch.equal(
                 searchsorted(rising, values, right=right), torch.searchsorted(rising, values, right=right)
             )
+
+
+def test_the_command_says_what_it_wrote_and_nothing_else(run, in_tmp, small):
+    wavenet.save(small(speakers=("ann", "bob"), num_cycles=1, dilation_cycle=1), "model")
+    lines = run("export_onnx", "checkpoint=model", "output=exported").splitlines()
+    assert [line.split(":")[0] for line in lines[:-1]] == [
+        f"exported/{name}" for name in ("condition_speaker.onnx", "generate.py", "model.json", "step.onnx")
+    ]
+    assert lines[-1] == "python exported/generate.py seconds=2 seed=0 speaker=ann"
+    with pytest.raises(AssertionError, match=r"exit 2\n\nwavenet export onnx: model: exists, and holds no step\.onnx"):
+        run("export_onnx", "checkpoint=model", "output=model")
+
+
+def test_commands_of_two_words_and_of_a_keyword_are_found(monkeypatch):
+    called = []
+    monkeypatch.setattr("runpy.run_module", lambda module, **_: called.append((module, sys.argv[1:])))
+    for words in ("export onnx checkpoint=x", "import checkpoint=x"):
+        monkeypatch.setattr(sys, "argv", ["wavenet", *words.split()])
+        wavenet.cli.main()
+    assert called == [("wavenet.cli.export_onnx", ["checkpoint=x"]), ("wavenet.cli.import_", ["checkpoint=x"])]
+    monkeypatch.setattr(sys, "argv", ["wavenet", "export", "checkpoint=x"])
+    with pytest.raises(SystemExit, match="2"):
+        wavenet.cli.main()
