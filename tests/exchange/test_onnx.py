@@ -32,7 +32,7 @@ OF = {  # the conditions that each distribution is tried with; together all ther
     "gaussian": ["f0", "file"],
     "gaussian_mixture": ["none"],
 }
-WITH_CONTEXT = ("mulaw_categorical", "gaussian_mixture")
+WITH_CONTEXT = ("mulaw_categorical",)
 
 
 @pytest.fixture(scope="module")
@@ -171,14 +171,6 @@ def test_what_an_exported_folder_holds(exported):
     assert [one.name for one in graph.graph.output][:2] == ["next_sample", "parameters"]
 
 
-def test_tables_are_real_after_an_export(tmp_path, small):
-    """What is computed once and kept must not be what stands for numbers while a graph is traced."""
-    model = small(num_cycles=1, dilation_cycle=1)
-    _levels.cache_clear()
-    export(model, tmp_path / "model")
-    assert torch.equal(mu_law_decode(torch.tensor([0, 15]), 16), torch.tensor([-1.0, 1.0]))
-
-
 def test_a_folder_is_replaced_whole_and_only_if_it_holds_a_model(tmp_path, small, monkeypatch):
     model, folder = small(num_cycles=1, dilation_cycle=1), tmp_path / "model"
     (tmp_path / "notes.txt").write_text("mine")
@@ -187,7 +179,10 @@ def test_a_folder_is_replaced_whole_and_only_if_it_holds_a_model(tmp_path, small
     folder.mkdir()
     (folder / "step.onnx").write_text("an older one")
     (folder / "old.txt").write_text("of an older version")
+    _levels.cache_clear()
     assert sorted(os.listdir(export(model, folder))) == ["generate.py", "model.json", "step.onnx"]
+    kept = mu_law_decode(torch.tensor([0, 15]), 16)  # a table must not hold what stood for numbers in tracing
+    assert torch.equal(kept, torch.tensor([-1.0, 1.0]))
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(model, tmp_path / "half")

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import random
 import warnings
 
 import pytest
@@ -321,3 +322,21 @@ def test_what_is_said_to_differ(tmp_path):
         assert len(differs) == len(says)
         for line, part in zip(differs, says, strict=True):
             assert part in line
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_files_are_refused_in_one_line_or_harmless(tmp_path, zipped):
+    chance = random.Random(3)
+    made(KINDS["mulaw, mel"], tmp_path, zipped)
+    whole, refused = (tmp_path / "model.pth").read_bytes(), 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice([1, 4])):
+            damaged[chance.randrange(len(whole))] = chance.randrange(256)
+        (tmp_path / "model.pth").write_bytes(damaged)
+        try:
+            load(tmp_path / "model.pth")
+        except CheckpointError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 20
