@@ -29,6 +29,7 @@ _MEMBER = re.compile(
     r"(?P<root>[^/\\]+)/(data\.pkl|byteorder|version|\.format_version|\.storage_alignment|"
     r"\.data/serialization_id|data/(?P<storage>\d+))"
 )
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of torch.save before torch 1.6
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _STORAGES = {
     "DoubleStorage": torch.float64,
@@ -179,13 +180,48 @@ def plan_of_archive(path: Path) -> Any:
     members = _members(path, size)
     with zipfile.ZipFile(path) as archive:
         pickled = archive.read(next(member for member in members if member.filename.endswith("/data.pkl")))
-    _check_opcodes(pickled)
+    if _check_opcodes(pickled) != len(pickled):
+        raise ValueError("holds something behind its end")
     storages = {match["storage"]: member.file_size for member in members if (match := _match(member))["storage"]}
     reader = _PlanReader(pickled, storages)
     plan = check_plain(reader.load())
     if reader.total > 2 * size:
         raise ValueError(f"claims {reader.total} bytes of tensors in a file of {size}")
     return plan
+
+
+def plan_of_stream(path: Path) -> Any:
+    """`plan_of_archive` for a file that `torch.save` wrote before torch 1.6: five pickles, and then the numbers.
+
+    The pickles are a magic number, a version, the kind of machine, the contents, and the storages' names in order.
+    """
+    size = check_file(path)
+    with path.open("rb") as file:
+        beginning = file.read(DESCRIPTION_LIMIT)
+    if beginning[:2] != b"\x80\x02":
+        raise ValueError("is not a file as torch.save writes it")
+    parts, position = [], 0
+    for _ in range(5):
+        length = _check_opcodes(beginning[position:])
+        reader = _StreamReader(beginning[position : position + length], size)
+        parts.append((reader.load(), reader))
+        position += length
+        if parts[0][0] != _MAGIC:
+            raise ValueError("is not a file as torch.save writes it")
+    (_, _), (protocol, _), (machine, _), (contents, holder), (names, _) = parts
+    if protocol != _PROTOCOL or not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise ValueError("was written by another version of torch, or for another machine")
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(holder.storages):
+        raise ValueError("does not hold the tensors that it names")
+    with path.open("rb") as file:
+        for name in names:
+            file.seek(position)
+            if struct.unpack("<q", file.read(8).ljust(8, b"\0"))[0] != holder.numbers[name]:
+                raise ValueError(f"claims a storage of {holder.numbers[name]} numbers that is not in the file")
+            position += 8 + holder.storages[name]
+    if position != size or holder.total > 2 * size:
+        raise ValueError("is cut off, holds something behind its end, or claims more tensors than it has")
+    return check_plain(contents)
 
 
 def check_sums(path: Path) -> None:
@@ -253,7 +289,8 @@ def _directory(path: Path, size: int) -> tuple[int, int]:
     return count, length
 
 
-def _check_opcodes(pickled: bytes) -> None:
+def _check_opcodes(pickled: bytes) -> int:
+    """The length of the pickle that stands at the beginning, if it needs no more than plain data and tensors do."""
     memorised = 0
     length = 0
     for count, (opcode, argument, position) in enumerate(pickletools.genops(pickled)):
@@ -268,8 +305,7 @@ def _check_opcodes(pickled: bytes) -> None:
             ):  # a lie here would make the reader's memory as large as the lie
                 raise ValueError(f"numbers its {memorised}th object {argument}")
         length = (position or 0) + 1
-    if length != len(pickled):
-        raise ValueError("holds something behind its end")
+    return length
 
 
 class _OrderedDict(dict):
@@ -291,7 +327,7 @@ class _PlanReader(pickle.Unpickler):
 
     def __init__(self, pickled: bytes, storages: dict[str, int]) -> None:
         super().__init__(io.BytesIO(pickled))
-        self._storages = storages
+        self.storages = storages
         self.total = 0
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
@@ -309,7 +345,7 @@ class _PlanReader(pickle.Unpickler):
         _, dtype, key, place, numel = pid
         if not isinstance(place, str) or not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d{1,2})?", place):
             raise ValueError(f"holds a tensor of the device {str(place)[:40]!a}")
-        size = self._storages.get(key) if isinstance(key, str) else None
+        size = self.storages.get(key) if isinstance(key, str) else None
         if not _whole(numel) or size != numel * dtype.itemsize:
             raise ValueError(f"claims a storage of {numel} numbers that is not in the archive")
         return _Storage(dtype, numel)
@@ -330,6 +366,26 @@ class _PlanReader(pickle.Unpickler):
         plan = TensorPlan(storage.dtype, shape)
         self.total += plan.num_bytes
         return plan
+
+
+class _StreamReader(_PlanReader):
+    """Reads one of the pickles of `plan_of_stream`, and notes the storages that it names."""
+
+    def __init__(self, pickled: bytes, size: int) -> None:
+        super().__init__(pickled, {})
+        self.numbers: dict[str, int] = {}
+        self._left = size
+
+    def persistent_load(self, pid: Any, /) -> _Storage:
+        if not isinstance(pid, tuple) or len(pid) != 6 or pid[5] is not None:
+            raise ValueError("refers to something that is not a tensor's storage")
+        _, dtype, key, _, numel, _ = pid
+        if isinstance(key, str) and isinstance(dtype, torch.dtype) and _whole(numel) and key not in self.storages:
+            self.storages[key], self.numbers[key] = numel * dtype.itemsize, numel
+            self._left -= self.storages[key]
+            if self._left < 0:
+                raise ValueError("claims more tensors than fit into the file")
+        return super().persistent_load(pid[:5])
 
 
 def _whole(value: Any) -> bool:

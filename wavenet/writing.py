@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +48,33 @@ def replacing(path: Path, make_folder: bool = True) -> Iterator[Path]:
             beside.unlink()
 
 
+@contextmanager
+def replacing_folder(folder: Path, sign: str) -> Iterator[Path]:
+    """Fill a folder beside its place, and put it there when it is finished.
+
+    Args:
+        folder: The folder; missing folders above it are made.
+        sign: A file that tells what may be replaced: a folder at that place without one stays.
+
+    Yields:
+        The folder to fill instead: empty, beside it, hidden.
+
+    Raises:
+        FileExistsError: If something else stands at that place.
+        OSError: If it cannot be written. What stood there is as it was, and nothing is left beside it.
+    """
+    if os.path.lexists(folder) and not (folder / sign).is_file():
+        raise FileExistsError(errno.EEXIST, f"exists, and holds no {sign}; choose another folder", str(folder))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        beside.chmod(0o755)
+        yield beside
+        _exchange(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all, UTF-8.
 
@@ -81,6 +109,21 @@ def reason(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{said}; allow writing there, or write elsewhere"
     return said
+
+
+def _exchange(beside: Path, folder: Path) -> None:
+    """Put a folder into another's place, which stays as it is if that fails."""
+    replaced = beside.with_name(f"{beside.name}-replaced")
+    there = folder.exists()
+    if there:
+        folder.rename(replaced)
+    try:
+        beside.rename(folder)
+    except OSError:
+        if there:
+            replaced.rename(folder)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:

@@ -13,7 +13,7 @@ from tests.configured import CONFIGS, choices
 from tests.conftest import PROMPTS, TINY
 from wavenet.audio import read
 
-COMMANDS = {"train", "generate", "evaluate", "demo", "push"}
+COMMANDS = {"train", "generate", "evaluate", "demo", "push", "export_onnx", "import"}
 
 
 def data_for(dataset, speech, vctk, tmp_path):

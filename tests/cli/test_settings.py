@@ -29,6 +29,8 @@ GIVEN = {
     "push": ["checkpoint=RUN", "repo=june/x"],
     "evaluate": ["checkpoint=RUN"],
     "demo": ["checkpoint=RUN"],
+    "export_onnx": ["checkpoint=RUN"],
+    "import": ["checkpoint=FILE"],
 }
 GROUPS = {  # each option is composed once; conditioners stand side by side
     "train": (
@@ -45,6 +47,8 @@ GROUPS = {  # each option is composed once; conditioners stand side by side
     "push": (),
     "evaluate": ("dataset",),
     "demo": (),
+    "export_onnx": (),
+    "import": (),
 }
 WRONG = [math.nan, math.inf, -math.inf, 1e30, -1e30, 10**12 + 0.5, -(10**12), "abc", "", True, [], ["abc"], {"a": 1}]
 

@@ -7,6 +7,7 @@ import torch
 from tests.conftest import PROMPTS
 from wavenet.audio import read
 from wavenet.conditioning import F0Conditioner, FileConditioner, MelConditioner
+from wavenet.nn import Upsampling
 
 KINDS = {
     "mel": lambda **o: MelConditioner(8000, 3, n_fft=64, hop_length=24, n_mels=5, scales=[2, 3], hold=4, **o),
@@ -20,6 +21,7 @@ VARIANTS = [
     for context in (0, 2)
     for bands in ([{}] if name == "f0" else [{"freq_kernel_size": 1}, {"freq_kernel_size": 3}])
 ]
+WITH_MORE = {"activation": "relu", "upsampling_bias": True}  # what networks from elsewhere have
 each = pytest.mark.parametrize(("name", "options"), VARIANTS)
 
 
@@ -34,6 +36,8 @@ def wild(conditioner):
     """Give every filter weights of its own."""
     for taps in conditioner.upsample.filters:
         torch.nn.init.normal_(taps)
+    for bias in conditioner.upsample.biases or []:
+        torch.nn.init.normal_(bias)
     return conditioner.double()
 
 
@@ -67,6 +71,34 @@ def test_what_does_not_change_is_told_without_a_change(name, options):
     conditioner = KINDS[name](**options).double()
     values = conditioner({name: frames_for(name, 1).expand(-1, -1, 9)}, 1).values
     torch.testing.assert_close(values, values[..., :1].expand_as(values), rtol=1e-6, atol=1e-6)  # of float32 filters
+
+
+@pytest.mark.parametrize("options", [{}, {"context_frames": 0}, {"upsampling": "transposed"}, WITH_MORE])
+def test_beyond_the_edges_the_upsampling_may_hear_zeros(options):
+    """Frames that are far enough from the ends are told the same, and the ends as at a pause."""
+    conditioner = wild(FileConditioner("features", 4, 3, hop_length=24, scales=[6], hold=4, edges="zeros", **options))
+    frames = frames_for("features", 9)
+    told = conditioner({"features": frames}, 1).values
+    reading = torch.nn.functional.pad(frames, [conditioner.context_frames] * 2, mode="replicate")
+    heard = torch.nn.functional.pad(conditioner.before(reading), (9, 9))
+    upsampled = conditioner.upsample(heard)[..., 9 * 6 : -9 * 6]
+    torch.testing.assert_close(told, conditioner.after(upsampled), rtol=1e-12, atol=1e-12)
+    conditioner.edges = "replicate"
+    going_on = conditioner({"features": frames}, 1).values
+    end = conditioner.upsample.margin * 6
+    torch.testing.assert_close(told[..., end:-end], going_on[..., end:-end], rtol=1e-12, atol=1e-12)
+    for edge in (slice(0, end), slice(-end, None)):
+        assert (told[..., edge] - going_on[..., edge]).abs().max() > 1e-3
+
+
+def test_an_activation_and_a_bias_end_each_stage_of_the_upsampling():
+    upsample = Upsampling(6, [2, 3], kind="transposed", activation="relu", bias=True).double()
+    for bias, value in zip(upsample.biases, (0.5, -0.1), strict=True):
+        bias.data.fill_(value)
+    frames = torch.tensor([[[1.0, 1, 1, 1, -1, -1, -1, -1]]], dtype=torch.float64)
+    told = upsample(frames)[0, 0]
+    # where all neighbours are alike: relu(relu(1 + 0.5) - 0.1), and relu(relu(-1 + 0.5) - 0.1)
+    torch.testing.assert_close(told[[12, 36]], torch.tensor([1.4, 0.0], dtype=torch.float64))
 
 
 @each
@@ -121,6 +153,8 @@ def test_wrong_numbers_are_named(name):
     ):
         with pytest.raises(ValueError, match=message):
             KINDS[name](**options)
+    with pytest.raises(ValueError, match="edges is 'mirror'; it must be replicate or zeros"):
+        KINDS["features"](edges="mirror")
     with pytest.raises(ValueError, match="std is 0; both are numbers, std above 0"):
         KINDS["mel"](std=0)
     with pytest.raises(ValueError, match="centre is -1 and spread is 0.4; both must be numbers above 0"):

@@ -118,5 +118,7 @@ def test_the_product_of_the_scales_is_checked():
         Upsampling(16, [4, 4], kind="cubic")
     with pytest.raises(ValueError, match="freq_kernel_size is 2; it must be odd"):
         Upsampling(16, [4, 4], freq_kernel_size=2)
+    with pytest.raises(ValueError, match="activation is 'tanh'; it must be none or relu"):
+        Upsampling(16, [4, 4], activation="tanh")
     with pytest.raises(ValueError, match=r"scales is \[0, 4\]"):
         Upsampling(16, [0, 4])

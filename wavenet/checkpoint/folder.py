@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from wavenet.checkpoint.error import CheckpointError, refusing
 from wavenet.checkpoint.strangers import check_finite, model_for
 from wavenet.model import WaveNet
 from wavenet.untrusted import plan_of_safetensors, read_json
-from wavenet.writing import reason
+from wavenet.writing import reason, replacing_folder
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -46,18 +44,12 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
         about = check_about(model.about)
     config = {"format_version": FORMAT_VERSION} | ({"about": about} if about else {}) | {"model": describe(model)}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        try:
-            beside.chmod(0o755)
+        with replacing_folder(folder, sign=CONFIG) as beside:
             (beside / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
             (beside / CARD).write_text(card(model), encoding="utf-8")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
             # its own writing to a file does not say why it failed
             (beside / WEIGHTS).write_bytes(safetensors.torch.save(state))
-            _exchange(beside, folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({reason(error)})") from error
     return folder
@@ -88,18 +80,3 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "model" not in config:
         raise ValueError(f'not a model config of format_version {FORMAT_VERSION} with a "model" entry')
     return config
-
-
-def _exchange(beside: Path, folder: Path) -> None:
-    """Put a folder into another's place, which stays as it is if that fails."""
-    replaced = beside.with_name(f"{beside.name}-replaced")
-    there = folder.exists()
-    if there:
-        folder.rename(replaced)
-    try:
-        beside.rename(folder)
-    except OSError:
-        if there:
-            replaced.rename(folder)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)

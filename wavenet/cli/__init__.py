@@ -1,17 +1,19 @@
-"""The command line: `wavenet train|generate|evaluate|demo|push`, the same as the scripts."""
+"""The command line: `wavenet train|generate|evaluate|...`; what is a script, too, is the same."""
 
 import runpy
 import sys
 
-COMMANDS = ("train", "generate", "evaluate", "demo", "push")
+COMMANDS = ("train", "generate", "evaluate", "demo", "push", "export onnx", "import")
+_MODULES = {"import": "import_"}  # a keyword is no module's name
 
 
 def main() -> None:
     """Run a command as `python -m wavenet.cli.COMMAND` would, with its own Hydra configuration."""
-    asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    if asked in COMMANDS:
-        del sys.argv[1]
-        runpy.run_module(f"wavenet.cli.{asked}", run_name="__main__", alter_sys=True)
+    asked = next((each for each in COMMANDS if sys.argv[1 : 1 + len(each.split())] == each.split()), None)
+    if asked is not None:
+        del sys.argv[1 : 1 + len(asked.split())]
+        module = _MODULES.get(asked, asked.replace(" ", "_"))
+        runpy.run_module(f"wavenet.cli.{module}", run_name="__main__", alter_sys=True)
         return
     usage = (
         "usage: wavenet train [dataset=vctk ...]\n"
@@ -19,10 +21,13 @@ def main() -> None:
         "       wavenet evaluate checkpoint=RUN_OR_FILE [dataset=vctk ...]\n"
         "       wavenet demo checkpoint=RUN_OR_FILE [port=7860 ...]\n"
         "       wavenet push checkpoint=RUN_OR_FILE repo=OWNER/NAME [private=true]\n"
+        "       wavenet export onnx checkpoint=RUN_OR_FILE [output=FOLDER]\n"
+        "       wavenet import checkpoint=FILE.pth [hparams=FILE.json output=FOLDER]\n"
         "       wavenet COMMAND --help lists all settings"
     )
-    if asked in ("-h", "--help"):
+    said = " ".join(sys.argv[1:2])
+    if said in ("-h", "--help"):
         print(usage)
         return
-    print(f"wavenet: '{asked}' is no command\n{usage}" if asked else usage, file=sys.stderr)
+    print(f"wavenet: '{said}' is no command\n{usage}" if said else usage, file=sys.stderr)
     sys.exit(2)

@@ -55,7 +55,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                         raise
                     _end(name, _reason(error))
                 except KeyboardInterrupt:  # while training, it is heeded there
-                    print(f"wavenet {name}: stopped", file=sys.stderr)
+                    print(f"wavenet {name.replace('_', ' ')}: stopped", file=sys.stderr)
                     sys.exit(128 + signal.SIGINT)
 
         run = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)
@@ -94,7 +94,7 @@ def _full_error(value: str | None) -> Iterator[None]:
 
 
 def _end(name: str, reason: str) -> NoReturn:
-    print(f"wavenet {name}: {' '.join(reason.split())}", file=sys.stderr)
+    print(f"wavenet {name.replace('_', ' ')}: {' '.join(reason.split())}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -85,7 +85,7 @@ def _of_key(said: str, command: str, folder: Path, overrides: Sequence[str]) -> 
     groups = {str(path.parent.relative_to(folder)) for path in folder.glob("*/**/*.yaml")}
     chosen = _composed(command, folder, [each for each in overrides if _key(each) in groups])
     meant = closest(key, groups | _keys(OmegaConf.to_container(chosen)))
-    hint = f"did you mean {meant}?" if meant else f"wavenet {command} --help lists all"
+    hint = f"did you mean {meant}?" if meant else f"wavenet {command.replace('_', ' ')} --help lists all"
     return f"{given}: there is no such setting; {hint}"
 
 

@@ -6,9 +6,10 @@ name has different ranges in two of them. What other packages' classes take, the
 """
 
 from wavenet.cli.kinds import FLAG, Either, Kind, ListOf, Real, Table, Text, Whole, Word, or_null
+from wavenet.conditioning.frames import EDGES
 from wavenet.evaluation.bytes import QUANTIZATIONS
 from wavenet.generation.cpu import WEIGHTS
-from wavenet.nn.upsampling import KINDS
+from wavenet.nn.upsampling import ACTIVATIONS, KINDS
 
 _COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 _STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")  # whole weights
@@ -92,6 +93,9 @@ _CONDITIONERS: dict[str, Kind] = {
     "*.context_frames": Whole(0, 1000),
     "*.hidden_channels": Whole(1, _CHANNELS),
     "*.dropout": Real(0, 1, below=True, such=0.1),
+    "*.edges": Word(EDGES),
+    "*.activation": Word(ACTIVATIONS),
+    "*.upsampling_bias": FLAG,
 }
 
 TRAIN: dict[str, Kind] = {
@@ -202,12 +206,18 @@ PUSH: dict[str, Kind] = {
     "message": Text("a line of text"),
 }
 
+EXPORT_ONNX: dict[str, Kind] = {"checkpoint": _PATH, "output": _PATH}
+
+IMPORT: dict[str, Kind] = {"checkpoint": _PATH, "hparams": or_null(_PATH), "output": _PATH}
+
 RANGES: dict[str, dict[str, Kind]] = {
     "train": TRAIN,
     "generate": GENERATE,
     "evaluate": EVALUATE,
     "demo": DEMO,
     "push": PUSH,
+    "export_onnx": EXPORT_ONNX,
+    "import": IMPORT,
 }
 
 

@@ -21,13 +21,14 @@ _OF_HYDRA = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 _PASSED_ON = ("optimizer", "trainer")  # to constructors, which `check_run` asks for their arguments
 _FILES = ("output",)
 _FOLDERS = ("run_dir", "preparation.cache_dir")
+_MAKE_FOLDERS = ("export_onnx", "import")  # commands whose output is a folder
 
 
 def check(command: str, cfg: DictConfig) -> None:
     """Refuse settings that are missing, unknown, out of range, or places where nothing can be written.
 
     Args:
-        command: Its name, such as "train".
+        command: The name of its config, such as "train".
         cfg: Its composed config.
 
     Raises:
@@ -43,7 +44,7 @@ def check(command: str, cfg: DictConfig) -> None:
     for key in (*_FILES, *_FOLDERS):
         place = OmegaConf.select(cfg, key)
         if place is not None:
-            _check_place(key, Path(place), folder=key in _FOLDERS)
+            _check_place(key, Path(place), folder=key in _FOLDERS or command in _MAKE_FOLDERS)
 
 
 def check_rate(asked: int | None, rate: int) -> None:

@@ -2,9 +2,7 @@
 
 import itertools
 import logging
-import shutil
 import sys
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +41,7 @@ from wavenet.training import (
     keep_freed_memory,
     read_resumable,
 )
-from wavenet.writing import sweep, write_text
+from wavenet.writing import replacing_folder, sweep, write_text
 
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
 
@@ -122,15 +120,9 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
     if run.is_dir():
         write_text(run / "config.yaml", text)
         return
-    run.parent.mkdir(parents=True, exist_ok=True)
     try:
-        beside = Path(tempfile.mkdtemp(dir=run.parent, prefix=f".{run.name}-"))
-        try:
-            beside.chmod(0o755)
+        with replacing_folder(run, sign="config.yaml") as beside:
             write_text(beside / "config.yaml", text)
-            beside.rename(run)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         error.filename = str(run)  # nobody knows the folder beside it
         raise

@@ -23,6 +23,9 @@ class FileConditioner(FrameConditioner):
         context_frames: Frames to either side that are read with each frame.
         hidden_channels: Width of the network that reads them.
         dropout: See `Conditioner`.
+        edges: "replicate" or "zeros".
+        activation: "none" or "relu", after each stage of the upsampling.
+        upsampling_bias: Whether these stages have biases.
 
     Raises:
         ValueError: If a number is out of range, or scales x hold is not hop_length.
@@ -41,11 +44,14 @@ class FileConditioner(FrameConditioner):
         context_frames: int = 2,
         hidden_channels: int = 64,
         dropout: float = 0.0,
+        edges: str = "replicate",
+        activation: str = "none",
+        upsampling_bias: bool = False,
     ) -> None:
         features = FileFeatures(name, num_channels, hop_length)
         super().__init__(
             features, num_channels, condition_channels, scales, hold, upsampling, freq_kernel_size, context_frames,
-            hidden_channels, dropout,
+            hidden_channels, dropout, edges, activation, upsampling_bias,
         )  # fmt: skip
         self.num_channels, self.hop_length = num_channels, hop_length
 

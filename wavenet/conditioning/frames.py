@@ -14,6 +14,8 @@ from wavenet.checks import check_all_positive_ints, check_positive_int, is_whole
 from wavenet.conditioning.base import Conditioner
 from wavenet.nn import Condition, PointwiseConv1d, Upsampling
 
+EDGES = ("replicate", "zeros")
+
 
 class FrameConditioner(Conditioner):
     """Local conditioning (van den Oord et al., 2016, section 2.5) on features in frames.
@@ -25,7 +27,8 @@ class FrameConditioner(Conditioner):
     themselves, and then the last change of channels comes after them. The last `hold` samples share a
     value, which the layers project once (see `wavenet.nn.Condition`).
 
-    The beginning and the end of a recording count as if their frame went on.
+    The beginning and the end of a recording count as if their frame went on; with edges "zeros", only for
+    the neighbours that are read, and the upsampling hears zeros beyond.
 
     Args:
         features: What is asked of a recording.
@@ -38,6 +41,9 @@ class FrameConditioner(Conditioner):
         context_frames: Frames to either side that are read with each frame.
         hidden_channels: Width of the small network.
         dropout: See `Conditioner`.
+        edges: "replicate" or "zeros".
+        activation: Of the upsampling, see `Upsampling`.
+        upsampling_bias: Whether the upsampling has biases.
 
     Raises:
         ValueError: If a number is out of range, or scales x hold is not hop_length.
@@ -55,6 +61,9 @@ class FrameConditioner(Conditioner):
         context_frames: int,
         hidden_channels: int,
         dropout: float,
+        edges: str = "replicate",
+        activation: str = "none",
+        upsampling_bias: bool = False,
     ) -> None:
         super().__init__(features.name, condition_channels, dropout)
         check_positive_int(type(self).__name__, hidden_channels=hidden_channels)
@@ -62,6 +71,8 @@ class FrameConditioner(Conditioner):
             raise ValueError(
                 f"{type(self).__name__}: context_frames is {context_frames!r}; it must be a whole number, 0 or more"
             )
+        if edges not in EDGES:
+            raise ValueError(f"{type(self).__name__}: edges is '{edges}'; it must be {' or '.join(EDGES)}")
         check_all_positive_ints(type(self).__name__, scales=scales)
         check_positive_int(type(self).__name__, hold=hold, freq_kernel_size=freq_kernel_size)
         self.features = features
@@ -71,6 +82,9 @@ class FrameConditioner(Conditioner):
         self.freq_kernel_size = freq_kernel_size
         self.context_frames = context_frames
         self.hidden_channels = hidden_channels
+        self.edges = edges
+        self.activation = activation
+        self.upsampling_bias = upsampling_bias
         window = 2 * context_frames + 1
         if freq_kernel_size == 1:
             self.before = nn.Sequential(
@@ -86,7 +100,9 @@ class FrameConditioner(Conditioner):
                 nn.ReLU(),
                 PointwiseConv1d(hidden_channels, condition_channels),
             )
-        self.upsample = Upsampling(features.hop_length, scales, hold, upsampling, freq_kernel_size)
+        self.upsample = Upsampling(
+            features.hop_length, scales, hold, upsampling, freq_kernel_size, activation, upsampling_bias
+        )
         self.hop, self.num_features = features.hop_length, features.num_channels
         self.margin = (context_frames + self.upsample.margin) * features.hop_length
 
@@ -113,10 +129,11 @@ class FrameConditioner(Conditioner):
 
     def _run(self, frames: Tensor) -> Tensor:
         """(B, input_channels, F) -> (B, condition_channels, F * hop_length / hold)."""
-        beyond = self.context_frames + self.upsample.margin
+        further = self.upsample.margin if self.edges == "replicate" else 0
+        beyond = self.context_frames + further
         x = F.pad(frames, (beyond, beyond), mode="replicate") if beyond else frames
         x = self.upsample(self.before(x))
-        cut = self.upsample.margin * self.hop // self.hold
+        cut = further * self.hop // self.hold
         return self.after(x[..., cut : x.shape[-1] - cut])
 
     @abstractmethod

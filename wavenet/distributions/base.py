@@ -94,14 +94,15 @@ class OutputDistribution(nn.Module, ABC):
 
     @abstractmethod
     def sample(
-        self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
+        self, parameters: Tensor, uniforms: Tensor, temperature: float | Tensor = 1.0, top_k: int | None = None
     ) -> Tensor:
         """Draw samples. The random numbers are an input: the same numbers make the same audio.
 
         Args:
             parameters: From the network, (B, parameter_channels, T).
             uniforms: (B, num_uniforms, T) in [0, 1).
-            temperature: 1 is the distribution itself, less is more careful, 0 its mode.
+            temperature: 1 is the distribution itself, less is more careful, 0 its mode. As a tensor, (), it
+                is above 0: an exported graph has it as an input, and does not branch.
             top_k: Draw among this many of the likeliest values; None for all.
 
         Returns:
@@ -110,6 +111,11 @@ class OutputDistribution(nn.Module, ABC):
         Raises:
             ValueError: If top_k is given and there are no classes to choose among.
         """
+
+
+def takes_mode(temperature: float | Tensor) -> bool:
+    """Whether a temperature is the number 0."""
+    return not isinstance(temperature, Tensor) and temperature == 0
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """What mixtures over 16-bit samples have in common."""
 
-import math
 from abc import abstractmethod
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from wavenet.audio import check_samples, mu_law_compand, mu_law_decode
 from wavenet.checks import check_positive_int, is_number
-from wavenet.distributions.base import OutputDistribution, at_least_float32
+from wavenet.distributions.base import OutputDistribution, at_least_float32, takes_mode
 from wavenet.distributions.features import root_mean_square, smooth_features
 
 LOG_SCALE_MAX = 30.0  # so that no scale, and no share of a bin in it, becomes 0 or infinite in float32
@@ -127,7 +128,7 @@ class Mixture(OutputDistribution):
         return (log_weights + self._log_mass(below, above)).logsumexp(dim=1)
 
     def sample(
-        self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
+        self, parameters: Tensor, uniforms: Tensor, temperature: float | Tensor = 1.0, top_k: int | None = None
     ) -> Tensor:
         """Draw samples: the first random number chooses a component, the second one of its values.
 
@@ -153,14 +154,14 @@ class Mixture(OutputDistribution):
                 "use top_k=null and a temperature below 1"
             )
         log_weights, means, log_scales = self.components(parameters.double())
-        if temperature == 0:
+        if takes_mode(temperature):
             return self._nearest_level(self._mode(log_weights, means, log_scales))
         heights = log_weights - log_scales
         heights = heights - heights.amax(dim=1, keepdim=True)  # so that a small temperature cannot overflow
         cumulative = (heights / temperature + log_scales).softmax(dim=1).cumsum(dim=1)
         drawn = uniforms[:, :1].double() * cumulative[:, -1:]
         chosen = (cumulative <= drawn).sum(dim=1, keepdim=True).clamp(max=self.num_mixtures - 1)
-        mean, scale = means.gather(1, chosen), log_scales.gather(1, chosen).exp() * math.sqrt(temperature)
+        mean, scale = means.gather(1, chosen), log_scales.gather(1, chosen).exp() * temperature**0.5
         return self._nearest_level((mean + scale * self.standard_variates(uniforms[:, 1:])).squeeze(1))
 
     def standard_variates(self, uniforms: Tensor) -> Tensor:

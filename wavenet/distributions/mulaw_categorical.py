@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.checks import check_positive_int, is_whole
-from wavenet.distributions.base import OutputDistribution, at_least_float32
+from wavenet.distributions.base import OutputDistribution, at_least_float32, takes_mode
 from wavenet.distributions.features import root_mean_square, smooth_features
 
 _MOST_CLASSES = 65536
@@ -105,7 +105,7 @@ class MuLawCategorical(OutputDistribution):
         return mu_law_decode(torch.arange(self.num_classes), self.num_classes)
 
     def sample(
-        self, parameters: Tensor, uniforms: Tensor, temperature: float = 1.0, top_k: int | None = None
+        self, parameters: Tensor, uniforms: Tensor, temperature: float | Tensor = 1.0, top_k: int | None = None
     ) -> Tensor:
         """Draw samples by inverting the cumulative distribution at the given uniforms.
 
@@ -120,7 +120,7 @@ class MuLawCategorical(OutputDistribution):
             (B, T) samples in [-1, 1].
         """
         logits = at_least_float32(parameters).transpose(1, 2)
-        if temperature == 0:
+        if takes_mode(temperature):
             return mu_law_decode(logits.argmax(dim=-1), self.num_classes)
         if top_k is not None and top_k < self.num_classes:
             kept, classes = logits.topk(top_k, dim=-1)

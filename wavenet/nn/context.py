@@ -77,17 +77,17 @@ class ContextStack(nn.Module):
             depends on the frames that ended before it, and so not on the future.
         """
         if state is None:
-            return self._run(waveform, self.beginning(waveform), 0)
+            return self.run(waveform, self.beginning(waveform), 0)
         phases = state[1].flatten().tolist()
         if all(phase == phases[0] for phase in phases):
-            return self._run(waveform, state, phases[0])
-        alone = [self._run(x[None], [part[k : k + 1] for part in state], phases[k]) for k, x in enumerate(waveform)]
+            return self.run(waveform, state, phases[0])
+        alone = [self.run(x[None], [part[k : k + 1] for part in state], phases[k]) for k, x in enumerate(waveform)]
         together = [torch.cat(parts) for parts in zip(*(after for _, after in alone), strict=True)]
         return join([condition for condition, _ in alone], waveform.shape[1]), together
 
     def beginning(self, waveform: Tensor) -> list[Tensor]:
         """The state before the first of some samples (B, T): nothing was heard, nothing is known."""
-        batch, weight = len(waveform), self.pooling.weight
+        batch, weight = waveform.shape[0], self.pooling.weight
         return [
             weight.new_zeros(batch, self.pool),
             torch.zeros(batch, 1, dtype=torch.int64, device=weight.device),
@@ -98,8 +98,17 @@ class ContextStack(nn.Module):
             ),
         ]
 
-    def _run(self, waveform: Tensor, state: list[Tensor], phase: int) -> tuple[Condition, list[Tensor]]:
-        """`forward` where all utterances stand at the same place in a frame."""
+    def run(self, waveform: Tensor, state: list[Tensor], phase: int) -> tuple[Condition, list[Tensor]]:
+        """`forward` where all utterances stand at the same place in a frame.
+
+        Args:
+            waveform: See `forward`.
+            state: From the piece before.
+            phase: Samples of the unfinished frame, which the state has as a tensor.
+
+        Returns:
+            See `forward`.
+        """
         unfinished, _, said, *stack_state = state
         weight = self.pooling.weight
         heard = torch.cat([unfinished[:, self.pool - phase :], waveform.to(weight.dtype)], dim=1)

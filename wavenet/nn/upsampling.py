@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wavenet.checks import check_all_positive_ints, check_positive_int
 
 KINDS = ("nearest", "transposed")
+ACTIVATIONS = ("none", "relu")
 
 
 class Upsampling(nn.Module):
@@ -28,6 +29,8 @@ class Upsampling(nn.Module):
             `Condition`). The product of the scales and of hold is hop_length.
         kind: "nearest" or "transposed".
         freq_kernel_size: Bands that a filter reaches over, odd; 1 takes each band by itself.
+        activation: What follows each stage, "none" or "relu".
+        bias: Whether each stage adds a learned constant.
 
     Attributes:
         margin: How many frames to either side have a say in a frame's outputs.
@@ -37,7 +40,14 @@ class Upsampling(nn.Module):
     """
 
     def __init__(
-        self, hop_length: int, scales: Sequence[int], hold: int = 1, kind: str = "nearest", freq_kernel_size: int = 1
+        self,
+        hop_length: int,
+        scales: Sequence[int],
+        hold: int = 1,
+        kind: str = "nearest",
+        freq_kernel_size: int = 1,
+        activation: str = "none",
+        bias: bool = False,
     ) -> None:
         super().__init__()
         check_positive_int("Upsampling", hop_length=hop_length, hold=hold, freq_kernel_size=freq_kernel_size)
@@ -50,10 +60,13 @@ class Upsampling(nn.Module):
             raise ValueError(f"Upsampling: kind is '{kind}'; it must be {' or '.join(KINDS)}")
         if freq_kernel_size % 2 == 0:
             raise ValueError(f"Upsampling: freq_kernel_size is {freq_kernel_size}; it must be odd, such as 3")
-        self.hold, self.kind, self.scales = hold, kind, list(scales)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"Upsampling: activation is '{activation}'; it must be {' or '.join(ACTIVATIONS)}")
+        self.hold, self.kind, self.scales, self.activation = hold, kind, list(scales), activation
         self.filters = nn.ParameterList(
             _interpolation(scale, freq_kernel_size, transposed=kind == "transposed") for scale in scales
         )
+        self.biases = nn.ParameterList(torch.zeros(1) for _ in scales) if bias else None
         rate, reach = 1, 0.0
         for scale, taps in zip(scales, self.filters, strict=True):
             reach += _reach(scale, taps.shape[-1], kind) / rate
@@ -63,12 +76,13 @@ class Upsampling(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(B, bands, F) -> (B, bands, F * hop_length / hold); beyond the ends it hears zeros."""
         x = frames.unsqueeze(1)
-        for scale, taps in zip(self.scales, self.filters, strict=True):
+        for scale, taps, bias in zip(self.scales, self.filters, self.biases or [None] * len(self.scales), strict=True):
             bands, size = taps.shape[2] // 2, taps.shape[3]
             if self.kind == "transposed":
-                x = F.conv_transpose2d(x, taps, stride=(1, scale), padding=(bands, (size - scale) // 2))
+                x = F.conv_transpose2d(x, taps, bias, stride=(1, scale), padding=(bands, (size - scale) // 2))
             else:
-                x = F.conv2d(x.repeat_interleave(scale, dim=-1), taps, padding=(bands, size // 2))
+                x = F.conv2d(x.repeat_interleave(scale, dim=-1), taps, bias, padding=(bands, size // 2))
+            x = x.relu() if self.activation == "relu" else x
         return x.squeeze(1)
 
 

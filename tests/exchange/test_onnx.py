@@ -1,0 +1,239 @@
+"""An exported model says in onnxruntime what it says in torch, and its example makes the same audio without torch."""
+
+import json
+import os
+import subprocess
+import sys
+import wave
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import wavenet
+import wavenet.cli
+from tests.configured import CATEGORIES, build_model, choices, conditions_for, settings
+from tests.conftest import lively
+from wavenet.audio import mu_law_decode
+from wavenet.audio.mu_law import _levels
+from wavenet.distributions import Mixture
+from wavenet.exchange.decompositions import ndtri, searchsorted
+from wavenet.exchange.onnx import export
+from wavenet.generation.reference import ReferenceBackend
+from wavenet.generation.uniforms import uniforms
+from wavenet.model import State
+
+SAMPLES = 1000
+OF = {  # the conditions that each distribution is tried with; together all there are
+    "mulaw_categorical": ["speaker", "mel"],
+    "logistic_mixture": ["gender", "language"],
+    "gaussian": ["f0", "file"],
+    "gaussian_mixture": ["none"],
+}
+WITH_CONTEXT = ("mulaw_categorical",)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Makes a model with an output distribution, exported: (model, folder), once for all tests."""
+    made = {}
+
+    def make(distribution):
+        if distribution not in made:
+            conditioners = [name for name in OF[distribution] if name != "none"]
+            chosen = settings(conditioners, distribution in WITH_CONTEXT)
+            if "speaker" in conditioners:
+                chosen.append("model.conditioners.speaker.dropout=0.1")
+            torch.manual_seed(0)
+            model = lively(build_model(f"model/distribution={distribution}", *chosen).eval())
+            made[distribution] = model, export(model, tmp_path_factory.mktemp(distribution) / "model")
+        return made[distribution]
+
+    return make
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def beginning(graph, batch):
+    """The zeros that a graph's states begin with; none for no graph."""
+    states = [one for one in (graph.get_inputs() if graph else []) if one.name.startswith("state_")]
+    return [np.zeros((batch, *one.shape[1:]), np.float32) for one in states]
+
+
+def named(states):
+    return {f"state_{number:03d}": state for number, state in enumerate(states)}
+
+
+class Exported:
+    """An exported folder, run for a batch: what a program of one's own would do with it."""
+
+    def __init__(self, folder):
+        self.folder, self.about = folder, json.loads((folder / "model.json").read_text())
+        self.step = session(folder / "step.onnx")
+        self.context = self.about["pool"] and session(folder / "context.onnx")
+
+    def condition(self, told, batch, samples):
+        """The sum of all conditions, (B, condition_channels, samples)."""
+        total = np.zeros((batch, self.about["condition_channels"], samples), np.float32)
+        for name, one in self.about["conditions"].items():
+            graph = session(self.folder / one["file"])
+            if "categories" in one:
+                values = graph.run(None, {name: np.array([one["categories"].index(word) for word in told[name]])})[0]
+            else:
+                rows = [graph.run(None, {name: frames[None]})[0] for frames in told[name].numpy()]
+                values = np.concatenate(rows)[..., :samples]
+            total += values
+        return total
+
+    def run(self, condition, drawn, temperature):
+        """Samples (B, T) and parameters (B, P, T) of as many steps as there are uniforms (B, U, T)."""
+        batch, _, samples = drawn.shape
+        heard, parameters = np.zeros((batch, samples + 1), np.float32), []
+        states, memory = beginning(self.step, batch), beginning(self.context, batch)
+        pool, said = self.about["pool"], 0
+        for t in range(samples):
+            feed = {"sample": heard[:, t : t + 1], "uniforms": drawn[:, :, t]}
+            feed["temperature"] = np.array(temperature, np.float32)
+            if pool and t and t % pool == 0:
+                said, *memory = self.context.run(None, {"samples": heard[:, t - pool : t]} | named(memory))
+            if self.about["condition_channels"]:
+                feed["condition"] = condition[:, :, t : t + 1] + said
+            heard[:, t + 1 : t + 2], of_next, *states = self.step.run(None, feed | named(states))
+            parameters.append(of_next)
+        return torch.from_numpy(heard[:, 1:].copy()), torch.from_numpy(np.stack(parameters, axis=-1))
+
+
+@pytest.mark.parametrize("distribution", choices("model/distribution"))
+def test_a_thousand_steps_are_those_of_the_model(exported, distribution):
+    model, folder = exported(distribution)
+    running = Exported(folder)
+    told = conditions_for(model, 2, SAMPLES)
+    drawn = uniforms([3, 4], 0, SAMPLES, model.distribution.num_uniforms)
+    audio, parameters = running.run(running.condition(told, 2, SAMPLES), drawn.numpy(), 0.8)
+
+    with torch.no_grad():
+        condition = model.condition(told, 2)
+        heard = torch.cat([torch.zeros(2, 1), audio[:, :-1]], dim=1)
+        truth, _ = model(heard, condition)
+    assert truth.std() > 0.1 and audio.std() > 1e-3  # so that the next line says something
+    torch.testing.assert_close(parameters, truth, rtol=1e-5, atol=1e-5)
+    assert torch.equal(audio, model.distribution.sample(parameters, drawn, 0.8))
+
+    if not isinstance(model.distribution, Mixture):  # where a rounded parameter may move a sample by a level of 16 bits
+        loop, _ = ReferenceBackend(model).run(State(torch.zeros(2, 1), None), condition, drawn, 0.8)
+        assert torch.equal(audio, loop)
+
+
+def run_example(folder, output, *given):
+    """Run the folder's own program in a process in which torch cannot be imported; returns the samples, int16."""
+    without = (
+        "import runpy, sys; sys.modules['torch'] = None; del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
+    )
+    program = [sys.executable, "-c", without, str(folder / "generate.py"), *given, f"output={output}"]
+    done = subprocess.run(program, capture_output=True, text=True, env={"PATH": ""})
+    assert done.returncode == 0 and "x real time" in done.stdout, done.stderr
+    with wave.open(str(output)) as file:
+        assert file.getframerate() == 8000 and file.getnchannels() == 1
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+def test_its_own_example_makes_the_same_audio_without_torch(exported, tmp_path):
+    model, folder = exported("mulaw_categorical")
+    frames = conditions_for(model, 1, 800)["mel"][0]
+    np.save(tmp_path / "mel.npy", frames.numpy())
+    for speaker in ("bob", None):
+        told = {"mel": frames} | ({"speaker": speaker} if speaker else {})
+        audio = wavenet.generate(model, None, conditions=told, seed=7, backend="reference")[0]
+        given = [f"mel={tmp_path / 'mel.npy'}", "seed=7"] + ([f"speaker={speaker}"] if speaker else [])
+        expected = (audio.numpy() * 32768).round().clip(-32768, 32767).astype("<i2")
+        assert np.array_equal(run_example(folder, tmp_path / "out.wav", *given), expected)
+    assert len(run_example(folder, tmp_path / "out.wav", *given, "seconds=0.05", "temperature=0.9")) == 400
+
+
+def test_what_an_exported_folder_holds(exported):
+    model, folder = exported("mulaw_categorical")
+    conditions = ["condition_mel.onnx", "condition_speaker.onnx"]
+    assert sorted(os.listdir(folder)) == [*conditions, "context.onnx", "generate.py", "model.json", "step.onnx"]
+    graph = onnx.load(folder / "step.onnx")
+    metadata = {one.key: one.value for one in graph.metadata_props}
+    about = json.loads((folder / "model.json").read_text())
+    assert json.loads(metadata["wavenet"]) == about
+    assert metadata["sample_rate"] == "8000" and metadata["receptive_field"] == str(model.receptive_field)
+    assert about["conditions"]["speaker"]["categories"] == CATEGORIES["speaker"]
+    assert (graph.producer_name, graph.producer_version) == ("wavenet", wavenet.__version__)
+    assert [one.name for one in graph.graph.input][:4] == ["sample", "uniforms", "temperature", "condition"]
+    assert [one.name for one in graph.graph.output][:2] == ["next_sample", "parameters"]
+
+
+def test_a_folder_is_replaced_whole_and_only_if_it_holds_a_model(tmp_path, small, monkeypatch):
+    model, folder = small(num_cycles=1, dilation_cycle=1), tmp_path / "model"
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds no step\.onnx; choose another folder"):
+        export(model, tmp_path)
+    folder.mkdir()
+    (folder / "step.onnx").write_text("an older one")
+    (folder / "old.txt").write_text("of an older version")
+    _levels.cache_clear()
+    assert sorted(os.listdir(export(model, folder))) == ["generate.py", "model.json", "step.onnx"]
+    kept = mu_law_decode(torch.tensor([0, 15]), 16)  # a table must not hold what stood for numbers in tracing
+    assert torch.equal(kept, torch.tensor([-1.0, 1.0]))
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(model, tmp_path / "half")
+    assert sorted(os.listdir(tmp_path)) == ["model", "notes.txt"]
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path, small, contour, monkeypatch):
+    with pytest.raises(ValueError, match="the condition 'contour' is a Contour; only names .* and frames"):
+        export(small(conditioner=contour), tmp_path / "model")
+    model = small()
+    model.head[1].weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"the model's head\.1\.weight holds infinity or nan"):
+        export(model, tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ModuleNotFoundError, match=r'needs onnxscript; install it with pip install "wavenet\[onnx\]"'):
+        export(small(), tmp_path / "model")
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_onnx_has_no_operator_for():
+    p = torch.cat(
+        [torch.rand(10_000, dtype=torch.float64), torch.tensor([2**-25, 0.075, 0.925, 1e-12, 1 - 2**-25]).double()]
+    )
+    p = p.clamp(1e-300, 1 - 2**-53)
+    torch.testing.assert_close(ndtri(p), torch.special.ndtri(p), rtol=1e-13, atol=1e-13)
+    rising = torch.rand(3, 4, 9).sort().values
+    for values in (torch.rand(3, 4, 1), rising[..., 4:5].contiguous(), torch.ones(3, 4, 1)):
+        for right in (True, False):
+            assert torch.equal(
+                searchsorted(rising, values, right=right), torch.searchsorted(rising, values, right=right)
+            )
+
+
+def test_the_command_says_what_it_wrote_and_nothing_else(run, in_tmp, small):
+    wavenet.save(small(speakers=("ann", "bob"), num_cycles=1, dilation_cycle=1), "model")
+    lines = run("export_onnx", "checkpoint=model", "output=exported").splitlines()
+    assert [line.split(":")[0] for line in lines[:-1]] == [
+        f"exported/{name}" for name in ("condition_speaker.onnx", "generate.py", "model.json", "step.onnx")
+    ]
+    assert lines[-1] == "python exported/generate.py seconds=2 seed=0 speaker=ann"
+    with pytest.raises(AssertionError, match=r"exit 2\n\nwavenet export onnx: model: exists, and holds no step\.onnx"):
+        run("export_onnx", "checkpoint=model", "output=model")
+
+
+def test_commands_of_two_words_and_of_a_keyword_are_found(monkeypatch):
+    called = []
+    monkeypatch.setattr("runpy.run_module", lambda module, **_: called.append((module, sys.argv[1:])))
+    for words in ("export onnx checkpoint=x", "import checkpoint=x"):
+        monkeypatch.setattr(sys, "argv", ["wavenet", *words.split()])
+        wavenet.cli.main()
+    assert called == [("wavenet.cli.export_onnx", ["checkpoint=x"]), ("wavenet.cli.import_", ["checkpoint=x"])]
+    monkeypatch.setattr(sys, "argv", ["wavenet", "export", "checkpoint=x"])
+    with pytest.raises(SystemExit, match="2"):
+        wavenet.cli.main()

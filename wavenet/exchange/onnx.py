@@ -1,0 +1,302 @@
+"""A model for onnxruntime: graphs of one step with explicit states, and what to know about them.
+
+            NAME (a number, or frames)      -> condition_NAME.onnx -> what is said of all samples, or each
+            the last `pool` samples, states -> context.onnx        -> what is said of the next `pool`, states
+                                                                            |  added up
+    sample, uniforms, temperature, states   ----------------------> step.onnx -> sample, parameters, states
+
+The graphs are the model's own modules, traced. `model.json` names what goes in, and `generate.py` is a
+whole program that makes a WAV of them. A recording to be continued is heard by steps whose samples are not used.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wavenet import __version__
+from wavenet.conditioning import CategoricalEmbedding, Conditioner, FrameConditioner
+from wavenet.exchange.decompositions import DECOMPOSITIONS
+from wavenet.model import WaveNet
+from wavenet.nn import Condition, ContextStack
+from wavenet.writing import replacing_folder
+
+FORMAT_VERSION = 1
+EXAMPLE = "generate.py"
+_DYNAMIC = torch.export.Dim.DYNAMIC
+
+
+class Step(nn.Module):
+    """One step of generation with all that it depends on as an input: `WaveNet.forward` and one draw.
+
+    Args:
+        model: Without a context stack; what that says is a part of the condition.
+    """
+
+    def __init__(self, model: WaveNet) -> None:
+        super().__init__()
+        self.model = model
+        self.shapes = _shapes(model)
+
+    def forward(
+        self, sample: Tensor, uniforms: Tensor, temperature: Tensor, condition: Tensor | None, states: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Hear a sample, and draw the next.
+
+        Args:
+            sample: The last one, (B, 1); zeros at the beginning.
+            uniforms: (B, distribution.num_uniforms) in [0, 1).
+            temperature: (), above 0.
+            condition: (B, condition_channels, 1), or None for a model without.
+            states: The pasts of the convolutions that have one, (B, channels, samples) each; zeros at the beginning.
+
+        Returns:
+            The sample (B, 1), its distribution's parameters (B, parameter_channels), and the states after it.
+        """
+        told = None if condition is None else Condition(condition)
+        parameters, after = self.model(sample, told, _complete(states, self.shapes, sample))
+        drawn = self.model.distribution.sample(parameters, uniforms.unsqueeze(-1), temperature)
+        return drawn, parameters.squeeze(-1), [state for state in after if state.shape[-1]]
+
+
+class _Names(nn.Module):
+    """The vectors of names, which come as their numbers: (B,) -> (B, condition_channels, 1)."""
+
+    def __init__(self, conditioner: CategoricalEmbedding) -> None:
+        super().__init__()
+        self.embedding = conditioner.embedding
+
+    def forward(self, told: Tensor) -> Tensor:
+        return self.embedding(told).unsqueeze(-1)
+
+
+class _Frames(nn.Module):
+    """What is said of each sample, in frames: (1, num_channels, F) -> (1, condition_channels, F * hop_length)."""
+
+    def __init__(self, conditioner: FrameConditioner) -> None:
+        super().__init__()
+        self.conditioner = conditioner
+
+    def forward(self, told: Tensor) -> Tensor:
+        values = self.conditioner.read({self.conditioner.name: told}, 1).values
+        return values.repeat_interleave(self.conditioner.hold, dim=-1)
+
+
+class _Context(nn.Module):
+    """A whole frame of samples (B, pool), and the stack's states -> what is said about the next, and the states."""
+
+    def __init__(self, context: ContextStack) -> None:
+        super().__init__()
+        self.context = context
+        self.shapes = _context_shapes(context)
+
+    def forward(self, samples: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        frame = self.context.beginning(samples)[:3]
+        _, (_, _, said, *after) = self.context.run(samples, [*frame, *_complete(states, self.shapes, samples)], phase=0)
+        return said, [state for state in after if state.shape[-1]]
+
+
+class _Graph(NamedTuple):
+    """A module to be traced.
+
+    Attributes:
+        file: Its name in the folder.
+        module: The module.
+        arguments: Examples of what its `forward` takes.
+        dynamic: Likewise, with the dimensions that may have any size.
+        inputs: Their names.
+        outputs: Names of what it returns.
+    """
+
+    file: str
+    module: nn.Module
+    arguments: tuple[Any, ...]
+    dynamic: tuple[Any, ...]
+    inputs: list[str]
+    outputs: list[str]
+
+
+def export(model: WaveNet, folder: str | Path) -> Path:
+    """Write a model as ONNX graphs with a program that uses them; the folder appears whole or not at all.
+
+    Args:
+        model: The model; it stays as it is.
+        folder: Is made; one that holds an exported model already is replaced.
+
+    Returns:
+        The folder, with step.onnx, model.json, generate.py, and a graph for each condition and the context stack.
+
+    Raises:
+        ValueError: If the model has a condition or weights that cannot be exported, or something else stands there.
+        ModuleNotFoundError: If an extra is missing.
+        OSError: If the folder cannot be written.
+    """
+    onnx = _onnx()
+    model = _copy(model)
+    about = describe(model)
+    with replacing_folder(Path(folder), sign="step.onnx") as beside:
+        for graph in _graphs(model):
+            path = beside / graph.file
+            _trace(graph, {"wavenet": json.dumps(about), **_flat(about)}, path)
+            onnx.checker.check_model(path, full_check=True)
+        (beside / "model.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (beside / EXAMPLE).write_bytes(Path(__file__).with_name("example.py").read_bytes())
+    return Path(folder)
+
+
+def describe(model: WaveNet) -> dict[str, Any]:
+    """What a program has to know to use the graphs of a model, as plain data: what becomes model.json.
+
+    Raises:
+        ValueError: If a condition is of a kind that cannot be exported.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "wavenet": __version__,
+        "sample_rate": model.sample_rate,
+        "receptive_field": model.receptive_field,
+        "distribution": type(model.distribution).__name__,
+        "num_uniforms": model.distribution.num_uniforms,
+        "condition_channels": model.stack.condition_channels,
+        "conditions": {name: _describe(conditioner) for name, conditioner in model.conditioners.items()},
+        "pool": 0 if model.context is None else model.context.pool,
+    }
+
+
+def _describe(conditioner: nn.Module) -> dict[str, Any]:
+    """What is to be known of a condition; `absent` is what stands in its place, or null."""
+    assert isinstance(conditioner, Conditioner)
+    absent = None if conditioner.absent is None else conditioner.absent.flatten().tolist()
+    about = {"file": f"condition_{conditioner.name}.onnx", "absent": absent}
+    if isinstance(conditioner, CategoricalEmbedding):
+        return {**about, "categories": conditioner.categories}
+    if isinstance(conditioner, FrameConditioner):
+        return {**about, "num_channels": conditioner.num_features, "hop_length": conditioner.hop}
+    raise ValueError(
+        f"export: the condition '{conditioner.name}' is a {type(conditioner).__name__}; only names "
+        "(CategoricalEmbedding) and frames (FrameConditioner) can be exported"
+    )
+
+
+def _copy(model: WaveNet) -> WaveNet:
+    """The model in float32 on the CPU, to be taken apart."""
+    model = deepcopy(model).cpu().float().eval()
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise ValueError(f"export: the model's {name} holds infinity or nan; use an older checkpoint")
+    return model
+
+
+def _graphs(model: WaveNet) -> Iterator[_Graph]:
+    """All graphs of a model, which loses its context stack before the last one: that has what it says as an input."""
+    for conditioner in model.conditioners.values():
+        assert isinstance(conditioner, CategoricalEmbedding | FrameConditioner)
+        file, name = f"condition_{conditioner.name}.onnx", conditioner.name
+        if isinstance(conditioner, CategoricalEmbedding):
+            yield _Graph(file, _Names(conditioner), (torch.tensor([0, 0]),), ({0: _DYNAMIC},), [name], ["values"])
+        else:
+            frames = torch.ones(1, conditioner.num_features, 7)
+            yield _Graph(file, _Frames(conditioner), (frames,), ({2: _DYNAMIC},), [name], ["values"])
+    if model.context is not None:
+        yield _with_states(
+            "context.onnx", _Context(model.context), _context_shapes(model.context),
+            {"samples": torch.zeros(2, model.context.pool)}, ["said"],
+        )  # fmt: skip
+        model.context = None
+    channels, uniforms = model.stack.condition_channels, model.distribution.num_uniforms
+    told = {"condition": torch.zeros(2, channels, 1)} if channels else {"": None}
+    yield _with_states(
+        "step.onnx", Step(model), _shapes(model),
+        {"sample": torch.zeros(2, 1), "uniforms": torch.full((2, uniforms), 0.5), "temperature": torch.tensor(1.0)}
+        | told,
+        ["next_sample", "parameters"],
+    )  # fmt: skip
+
+
+def _with_states(
+    file: str, module: nn.Module, shapes: list[tuple[int, int]], first: dict[str, Any], outputs: list[str]
+) -> _Graph:
+    """A graph for any batch whose last input and output are lists of states."""
+    states = [torch.zeros(2, *shape) for shape in shapes if shape[1]]
+    dynamic = tuple({0: _DYNAMIC} if value is not None and value.dim() else None for value in first.values())
+    names = [f"state_{number:03d}" for number in range(len(states))]
+    return _Graph(
+        file,
+        module,
+        (*first.values(), states),
+        (*dynamic, [{0: _DYNAMIC} for _ in states]),
+        [name for name in first if name] + names,
+        outputs + [f"new_{name}" for name in names],
+    )
+
+
+def _complete(states: list[Tensor], shapes: list[tuple[int, int]], like: Tensor) -> list[Tensor]:
+    """States with the empty ones of layers without a past, which no graph has as inputs."""
+    left = iter(states)
+    return [next(left) if shape[1] else like.new_zeros(like.shape[0], *shape) for shape in shapes]
+
+
+def _shapes(model: WaveNet) -> list[tuple[int, int]]:
+    """(channels, samples) of the past of the input convolution and of each layer."""
+    layers: list[Any] = [model.input, *(layer.dilated for layer in model.stack.layers)]
+    return [(conv.in_channels, conv.padding) for conv in layers]
+
+
+def _context_shapes(context: ContextStack) -> list[tuple[int, int]]:
+    """(channels, frames) of the past of each layer of a context stack."""
+    layers: list[Any] = list(context.stack.layers)
+    return [(layer.dilated.in_channels, layer.dilated.padding) for layer in layers]
+
+
+@torch.no_grad()
+def _trace(graph: _Graph, about: dict[str, str], path: Path) -> None:
+    """Trace a module and write its graph, in one file."""
+    graph.module(*graph.arguments)  # fills the caches of tables, which else would keep what tracing computes with
+    with _quiet():
+        program = torch.export.export(graph.module, graph.arguments, dynamic_shapes=graph.dynamic)
+        if any(node.target in DECOMPOSITIONS for node in program.graph.nodes):
+            program = program.run_decompositions(DECOMPOSITIONS)
+        made = torch.onnx.export(
+            program, input_names=graph.inputs, output_names=graph.outputs, dynamo=True, verbose=False
+        )
+    assert made is not None
+    made.model.metadata_props.update(about)
+    made.model.producer_name, made.model.producer_version = "wavenet", __version__
+    made.save(path, external_data=False)
+
+
+def _flat(about: dict[str, Any]) -> dict[str, str]:
+    """Single values, as a graph's metadata have them."""
+    return {name: str(value) for name, value in about.items() if isinstance(value, int | str) and name != "wavenet"}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says about its own insides."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _onnx() -> Any:
+    """The library, if everything that an export needs is there."""
+    try:
+        import onnx  # noqa: PLC0415
+        import onnxscript  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'an export to ONNX needs {error.name}; install it with pip install "wavenet[onnx]"', name=error.name
+        ) from error
+    return onnx
