@@ -78,11 +78,11 @@ def test_every_public_name_is_there(pages):
         assert not missing, (name, missing)
 
 
-def test_the_five_names_come_first_and_show_their_types(pages):
+def test_the_public_names_come_first_and_show_their_types(pages):
     text, page = pages["wavenet.html"]
-    places = [text.index(f'<section id="{name}"') for name in ("load", "generate", "stream", "save", "WaveNet")]
+    places = [text.index(f'<section id="{name}"') for name in wavenet.__all__]
     assert places == sorted(places)
-    assert set(wavenet.__all__) == {"load", "generate", "stream", "save", "WaveNet"}
+    assert wavenet.__all__[:4] == ["load", "generate", "stream", "save"]
     assert "wavenet/tutorial.html" in page.links
     assert 'url=./wavenet.html"' in pages["index.html"][0]
     assert re.search(r'num_cycles.*?<span class="nb">int</span>', text, re.DOTALL)

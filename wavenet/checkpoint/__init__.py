@@ -5,7 +5,7 @@ that it describes is built without memory, from this package's own classes, and 
 tensors; only then are they read.
 """
 
-from wavenet.checkpoint.description import FORMAT_VERSION, allowed_class, build, describe
+from wavenet.checkpoint.description import allowed_class, build, describe
 from wavenet.checkpoint.error import CheckpointError, refusing
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import find, load
@@ -14,7 +14,6 @@ from wavenet.checkpoint.strangers import build_without_memory, check_state
 from wavenet.checkpoint.training_file import TrainingCheckpoint, model_state, read_training_checkpoint
 
 __all__ = [
-    "FORMAT_VERSION",
     "CheckpointError",
     "TrainingCheckpoint",
     "allowed_class",

@@ -33,7 +33,6 @@ from wavenet.training import (
     Stopped,
     TrainingLog,
     TrainingProgress,
-    WandbLog,
     WaveNetTraining,
     WholeFiles,
     about_run,
@@ -41,6 +40,7 @@ from wavenet.training import (
     keep_freed_memory,
     read_resumable,
 )
+from wavenet.training.wandb_log import WandbLog
 from wavenet.writing import replacing_folder, sweep, write_text
 
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt

@@ -1,8 +1,7 @@
 """What mixtures over 16-bit samples have in common."""
 
-from abc import abstractmethod
-
 import math
+from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F

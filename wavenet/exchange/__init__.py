@@ -1,1 +1,11 @@
-"""Models that go to other programs, or come from them: `onnx` exports one, `wavenet_vocoder` takes one over."""
+"""Models that go to other programs, or come from them.
+
+`export_onnx` writes what onnxruntime needs to generate without torch; `load_wavenet_vocoder` takes over a checkpoint
+of r9y9's wavenet_vocoder. On the command line they are `wavenet export onnx` and `wavenet import`.
+"""
+
+from wavenet.exchange.onnx import export as export_onnx
+from wavenet.exchange.wavenet_vocoder import Imported
+from wavenet.exchange.wavenet_vocoder import load as load_wavenet_vocoder
+
+__all__ = ["Imported", "export_onnx", "load_wavenet_vocoder"]

@@ -10,7 +10,6 @@ from wavenet.training.progress import TrainingProgress
 from wavenet.training.resume import read_resumable
 from wavenet.training.saving import BestCheckpoint, LastCheckpoint, Stopped, WholeFiles
 from wavenet.training.system import die_together, keep_freed_memory
-from wavenet.training.wandb_log import WandbLog
 
 __all__ = [
     "AudioSamples",
@@ -24,7 +23,6 @@ __all__ = [
     "Stopped",
     "TrainingLog",
     "TrainingProgress",
-    "WandbLog",
     "WaveNetTraining",
     "WholeFiles",
     "about_run",

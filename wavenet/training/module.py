@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from wavenet.checkpoint import FORMAT_VERSION, describe
+from wavenet.checkpoint import describe
 from wavenet.checkpoint.about import check_about, number
+from wavenet.checkpoint.description import FORMAT_VERSION
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.nn import Condition, ResidualStack
