@@ -21,6 +21,7 @@ from wavenet.distributions import Mixture, MuLawCategorical, OutputDistribution
 from wavenet.nn import Condition
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROMPTS = ROOT / "data" / "prompts"
 TINY = [  # settings that make any configuration run in seconds
     "model.residual_channels=8",
@@ -40,6 +41,11 @@ TINY = [  # settings that make any configuration run in seconds
     "trainer.devices=1",
     "trainer.precision=32-true",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that takes longest comes first, so that no process waits for it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/test_learning.py"))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import CHROMIUM, ROOT, TINY
 from wavenet.data import prepare
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -36,12 +36,25 @@ def test_python_that_makes_sound(run, in_tmp):
     assert (in_tmp / "june" / "model.safetensors").is_file()
 
 
+def test_an_exported_model_speaks_without_torch(run, in_tmp):
+    run("train", *TINY, "run_dir=runs/NAME", "logger=none", "samples.final_seconds=0")
+    run("export_onnx", "checkpoint=runs/NAME", "output=exported")
+    code = BLOCKS[2].replace('range(about["sample_rate"])', "range(800)")
+    assert code != BLOCKS[2] and len(code.splitlines()) <= 30
+    before = "import sys; sys.modules['torch'] = None\n"  # so that importing it raises
+    ended = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    audio, rate = soundfile.read("june.wav")
+    assert (rate, len(audio)) == (8000, 800)
+    assert len(np.unique(audio)) > 50  # of 256 levels; a model that was not trained draws nearly all of them
+
+
 def test_a_dataset_in_one_file(in_tmp):
     (in_tmp / "birds").mkdir()
     for name in ("thrush_001", "wren_001"):
         soundfile.write(in_tmp / "birds" / f"{name}.wav", np.sin(np.arange(8000) / 5) / 2, 8000)
     names = {}
-    exec(BLOCKS[2], names)
+    exec(BLOCKS[3], names)
     corpus = prepare(names["Birds"]("birds"), 8000, "cache", progress=False)
     assert corpus.values("speaker") == ["thrush", "wren"]
 
@@ -60,6 +73,19 @@ def test_the_pictures(run, in_tmp, speech):
     assert refused.returncode == 1
     assert "no audio/step-* there" in refused.stderr
     assert not (in_tmp / "other").exists()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium, chromium-browser or google-chrome")
+def test_the_photographs_of_pages(run, in_tmp, speech):
+    data = ["dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true"]
+    run("train", *TINY, *data, "run_dir=r", "samples.final_seconds=0.1")
+    command = [sys.executable, str(ROOT / "scripts" / "page_pictures.py"), "r", "pictures"]
+    taken = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert taken.returncode == 0, taken.stderr
+    for name in ("tensorboard-audio.png", "tensorboard-images.png", "demo.png"):
+        assert (in_tmp / "pictures" / name).stat().st_size > 20_000
+        assert (ROOT / "data" / "figures" / name).is_file()
+        assert f"data/figures/{name}" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ja.md", "CHANGELOG.md"])

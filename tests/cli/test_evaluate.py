@@ -55,7 +55,7 @@ def test_a_saved_models_report_lies_in_its_folder(evaluate, saved, in_tmp):
     assert len(page.all("audio")) == len(result["sounds"]) == 6
     assert result["resynthesis"] is None and result["bits_per_byte"] is None
     assert sorted(os.listdir(saved / "plain")) == [
-        "config.json", "evaluation.html", "evaluation.json", "model.safetensors",
+        "README.md", "config.json", "evaluation.html", "evaluation.json", "model.safetensors",
     ]  # fmt: skip
     assert os.listdir(in_tmp) == []
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import wave
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 import wavenet
 from tests.configured import build_model, settings
-from tests.conftest import PROMPTS
+from tests.conftest import CHROMIUM, PROMPTS
 from tests.demo.serving import serving, until
 from tests.reliability.models import make
 from wavenet.audio import read, write
@@ -19,7 +18,6 @@ from wavenet.demo.studio import Studio
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium, chromium-browser or google-chrome")
 
 RECORDING = PROMPTS / "june" / "june_001.flac"

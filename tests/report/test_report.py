@@ -6,7 +6,6 @@ import io
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +16,7 @@ import soundfile
 import torch
 
 from tests.configured import SMALL
-from tests.conftest import PROMPTS
+from tests.conftest import CHROMIUM, PROMPTS
 from wavenet import WaveNet
 from wavenet.audio import read, write
 from wavenet.conditioning import CategoricalEmbedding, MelConditioner
@@ -432,7 +431,6 @@ with sync_playwright() as p:
     }))
     browser.close()
 """
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")

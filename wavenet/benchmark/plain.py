@@ -1,5 +1,6 @@
 """Yardsticks: the same network as anybody would write it at first, and as r9y9's package has it."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,13 +77,15 @@ def vocoder(sizes: Mapping[str, int], **options: Any) -> Any:
     from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports] # noqa: PLC0415
 
     sizes = {"kernel_size": 2, "dilation_cycle": 10, **sizes}
-    return Vocoder(
-        out_channels=256,
-        layers=sizes["dilation_cycle"] * sizes["num_cycles"],
-        stacks=sizes["num_cycles"],
-        residual_channels=sizes["residual_channels"],
-        gate_channels=sizes["gate_channels"],
-        skip_out_channels=sizes["skip_channels"],
-        kernel_size=sizes["kernel_size"],
-        **options,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # it uses torch's older weight_norm
+        return Vocoder(
+            out_channels=256,
+            layers=sizes["dilation_cycle"] * sizes["num_cycles"],
+            stacks=sizes["num_cycles"],
+            residual_channels=sizes["residual_channels"],
+            gate_channels=sizes["gate_channels"],
+            skip_out_channels=sizes["skip_channels"],
+            kernel_size=sizes["kernel_size"],
+            **options,
+        )

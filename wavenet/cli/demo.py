@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
         raise ModuleNotFoundError(f'the page needs {error.name}: pip install "wavenet[demo]"') from error
 
     limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
-    with _ended_by_sigterm(), listen(cfg.host, cfg.port) as listener:
+    with _ended_by_signals(), listen(cfg.host, cfg.port) as listener:
         model = load(cfg.checkpoint, cfg.device)
         studio = Studio(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
         print("warming up (the first time on a machine, the loop is compiled: about ten seconds)", flush=True)
@@ -45,18 +45,20 @@ def main(cfg: DictConfig) -> None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Leave in order at SIGTERM, as at Ctrl-C, in place of being killed."""
+def _ended_by_signals() -> Iterator[None]:
+    """Leave in order at SIGTERM, as at Ctrl-C; that counts also where a script that started this ignores it."""
 
     def end(number: int, _: FrameType | None) -> NoReturn:
         print("wavenet demo: stopped", file=sys.stderr)
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

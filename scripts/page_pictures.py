@@ -1,0 +1,67 @@
+"""Photograph a run's pages for the README: python scripts/page_pictures.py RUN [FOLDER].
+
+It needs a Chromium and Playwright. The pages are TensorBoard's audio and image tabs, and that of `wavenet demo` with
+two seconds of a voice.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+from tensorboard.program import TensorBoard
+
+CARDS = {"audio": "tf-audio-loader audio", "images": "tf-image-loader img"}  # of each tab, when they are there
+
+
+def main() -> None:
+    """Serve the run's log and its model, and photograph what is shown."""
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    run, folder = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else "data/figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1240, "height": 700})
+        tensorboard(page, run, folder)
+        page.set_viewport_size({"width": 800, "height": 900})
+        demo(page, run, folder)
+        browser.close()
+
+
+def tensorboard(page: Page, run: str, folder: Path) -> None:
+    """Both tabs, when the first cards are there."""
+    board = TensorBoard()
+    board.configure(argv=["", "--logdir", run, "--port", "0", "--load_fast", "false"])
+    url = board.launch()
+    for tab, card in CARDS.items():
+        page.goto(f"{url}#{tab}")
+        page.locator(card).nth(1).wait_for(timeout=60_000)
+        page.wait_for_timeout(2000)  # for the others
+        page.screenshot(path=folder / f"tensorboard-{tab}.png")
+        print(folder / f"tensorboard-{tab}.png")
+
+
+def demo(page: Page, run: str, folder: Path) -> None:
+    """The last voice of the list, when its two seconds are made."""
+    command = [sys.executable, "-m", "wavenet.cli.demo", f"checkpoint={run}", "port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
+        page.goto(url)
+        page.get_by_label("Speaker").locator("option").last.wait_for(state="attached")
+        page.get_by_label("Speaker").select_option(index=page.get_by_label("Speaker").locator("option").count() - 1)
+        page.get_by_label("Seconds").fill("2")
+        page.get_by_role("button", name="Generate").click()
+        page.get_by_text(re.compile("^Made ")).wait_for(timeout=60_000)
+        page.wait_for_timeout(3000)  # it is played to the end
+        page.screenshot(path=folder / "demo.png")
+        print(folder / "demo.png")
+        server.terminate()
+
+
+if __name__ == "__main__":
+    main()
