@@ -155,7 +155,8 @@ def _use(model: WaveNet, place: str) -> str:
         "makes up what resembles the recordings, not words (section 3.1 of the paper)."
     )
     extras = "hub,pitch" if any(isinstance(features, Pitch) for features in model.features) else "hub"
-    return f'```\npip install "wavenet[{extras}]"\n```\n\n```python\n{code}\n```\n\n{expect}'
+    install = f'pip install -e ".[{extras}]"  # in a checkout of it; PyPI has another package of this name'
+    return f"```\n{install}\n```\n\n```python\n{code}\n```\n\n{expect}"
 
 
 def _model(model: WaveNet) -> str:
