@@ -1,6 +1,6 @@
 """Train WaveNet on raw audio and make audio with it.
 
-Five names are enough to use a model that `wavenet train` has made:
+A few names are enough to use a model that `wavenet train` has made:
 
 ```python
 import soundfile
@@ -13,7 +13,7 @@ soundfile.write("june.wav", audio[0], model.sample_rate)
 for chunk in wavenet.stream(model, seconds=10, speaker="june", chunk=4000):
     ...  # (1, 4000): to be heard while the next one is made
 
-wavenet.save(model, "june")  # config.json and model.safetensors
+wavenet.save(model, "june")  # config.json, model.safetensors and a model card
 ```
 
 A waveform is a float tensor (B, T) in [-1, 1] everywhere. A `WaveNet` of one's own is built from an output
@@ -32,13 +32,14 @@ loss = -model.log_prob(waveform)[0].mean()  # in nats; divided by ln(2), bits pe
 - `wavenet.distributions` has what a sample may be, `wavenet.conditioning` what else a model may be told,
   `wavenet.nn` the causal layers.
 - `wavenet.audio` has waveforms and their features, `wavenet.data` the datasets, `wavenet.training` Lightning's part,
-  and `wavenet.evaluation` the scores.
+  `wavenet.evaluation` the scores, and `wavenet.report` the page that shows them.
+- `wavenet.exchange` has models for other programs and from them, `wavenet.demo` the page to play with one.
 
 What users can do wrong raises a ValueError (or a subclass, such as `wavenet.checkpoint.CheckpointError`) of one line,
 which names the value, the place and the fix.
 
-The command line does the same without Python: `wavenet train`, `wavenet generate`, `wavenet evaluate`. Their settings
-stand in `configs/`, each with a comment.
+The command line does the same without Python: `wavenet train`, `wavenet generate`, `wavenet evaluate`, `wavenet demo`,
+`wavenet push`, `wavenet export onnx`, `wavenet import`. Their settings stand in `configs/`, each with a comment.
 """
 
 from importlib import import_module
