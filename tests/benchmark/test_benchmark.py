@@ -83,6 +83,7 @@ def test_the_yardstick_is_the_same_network():
 
 
 def test_training(in_tmp, monkeypatch, capsys):
+    monkeypatch.setattr("wavenet.benchmark.training._installed", lambda name: False)  # it takes long, once for each
     options = ["--shapes", "default", "--rounds", "1", "--batch", "1", "--segment", "300", "--seconds", "0.01"]
     printed, result = script(monkeypatch, capsys, "training", *options, "--device", "cpu")
     assert "x conv1d" in printed and "of matmul" in printed

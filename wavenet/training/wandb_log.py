@@ -38,10 +38,10 @@ class WandbLog(WandbLogger):
             raise ModuleNotFoundError('the log for Weights & Biases needs wandb: pip install "wavenet[wandb]"')
         import wandb  # noqa: PLC0415  # an extra
 
-        folder = Path(save_dir)
+        folder = Path(save_dir).absolute()  # the process that writes there may have begun in another folder
         super().__init__(
             name=name or folder.name,
-            save_dir=save_dir,
+            save_dir=str(folder),
             id=None if purge_step is None else _last_id(folder),
             project=project,
             mode="offline" if offline else None,
