@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -96,6 +97,16 @@ def _full_error(value: str | None) -> Iterator[None]:
 def _end(name: str, reason: str) -> NoReturn:
     print(f"wavenet {name.replace('_', ' ')}: {' '.join(reason.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print what was warned of meanwhile, each once: such as which backend was passed over, and why."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning):
+        print(message)
 
 
 def plain(cfg: Any) -> Any:

@@ -1,7 +1,6 @@
 """`wavenet evaluate`: a report on one model or several, on held-out utterances."""
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from wavenet import __version__, load
 from wavenet.checkpoint import find
-from wavenet.cli.command import command, plain
+from wavenet.cli.command import command, plain, warnings_as_lines
 from wavenet.cli.run_config import load_run_config
 from wavenet.cli.settings import check_rate
 from wavenet.data import Corpus, add_features, prepare, split
@@ -40,11 +39,8 @@ def main(cfg: DictConfig) -> None:
     plan = _plan(cfg)
     examinations, results = [], []
     for name, path, model, corpus in zip(_names(given, paths), paths, models, corpora, strict=True):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warnings_as_lines():
             found = examine(name, with_rounded_weights(model, cfg.weights), corpus, plan, model, _progress)
-        for message in dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning):
-            print(message)  # which backend was passed over, and why
         examinations.append(found)
         results.append({"checkpoint": str(path), "weights": cfg.weights} | found.result)
         _print(found)

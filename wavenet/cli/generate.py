@@ -1,7 +1,6 @@
 """`wavenet generate`: make audio from a checkpoint."""
 
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from wavenet import load, stream
 from wavenet.audio import format_of, read, read_frames, write
-from wavenet.cli.command import command, plain
+from wavenet.cli.command import command, plain, warnings_as_lines
 from wavenet.cli.settings import check_rate
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.generation.sampler import check_room
@@ -39,8 +38,7 @@ def main(cfg: DictConfig) -> None:
         seconds = len(recording) / rate
     elif seconds is None and not any(features.name in conditions for features in model.features):
         seconds = DEFAULT_SECONDS
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings_as_lines():
         talk = stream(
             model,
             seconds,
@@ -56,9 +54,6 @@ def main(cfg: DictConfig) -> None:
             weights=cfg.weights,
             chunk=1000,  # the progress bar moves as often
         )
-    for warning in caught:
-        if warning.category is UserWarning:  # which backend was passed over, and why
-            print(warning.message)
     lengths = talk.lengths
     assert lengths is not None
     check_room(lengths)
