@@ -8,17 +8,18 @@ waveform -> encode -> input conv -> [gated layer] x N -> skips -> head -> parame
 ```
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm as normalise_weight
 
 from wavenet.audio import Features
 from wavenet.checks import check_positive_int
 from wavenet.conditioning import Conditioner
 from wavenet.distributions import OutputDistribution
-from wavenet.nn import CausalConv1d, Condition, ContextStack, PointwiseConv1d, ResidualStack, cycle_of_dilations
+from wavenet.nn import CausalConv1d, Condition, ContextStack, Head, ResidualStack, cycle_of_dilations
 
 
 class State(NamedTuple):
@@ -44,13 +45,25 @@ class WaveNet(nn.Module):
         context: A context stack (section 2.6) of as many channels, or None.
         residual_channels: Channels of the residual path.
         gate_channels: Channels of each dilated convolution before its split into filter and gate.
-        skip_channels: Channels of the sum of skips and of the head's hidden layer.
+        skip_channels: Channels of the sum of skips.
         condition_channels: Channels of the condition; used only if there is one.
         kernel_size: Taps of each dilated convolution.
         dilation_cycle: Layers in a cycle; their dilations are 1, 2, 4, ... 2**(dilation_cycle - 1).
         num_cycles: How often the cycle is repeated.
         input_kernel_size: Taps of the convolution before the stack.
         bias: Whether the convolutions of the stack have biases.
+        input_bias: Whether the convolution before the stack has one.
+        head_channels: Channels of the head's hidden layer; None for skip_channels.
+        output_projection: Whether one more 1x1 convolution follows the head, as in SaShiMi's WaveNet (Goel et al.,
+            2022, whose code is https://github.com/state-spaces/s4).
+        groups: Groups of channels in which each dilated convolution works.
+        dropout: Share of the dilated convolutions' inputs that training puts to 0.
+        residual_scale: Factor of each layer's residual output, such as sqrt(0.5).
+        last_residual: Whether the last layer has a residual convolution that nobody reads, see `ResidualStack`.
+        weight_norm: Whether all convolutions of stack and head have normalised weights (Salimans and Kingma, 2016).
+        make_layer: Builds each layer in place of `GatedResidualLayer`, see `ResidualStack`.
+        make_stack: Builds the stack from what `ResidualStack` takes, all by name; None is that class itself. A
+            stack of one's own has its `forward`, `num_layers` and `receptive_field`.
 
     Attributes:
         receptive_field: Samples that one prediction can see. Without a context stack that is what the
@@ -78,12 +91,23 @@ class WaveNet(nn.Module):
         num_cycles: int = 3,
         input_kernel_size: int = 1,
         bias: bool = True,
+        input_bias: bool = True,
+        head_channels: int | None = None,
+        output_projection: bool = False,
+        groups: int = 1,
+        dropout: float = 0.0,
+        residual_scale: float = 1.0,
+        last_residual: bool = False,
+        weight_norm: bool = False,
+        make_layer: Callable[..., nn.Module] | None = None,
+        make_stack: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
         check_positive_int(
             "WaveNet", sample_rate=sample_rate, skip_channels=skip_channels, input_kernel_size=input_kernel_size
         )
         check_positive_int("WaveNet", residual_channels=residual_channels, condition_channels=condition_channels)
+        check_positive_int("WaveNet", head_channels=skip_channels if head_channels is None else head_channels)
         conditioners = dict(conditioners or {})
         tellers: dict[str, Any] = {f"conditioners.{name}": teller for name, teller in conditioners.items()}
         for name, teller in (tellers | ({} if context is None else {"context": context})).items():
@@ -109,28 +133,49 @@ class WaveNet(nn.Module):
         self.num_cycles = num_cycles
         self.input_kernel_size = input_kernel_size
         self.bias = bias
+        self.input_bias = input_bias
+        self.head_channels = head_channels
+        self.output_projection = output_projection
+        self.groups = groups
+        self.dropout = dropout
+        self.residual_scale = residual_scale
+        self.last_residual = last_residual
+        self.weight_norm = weight_norm
+        self.make_layer = make_layer
+        self.make_stack = make_stack
         self.about: dict[str, Any] | None = None
 
         self.distribution = distribution
         self.conditioners = nn.ModuleDict(conditioners)
         self.context = context
-        self.input = CausalConv1d(distribution.in_channels, residual_channels, input_kernel_size)
-        self.stack = ResidualStack(
-            residual_channels,
-            gate_channels,
-            skip_channels,
-            kernel_size,
-            cycle_of_dilations(dilation_cycle, num_cycles),
-            condition_channels if conditioners or context is not None else 0,
-            bias,
+        self.input = CausalConv1d(distribution.in_channels, residual_channels, input_kernel_size, bias=input_bias)
+        stack: Any = (make_stack or ResidualStack)(
+            residual_channels=residual_channels,
+            gate_channels=gate_channels,
+            skip_channels=skip_channels,
+            kernel_size=kernel_size,
+            dilations=cycle_of_dilations(dilation_cycle, num_cycles),
+            condition_channels=condition_channels if conditioners or context is not None else 0,
+            bias=bias,
+            groups=groups,
+            dropout=dropout,
+            residual_scale=residual_scale,
+            last_residual=last_residual,
+            make_layer=make_layer,
         )
-        self.head = nn.Sequential(
-            nn.ReLU(),
-            PointwiseConv1d(skip_channels, skip_channels),
-            nn.ReLU(),
-            PointwiseConv1d(skip_channels, distribution.parameter_channels),
+        self.stack: ResidualStack = stack
+        self.head = Head(
+            skip_channels,
+            skip_channels if head_channels is None else head_channels,
+            distribution.parameter_channels,
+            output_projection,
+            distribution.needs_float32,
         )
         distribution.initialise(self.head[-1])  # pyright: ignore[reportArgumentType]
+        if weight_norm:
+            for module in [*self.input.modules(), *self.stack.modules(), *self.head.modules()]:
+                if isinstance(module, nn.Conv1d):
+                    normalise_weight(module)
         self.receptive_field = self.stack.receptive_field + input_kernel_size - 1
         if context is not None:  # the layers after the first one hear what it said at earlier samples, too
             self.receptive_field = max(
@@ -209,21 +254,26 @@ class WaveNet(nn.Module):
         """The states of the input convolution and the stack, and of the context stack; None at the beginning."""
         if state is None:
             return None, None
-        own = 1 + len(self.stack.layers)
+        own = 1 + self.stack.num_layers
         return state[:own], state[own:] or None
+
+    @property
+    def state_shapes(self) -> list[tuple[int, int]]:
+        """Channels and samples of the states of the input convolution and of each layer."""
+        return [self.input.state_shape, *self.stack.state_shapes]
 
     def _encode(self, waveform: Tensor) -> Tensor:
         """What the network hears, (B, distribution.in_channels, T), as precise as its weights."""
-        dtype = self.input.conv.weight.dtype
+        dtype = next(self.input.parameters()).dtype
         return self.distribution.encode(waveform.to(torch.promote_types(waveform.dtype, dtype))).to(dtype)
 
     def _read_off(self, skips: Tensor) -> Tensor:
-        """The head; its last layer in its weights' precision, also under autocast, if the distribution needs that."""
-        if not self.distribution.needs_float32:
-            return self.head(skips)
-        hidden, last = self.head[:-1](skips), self.head[-1]
+        """The head; one that was put in the place of ours is precise in all its layers, if that is needed."""
+        head: nn.Module = self.head
+        if isinstance(head, Head) or not self.distribution.needs_float32:
+            return head(skips)
         with torch.autocast(skips.device.type, enabled=False):
-            return last(hidden.to(last.weight.dtype))
+            return head(skips.to(next((parameter.dtype for parameter in head.parameters()), torch.float32)))
 
     def log_prob(
         self, waveform: Tensor, condition: Condition | None = None, state: State | None = None

@@ -82,7 +82,7 @@ def test_lengths_threads_and_weights(trained, run, in_tmp):
 
 
 def test_generation_without_numba(trained, run, in_tmp, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wavenet.generation.cpu_kernels", None)
+    monkeypatch.setitem(sys.modules, "wavenet.native.instructions", None)
     output = run("generate", f"checkpoint={trained[0] / 'run'}", "speaker=s5", "seconds=0.02")
     assert "generating with the slower backend 'reference', because cpu: numba cannot be used here" in output
     assert "generating (reference)" in output

@@ -252,7 +252,7 @@ def test_auto_takes_the_fastest_and_says_why_not(small, monkeypatch):
     assert choose_backend(model).name == "cpu"
     with pytest.warns(UserWarning, match="slower backend 'reference', because cpu: it computes in float32"):
         assert choose_backend(small(dtype=torch.float64)).name == "reference"
-    monkeypatch.setitem(sys.modules, "wavenet.generation.cpu_kernels", None)
+    monkeypatch.setitem(sys.modules, "wavenet.native.instructions", None)
     with pytest.warns(UserWarning, match=r"because cpu: numba cannot be used here \(ModuleNotFoundError"):
         made = wavenet.generate(model, 0.01)
     assert torch.equal(made, wavenet.generate(model, 0.01, backend="reference"))

@@ -33,9 +33,9 @@ from tests.reliability.long_generation import resident
 from tests.reliability.models import KINDS, make, told
 from wavenet import WaveNet
 from wavenet.benchmark.table import header, line_of
-from wavenet.generation.cpu_kernels import HAS_FLOAT16
 from wavenet.generation.sampler import Stream
 from wavenet.machine import machine_in_words
+from wavenet.native.instructions import HAS_FLOAT16
 
 WEIGHTS = ["float32", "bfloat16", "int8", *(["float16"] if HAS_FLOAT16 else [])]
 LEAK = 8 * 2**20  # bytes that rounds of streams may leave behind; a round's streams of a default model take more

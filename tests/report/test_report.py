@@ -318,7 +318,7 @@ def test_speed_is_measured_and_says_on_what(spoken):
 
 
 def test_narrower_weights_without_their_backend(corpus, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wavenet.generation.cpu_kernels", None)
+    monkeypatch.setitem(sys.modules, "wavenet.native.instructions", None)
     plan = Plan(sound_seconds=0, speed_seconds=0.01, weights="int8")
     found = examine("m", speaking(), replace(corpus, utterances=corpus.utterances[5:]), plan)
     assert found.result["speed"]["reason"].startswith("weights=int8 are the cpu backend's, which cannot serve: numba")

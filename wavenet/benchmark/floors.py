@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from wavenet.generation.cpu_kernels import LANES, VECTOR, WIDE, instruction, jit, multiply_add, pointer
+from wavenet.native.instructions import LANES, VECTOR, WIDE, instruction, jit, multiply_add, pointer
 
 _READERS = 16  # registers that are read into
 _CHAINS = 24 if WIDE else 12  # sums that do not wait for each other: enough to keep the multipliers busy

@@ -17,11 +17,12 @@ from wavenet.benchmark.floors import multiply_add_rate, read_bandwidth
 from wavenet.benchmark.plain import vocoder
 from wavenet.benchmark.table import header, line_of, median_ratio
 from wavenet.distributions import MuLawCategorical
-from wavenet.generation.cpu import WEIGHTS, CPUBackend
-from wavenet.generation.cpu_kernels import HAS_FLOAT16
+from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State, WaveNet
+from wavenet.native import WEIGHTS, Layout
+from wavenet.native.instructions import HAS_FLOAT16
 
 SAMPLE_RATE = 16000
 SHAPES: dict[str, dict[str, Any]] = {
@@ -93,7 +94,7 @@ def make_model(shape: str) -> WaveNet:
     with torch.inference_mode():
         deviation = model(_waveform(1, 200))[0].std()
     with torch.no_grad():
-        for parameter in model.head[3].parameters():
+        for parameter in Layout(model).head[-1].parameters():
             parameter.div_(deviation)
     return model
 

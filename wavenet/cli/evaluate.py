@@ -18,9 +18,9 @@ from wavenet.cli.run_config import load_run_config
 from wavenet.cli.settings import check_rate
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.evaluation import Clips
-from wavenet.generation.cpu import with_rounded_weights
 from wavenet.machine import machine_in_words
 from wavenet.model import WaveNet
+from wavenet.native import with_rounded_weights
 from wavenet.report import Examination, Plan, compare, examine, render
 from wavenet.report.examination import finite
 from wavenet.writing import reason, write_text

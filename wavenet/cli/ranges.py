@@ -8,7 +8,7 @@ name has different ranges in two of them. What other packages' classes take, the
 from wavenet.cli.kinds import FLAG, Either, Kind, ListOf, Real, Table, Text, Whole, Word, or_null
 from wavenet.conditioning.frames import EDGES
 from wavenet.evaluation.bytes import QUANTIZATIONS
-from wavenet.generation.cpu import WEIGHTS
+from wavenet.native import WEIGHTS
 from wavenet.nn.upsampling import ACTIVATIONS, KINDS
 
 _COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile

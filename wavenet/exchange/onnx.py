@@ -43,7 +43,7 @@ class Step(nn.Module):
     def __init__(self, model: WaveNet) -> None:
         super().__init__()
         self.model = model
-        self.shapes = _shapes(model)
+        self.shapes = model.state_shapes
 
     def forward(
         self, sample: Tensor, uniforms: Tensor, temperature: Tensor, condition: Tensor | None, states: list[Tensor]
@@ -95,7 +95,7 @@ class _Context(nn.Module):
     def __init__(self, context: ContextStack) -> None:
         super().__init__()
         self.context = context
-        self.shapes = _context_shapes(context)
+        self.shapes = context.stack.state_shapes
 
     def forward(self, samples: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         frame = self.context.beginning(samples)[:3]
@@ -206,14 +206,14 @@ def _graphs(model: WaveNet) -> Iterator[_Graph]:
             yield _Graph(file, _Frames(conditioner), (frames,), ({2: _DYNAMIC},), [name], ["values"])
     if model.context is not None:
         yield _with_states(
-            "context.onnx", _Context(model.context), _context_shapes(model.context),
+            "context.onnx", _Context(model.context), model.context.stack.state_shapes,
             {"samples": torch.zeros(2, model.context.pool)}, ["said"],
         )  # fmt: skip
         model.context = None
     channels, uniforms = model.stack.condition_channels, model.distribution.num_uniforms
     told = {"condition": torch.zeros(2, channels, 1)} if channels else {"": None}
     yield _with_states(
-        "step.onnx", Step(model), _shapes(model),
+        "step.onnx", Step(model), model.state_shapes,
         {"sample": torch.zeros(2, 1), "uniforms": torch.full((2, uniforms), 0.5), "temperature": torch.tensor(1.0)}
         | told,
         ["next_sample", "parameters"],
@@ -241,18 +241,6 @@ def _complete(states: list[Tensor], shapes: list[tuple[int, int]], like: Tensor)
     """States with the empty ones of layers without a past, which no graph has as inputs."""
     left = iter(states)
     return [next(left) if shape[1] else like.new_zeros(like.shape[0], *shape) for shape in shapes]
-
-
-def _shapes(model: WaveNet) -> list[tuple[int, int]]:
-    """(channels, samples) of the past of the input convolution and of each layer."""
-    layers: list[Any] = [model.input, *(layer.dilated for layer in model.stack.layers)]
-    return [(conv.in_channels, conv.padding) for conv in layers]
-
-
-def _context_shapes(context: ContextStack) -> list[tuple[int, int]]:
-    """(channels, frames) of the past of each layer of a context stack."""
-    layers: list[Any] = list(context.stack.layers)
-    return [(layer.dilated.in_channels, layer.dilated.padding) for layer in layers]
 
 
 @torch.no_grad()

@@ -1,31 +1,25 @@
 """The CPU backend: a model packed once, then the whole loop over time in one native call."""
 
-import copy
-import ctypes
-import os
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuLawCategorical
-from wavenet.distributions.mixture import ARRIVED, CLIMBS, LOG_SCALE_MAX
+from wavenet.distributions import Mixture
 from wavenet.generation.backend import Backend
 from wavenet.model import State, WaveNet
-from wavenet.nn import Condition, GatedResidualLayer
+from wavenet.native import Workers, dtype_of, native_refusal, yield_address
+from wavenet.native.layout import changed
+from wavenet.native.memory import Array, address, aligned, round_up, stride, zeros
+from wavenet.native.verification import verify_generation
+from wavenet.nn import Condition, ContextStack
 
-Array = NDArray[Any]
-WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
-_KINDS = {MuLawCategorical: "CATEGORICAL", LogisticMixture: "LOGISTIC", GaussianMixture: "GAUSSIAN"}  # in `cpu_kernels`
+if TYPE_CHECKING:
+    from wavenet.native.packing import Packed
+
 _FOR_EVER = 2**62  # steps
 _LOOK_AHEAD = 16  # steps, for one utterance; fewer for several, which share the weights that are read
 
@@ -45,6 +39,7 @@ class CPUBackend(Backend):
 
     Raises:
         ValueError: If `weights` is unknown, or needs another processor.
+        UnknownNetworkError: If the model is another network than the native one, or does something else.
     """
 
     name = "cpu"
@@ -52,28 +47,35 @@ class CPUBackend(Backend):
     @staticmethod
     def refusal(model: WaveNet) -> str | None:
         """Why this backend cannot serve the model; None if it can."""
-        distribution = type(model.distribution)
         if not isinstance(model, WaveNet):
             return "it cannot guide"
         if (refusal := native_refusal(model)) is not None:
             return refusal
-        if distribution not in _KINDS:
-            return f"it does not know the output distribution {distribution.__name__}"
-        return None
+        from wavenet.native.packing import unknown_distribution  # noqa: PLC0415 - needs numba
+
+        if (unknown := unknown_distribution(model.distribution)) is not None:
+            return unknown
+        return None if model.context is None else changed("context", model.context, ContextStack)
 
     def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None:
-        from wavenet.generation import cpu_kernels  # noqa: PLC0415
+        from wavenet.generation import cpu_kernels  # noqa: PLC0415 - needs numba
+        from wavenet.native.instructions import HAS_FLOAT16, PANEL  # noqa: PLC0415
+        from wavenet.native.packing import pack  # noqa: PLC0415
 
-        dtype = _dtype_of(weights)
-        if weights == "float16" and not cpu_kernels.HAS_FLOAT16:
+        dtype = dtype_of(weights)
+        if weights == "float16" and not HAS_FLOAT16:
             raise ValueError("weights=float16 needs a processor with F16C; bfloat16 and int8 work on this one")
-        self._kernels = cpu_kernels
+        self._kernels, self._panel = cpu_kernels, PANEL
         self._model = model
         self._threads = threads
         with torch.inference_mode():
-            self._packed = _pack(model, dtype, cpu_kernels)
+            self._packed = pack(model, dtype)
         self._memories: dict[tuple[int, int, int, bool], _Memory] = {}
         self._workers = Workers()
+        if weights == "float32":
+            verify_generation(model, self.parameters, self._packed.net.condition)
+        else:  # which differ by their rounding, too
+            CPUBackend(model, threads)
 
     def run(
         self,
@@ -182,15 +184,15 @@ class CPUBackend(Backend):
         jobs: list[tuple[Any, ...]] = []
         groups: list[tuple[_Memory, _Call]] = []
         kept: dict[tuple[int, int, int, bool], _Memory] = {}  # memory is used again while chunks are of the same batch
-        panels = net.gates // self._kernels.PANEL
+        panels = net.gates // self._panel
         for group, (first, last, parts) in enumerate(_shares(batch, self._threads, panels)):
             mine = slice(first, last)
             call = _Call(
-                uniforms=_aligned(uniforms[mine]),
-                conditions=_aligned(conditions[:, mine]),
+                uniforms=aligned(uniforms[mine]),
+                conditions=aligned(conditions[:, mine]),
                 hop=hop,
                 offset=offset,
-                forced=None if forced is None else _aligned(forced[:, mine]),
+                forced=None if forced is None else aligned(forced[:, mine]),
                 audio=np.zeros((last - first, steps), np.float32),
                 parameters=np.zeros((0 if forced is None else steps, last - first, net.classes), np.float32),
                 arrivals=np.zeros(1, np.int64),
@@ -218,77 +220,6 @@ class CPUBackend(Backend):
         return audio, parameters, layers
 
 
-def native_refusal(model: WaveNet) -> str | None:
-    """Why native code cannot compute with a model's weights, or not on this machine; None if it can."""
-    weight = next(model.parameters())
-    if weight.device.type != "cpu":
-        return f"the model is on {weight.device} (device=cpu, or model.cpu(), would do)"
-    if weight.dtype != torch.float32:
-        return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
-    try:
-        import wavenet.generation.cpu_kernels  # noqa: F401, PLC0415
-    except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
-        return f"numba cannot be used here ({type(error).__name__}: {error})"
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
-        return "numba is switched off by NUMBA_DISABLE_JIT"
-    return None
-
-
-class Workers:
-    """Threads for work whose parts wait for each other, and so must run at the same time; kept for the next call."""
-
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._size = 0
-
-    def run(self, work: Callable[[int], object], count: int) -> None:
-        """Call work(0) ... work(count - 1), a single one here, and several on a thread each."""
-        if count == 1:
-            work(0)
-            return
-        if self._pool is None or self._size < count:
-            self._size = count
-            self._pool = ThreadPoolExecutor(count, thread_name_prefix="wavenet")
-        for future in [self._pool.submit(work, number) for number in range(count)]:
-            future.result()
-
-
-def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
-    """A copy of a model, in float32, whose weights are what narrower ones stand for: to score them with.
-
-    Args:
-        model: The model.
-        weights: As in `CPUBackend`; with "float32" the model itself is returned.
-
-    Raises:
-        ValueError: If `weights` is unknown.
-    """
-    dtype = _dtype_of(weights)
-    if weights == "float32":
-        return model
-    model = copy.deepcopy(model)
-    layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
-    groups: list[list[Any]] = [[model.input.conv], [model.head[1]], [model.head[3]]]
-    groups.append([layer.skip for layer in layers])
-    groups += [[layer.residual] for layer in layers if layer.residual is not None]
-    groups += [[c for c in (layer.dilated.conv, layer.condition) if c is not None] for layer in layers]
-    with torch.no_grad():
-        for group in groups:  # what is added up in the same outputs has one scale
-            scale = _scale_of([conv.weight for conv in group])[:, None, None]
-            for conv in group:
-                if dtype == torch.int8:
-                    conv.weight.copy_((conv.weight / scale).round() * scale)
-                else:
-                    conv.weight.copy_(conv.weight.to(dtype))
-    return model
-
-
-def _dtype_of(weights: str) -> torch.dtype:
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights is '{weights}'; it must be one of {', '.join(WEIGHTS)}")
-    return WEIGHTS[weights]
-
-
 @dataclass
 class _Call:
     """What comes in and goes out in one call, for a group of utterances; shapes as in `Workspace`."""
@@ -306,26 +237,26 @@ class _Call:
 class _Memory:
     """What one thread needs for a group of utterances: the rings, and room for all it computes."""
 
-    def __init__(self, packed: "_Packed", batch: int, changing: bool, kernels: Any) -> None:
+    def __init__(self, packed: "Packed", batch: int, changing: bool, kernels: Any) -> None:
         net = packed.net
         self._net, self._kernels, self._batch = net, kernels, batch
         self._block = block = max(1, _LOOK_AHEAD >> (batch - 1).bit_length())  # a power of two
-        rows, gates, gated, heads, outputs = (
-            _stride(n) for n in (net.rows, net.gates, net.layers * net.half, net.heads, net.outputs)
+        rows, gates, gated, skips, hidden, outputs = (
+            stride(n) for n in (net.rows, net.gates, net.layers * net.half, net.skips, net.hiddens, net.outputs)
         )
-        self._heard = _zeros(batch, net.encoded)
-        self._input_ring = _zeros(net.input_taps, batch, net.encoded)
+        self._heard = zeros(batch, net.encoded)
+        self._input_ring = zeros(net.input_taps, batch, net.encoded)
         slots = [net.past_taps * dilation + block for dilation in packed.dilations.tolist()]
         starts = list(accumulate(slots, initial=0))
-        self._rings = _zeros(starts[-1], batch, rows)
+        self._rings = zeros(starts[-1], batch, rows)
         self._ring_of_layer = [self._rings[a:b] for a, b in pairwise(starts)]
         self._starts = np.array(starts, np.int64) * self._rings.strides[0]
-        self._hidden = _zeros(net.layers if block > 1 else 1, block, batch, gates)
+        self._hidden = zeros(net.layers if block > 1 else 1, block, batch, gates)
         self._ring = 2 * kernels.FRAMES + round_up(block, kernels.FRAMES) if changing else 1
-        self._fixed = _zeros(net.layers, self._ring, batch, gates)
-        self._chances = _zeros(max(net.classes, 6 * int(packed.mixture[0])))  # for mixtures in float64
-        self._gated = _zeros(batch, gated)
-        self._skips, self._head, self._logits = _zeros(batch, heads), _zeros(batch, heads), _zeros(batch, outputs)
+        self._fixed = zeros(net.layers, self._ring, batch, gates)
+        self._chances = zeros(max(net.classes, 6 * int(packed.mixture[0])))  # for mixtures in float64
+        self._gated = zeros(batch, gated)
+        self._skips, self._head, self._logits = zeros(batch, skips), zeros(batch, hidden), zeros(batch, outputs)
 
     def begin(self, heard: Array, past: list[Array] | None) -> None:
         """Put the state in its place: what is heard next (B, encoded), and each layer's past (P, B, C)."""
@@ -354,23 +285,23 @@ class _Memory:
             batch=self._batch,
             steps=call.uniforms.shape[2],
             block=self._block,
-            heard=_address(self._heard),
-            input_ring=_address(self._input_ring),
-            rings=_address(self._rings),
-            starts=_address(self._starts),
-            hidden=_address(self._hidden),
-            fixed=_address(self._fixed),
-            chances=_address(self._chances),
-            gated=_address(shared._gated),
-            skips=_address(shared._skips),
-            head=_address(shared._head),
-            logits=_address(shared._logits),
-            conditions=_address(call.conditions),
-            uniforms=_address(call.uniforms),
-            audio=_address(call.audio),
-            arrivals=_address(call.arrivals),
-            forced=0 if forced is None else _address(forced),
-            parameters=_address(call.parameters),
+            heard=address(self._heard),
+            input_ring=address(self._input_ring),
+            rings=address(self._rings),
+            starts=address(self._starts),
+            hidden=address(self._hidden),
+            fixed=address(self._fixed),
+            chances=address(self._chances),
+            gated=address(shared._gated),
+            skips=address(shared._skips),
+            head=address(shared._head),
+            logits=address(shared._logits),
+            conditions=address(call.conditions),
+            uniforms=address(call.uniforms),
+            audio=address(call.audio),
+            arrivals=address(call.arrivals),
+            forced=0 if forced is None else address(forced),
+            parameters=address(call.parameters),
             frames=len(call.conditions),
             hop=call.hop,
             offset=call.offset,
@@ -379,150 +310,10 @@ class _Memory:
             row_stride=self._rings.strides[1],
             gate_stride=self._fixed.strides[2],
             gated_stride=self._gated.strides[0],
-            head_stride=self._skips.strides[0],
+            skip_stride=self._skips.strides[0],
+            head_stride=self._head.strides[0],
             output_stride=self._logits.strides[0],
         )
-
-
-@dataclass
-class _Packed:
-    """A model as the kernels read it: the arrays, and `net` with their addresses."""
-
-    weights: Array
-    biases: Array
-    scales: Array
-    embedding: Array
-    levels: Array
-    dilations: Array
-    windows: Array
-    mixture: Array
-    net: Any
-
-
-@dataclass
-class _Block:
-    """Matrices (outputs, inputs) that are added up in the same outputs, with one bias and scale for each of these."""
-
-    matrices: list[Tensor]
-    bias: Tensor
-    scale: Tensor
-
-
-def _pack(model: WaveNet, dtype: torch.dtype, kernels: Any) -> _Packed:
-    """Lay the model out as `Network` says."""
-    distribution = model.distribution
-    assert isinstance(distribution, MuLawCategorical | Mixture)
-    drawn = distribution.levels()
-    panel, lanes = kernels.PANEL, kernels.LANES
-    layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
-    channels = model.gate_channels // 2
-    half = round_up(channels, lanes)
-
-    def in_panels(count: int) -> Tensor:
-        """Order of outputs: as they are, rounded up; -1 stands for none."""
-        return F.pad(torch.arange(count), (0, -count % panel), value=-1)
-
-    each = F.pad(torch.arange(channels), (0, half - channels), value=-1).reshape(-1, lanes)
-    gated = torch.cat([each, torch.where(each < 0, each, each + channels)], dim=1).flatten()
-
-    def block(convs: Sequence[tuple[Tensor, Tensor | None]], order: Tensor) -> _Block:
-        """Convolutions' weights (outputs, inputs, taps) and biases."""
-        matrices = [_take(tap, order) for weight, _ in convs for tap in weight.unbind(-1)]
-        bias = sum((_take(bias, order) for _, bias in convs if bias is not None), torch.zeros(len(order)))
-        scale = torch.ones(len(order))
-        if dtype == torch.int8:
-            scale = _scale_of(matrices)
-            matrices = [(matrix / scale[:, None]).round() for matrix in matrices]
-        return _Block(matrices, bias, scale)
-
-    def weight_and_bias(conv: torch.nn.Conv1d) -> tuple[Tensor, Tensor | None]:
-        return conv.weight, conv.bias
-
-    def of_gates(weight: Tensor) -> Tensor:
-        return F.pad(weight, (0, 0, 0, half - channels))  # inputs of zero for the channels that round up
-
-    rows, heads, outputs = (
-        in_panels(n) for n in (model.residual_channels, model.skip_channels, distribution.parameter_channels)
-    )
-    first = block([weight_and_bias(model.input.conv)], rows)
-    gates, residuals = [], []
-    for layer in layers:
-        condition = [] if layer.condition is None else [weight_and_bias(layer.condition)]
-        gates.append(block([*condition, weight_and_bias(layer.dilated.conv)], gated))
-        if layer.residual is None:  # the last layer's; its place among the biases stays
-            residuals.append(_Block([], torch.zeros(len(rows)), torch.ones(len(rows))))
-        else:
-            residuals.append(block([(of_gates(layer.residual.weight), layer.residual.bias)], rows))
-    skip_biases = [layer.skip.bias for layer in layers if layer.skip.bias is not None]
-    skip_bias = torch.stack(skip_biases).sum(dim=0) if skip_biases else None
-    skip = block([(torch.cat([of_gates(layer.skip.weight) for layer in layers], dim=1), skip_bias)], heads)
-    head = [block([weight_and_bias(model.head[1])], heads), block([weight_and_bias(model.head[3])], outputs)]  # pyright: ignore[reportArgumentType]
-
-    ahead = [matrix for gate in gates for matrix in gate.matrices[:-1]]
-    now = [[gate.matrices[-1], *residual.matrices] for gate, residual in zip(gates, residuals, strict=True)]
-    last = [matrix for part in (skip, *head) for matrix in part.matrices]
-    matrices = [*ahead, *first.matrices, *(matrix for layer in now for matrix in layer), *last]
-    in_order = [first, *(part for pair in zip(gates, residuals, strict=True) for part in pair), skip, *head]
-
-    flat = torch.cat([m.reshape(-1, panel, m.shape[1]).transpose(1, 2).flatten() for m in matrices]).to(dtype)
-    as_integers = {torch.float16: torch.int16, torch.bfloat16: torch.uint16}  # numba has no such floats
-    dilations = [layer.dilated.conv.dilation[0] for layer in layers]
-    past_taps = model.kernel_size - 1
-    packed = _Packed(
-        weights=_aligned(flat.view(as_integers.get(dtype, dtype)).numpy()),
-        biases=_aligned(torch.cat([part.bias for part in in_order]).numpy()),
-        scales=_aligned(torch.cat([part.scale for part in in_order]).numpy()),
-        embedding=_aligned(distribution.encode(drawn[None])[0].T.numpy()),
-        levels=_aligned(drawn.numpy()),
-        dilations=np.array(dilations, np.int64),
-        windows=np.array(
-            [2 ** ((past_taps - tap) * d).bit_length() // 2 for d in dilations for tap in range(past_taps)], np.int64
-        ),
-        mixture=mixture_settings(distribution),
-        net=None,
-    )
-    sizes = [sum(m.numel() for m in part) for part in (ahead, first.matrices, now[0], *now[1:], last[:1], last[1:2])]
-    offsets = list(accumulate(sizes, initial=0))
-    packed.net = kernels.Network(
-        biases=_address(packed.biases),
-        scales=_address(packed.scales),
-        embedding=_address(packed.embedding),
-        levels=_address(packed.levels),
-        dilations=_address(packed.dilations),
-        windows=_address(packed.windows),
-        layers=len(layers),
-        past_taps=past_taps,
-        input_taps=model.input_kernel_size,
-        encoded=distribution.in_channels,
-        condition=model.stack.condition_channels,
-        residual=model.residual_channels,
-        half=half,
-        skip=model.skip_channels,
-        classes=distribution.parameter_channels,
-        rows=len(rows),
-        gates=len(gated),
-        heads=len(heads),
-        outputs=len(outputs),
-        ahead_size=len(ahead) and sizes[0] // len(layers),
-        input_0=offsets[1],
-        layer_0=offsets[2],
-        layer_size=sizes[2],
-        skip_0=offsets[-3],
-        head_0=offsets[-2],
-        head_1=offsets[-1],
-        kind=getattr(kernels, _KINDS[type(distribution)]),
-        mixture=_address(packed.mixture),
-    )
-    return packed
-
-
-def mixture_settings(distribution: MuLawCategorical | Mixture) -> Array:
-    """The settings of `draw_from_mixture`; zeros for a categorical."""
-    if not isinstance(distribution, Mixture):
-        return np.zeros(6)
-    half = 2 ** (distribution.bits - 1)
-    arrived = ARRIVED * distribution.bin_width
-    return np.array([distribution.num_mixtures, half, distribution.log_scale_min, LOG_SCALE_MAX, CLIMBS, arrived])
 
 
 def _shares(batch: int, threads: int | None, panels: int) -> list[tuple[int, int, int]]:
@@ -532,53 +323,3 @@ def _shares(batch: int, threads: int | None, panels: int) -> list[tuple[int, int
     parts = min(threads // groups, panels)
     edges = [batch * group // groups for group in range(groups + 1)]
     return [(a, b, parts) for a, b in pairwise(edges)]
-
-
-def _scale_of(weights: Sequence[Tensor]) -> Tensor:
-    """What 8-bit weights are multiplied with, for each output (the first dimension)."""
-    scale = torch.stack([weight.flatten(1).abs().amax(dim=1) for weight in weights]).amax(dim=0) / 127
-    return scale.where(scale > 0, 1.0)
-
-
-def _take(rows: Tensor, order: Tensor) -> Tensor:
-    """The rows in that order; zeros where it is -1."""
-    return torch.cat([rows, torch.zeros_like(rows[:1])])[order]
-
-
-def round_up(count: int, multiple: int) -> int:
-    """The next multiple."""
-    return -(-count // multiple) * multiple
-
-
-def _stride(count: int) -> int:
-    """Floats from a row to the next; a cache line more than a power of two, whose rows would collide in the cache."""
-    return count + 16 if count >= 128 else count
-
-
-def _zeros(*shape: int) -> Array:
-    return _aligned(np.zeros(shape, np.float32))
-
-
-def _aligned(array: Array) -> Array:
-    """A copy, in order, that begins at a multiple of 64 bytes, a cache line."""
-    memory = np.empty(array.nbytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    aligned = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    aligned[...] = array
-    return aligned
-
-
-def _address(array: Array) -> int:
-    return array.ctypes.data
-
-
-@cache
-def yield_address() -> int:
-    """Address of the system's function that offers a thread's core to others."""
-    if sys.platform == "win32":
-        function = ctypes.windll.kernel32.SwitchToThread
-    else:
-        function = ctypes.CDLL(None).sched_yield
-    address = ctypes.cast(function, ctypes.c_void_p).value
-    assert address is not None
-    return address

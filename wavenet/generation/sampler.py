@@ -16,6 +16,7 @@ from wavenet.generation.guidance import GuidedWaveNet
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State, WaveNet
+from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, join
 
 _BACKENDS: dict[str, type[Backend]] = {
@@ -306,13 +307,24 @@ def choose_backend(model: WaveNet, name: str = "auto", threads: int | None = Non
     for backend in _BACKENDS.values() if name == "auto" else [_BACKENDS[name]]:
         refusal = backend.refusal(model)
         if refusal is None:
-            if refusals:
-                warnings.warn(
-                    f"generating with the slower backend '{backend.name}', because {'; '.join(refusals)}", stacklevel=3
-                )
-            return backend(model, threads, weights)
+            try:
+                chosen = backend(model, threads, weights)
+            except UnknownNetworkError as error:
+                refusal = str(error)
+            else:
+                if refusals:
+                    _warn_slower(backend.name, refusals)
+                return chosen
         refusals.append(f"{backend.name}: {refusal}")
     raise ValueError(f"no backend serves this model: {'; '.join(refusals)}")
+
+
+def _warn_slower(name: str, refusals: list[str]) -> None:
+    reasons = "; ".join(refusals)
+    warnings.warn(
+        f"generating with the slower backend '{name}', because {reasons}; it takes some tens of times as long",
+        stacklevel=4,
+    )
 
 
 def _put(whole: State, active: list[int], part: State) -> State:

@@ -3,7 +3,8 @@
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
 from wavenet.nn.condition import Condition, join
 from wavenet.nn.context import ContextStack
-from wavenet.nn.residual import GatedResidualLayer
+from wavenet.nn.head import Head
+from wavenet.nn.residual import GatedResidualLayer, filters_and_gates
 from wavenet.nn.stack import ResidualStack, cycle_of_dilations, receptive_field
 from wavenet.nn.upsampling import Upsampling
 
@@ -12,10 +13,12 @@ __all__ = [
     "Condition",
     "ContextStack",
     "GatedResidualLayer",
+    "Head",
     "PointwiseConv1d",
     "ResidualStack",
     "Upsampling",
     "cycle_of_dilations",
+    "filters_and_gates",
     "join",
     "receptive_field",
 ]

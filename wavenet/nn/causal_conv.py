@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.checks import check_positive_int
+from wavenet.nn.plain import is_plain
 
 
 class CausalConv1d(nn.Module):
@@ -98,8 +99,16 @@ class CausalConv1d(nn.Module):
             wanted = (x.shape[0], self.in_channels, self.padding)
             raise ValueError(f"CausalConv1d: state is {tuple(state.shape)}; for this x it must be {wanted}")
         padded = torch.cat([state, x], dim=-1) if self.padding else x
-        y = convolve(padded, self.conv.weight, self.conv.bias, self.conv.dilation[0], self.conv.groups)
+        if is_plain(self.conv, nn.Conv1d):
+            y = convolve(padded, self.conv.weight, self.conv.bias, self.conv.dilation[0], self.conv.groups)
+        else:  # something was put in its place, or around it
+            y = self.conv(padded)
         return y, padded[..., padded.shape[-1] - self.padding :]
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Channels and samples of the state."""
+        return self.in_channels, self.padding
 
 
 class PointwiseConv1d(nn.Conv1d):

@@ -92,10 +92,7 @@ class ContextStack(nn.Module):
             weight.new_zeros(batch, self.pool),
             torch.zeros(batch, 1, dtype=torch.int64, device=weight.device),
             weight.new_zeros(batch, self.condition_channels, 1),
-            *(
-                weight.new_zeros(batch, self.residual_channels, layer.dilated.padding)  # pyright: ignore
-                for layer in self.stack.layers
-            ),
+            *(weight.new_zeros(batch, *shape) for shape in self.stack.state_shapes),
         ]
 
     def run(self, waveform: Tensor, state: list[Tensor], phase: int) -> tuple[Condition, list[Tensor]]:

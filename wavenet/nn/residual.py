@@ -1,9 +1,10 @@
 """The gated residual layer."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavenet.checks import check_positive_int, is_whole
+from wavenet.checks import check_positive_int, is_number, is_whole
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
 from wavenet.nn.condition import Condition
 
@@ -24,9 +25,13 @@ class GatedResidualLayer(nn.Module):
         condition_channels: Channels of the condition; 0 for none.
         bias: Whether the convolutions have biases.
         residual: False for the last layer of a stack, whose residual output nobody reads.
+        groups: Groups of channels in which the dilated convolution works; a group of the residual path
+            becomes filters and gates of its own.
+        dropout: Share of the dilated convolution's inputs that training puts to 0; the residual path keeps them.
+        residual_scale: Factor of the residual output; sqrt(0.5) keeps its variance where both summands have the same.
 
     Raises:
-        ValueError: If a number is out of range or gate_channels is odd.
+        ValueError: If a number is out of range, or gate_channels cannot be split.
     """
 
     def __init__(
@@ -39,6 +44,9 @@ class GatedResidualLayer(nn.Module):
         condition_channels: int = 0,
         bias: bool = True,
         residual: bool = True,
+        groups: int = 1,
+        dropout: float = 0.0,
+        residual_scale: float = 1.0,
     ) -> None:
         super().__init__()
         check_positive_int(
@@ -56,7 +64,24 @@ class GatedResidualLayer(nn.Module):
             raise ValueError(
                 f"GatedResidualLayer: condition_channels is {condition_channels!r}; it must be a whole number from 0"
             )
-        self.dilated = CausalConv1d(residual_channels, gate_channels, kernel_size, dilation, bias=bias)
+        check_positive_int("GatedResidualLayer", groups=groups)
+        for name, channels, parts in (("residual_channels", residual_channels, 1), ("gate_channels", gate_channels, 2)):
+            if channels % (parts * groups):
+                raise ValueError(
+                    f"GatedResidualLayer: {name} is {channels}; it must be a multiple of {parts * groups} for "
+                    f"groups={groups}"
+                )
+        if not is_number(dropout) or not 0 <= dropout < 1:
+            raise ValueError(f"GatedResidualLayer: dropout is {dropout!r}; it must be at least 0 and below 1")
+        if not is_number(residual_scale) or not 0 < residual_scale <= 1:
+            raise ValueError(
+                f"GatedResidualLayer: residual_scale is {residual_scale!r}; it must be above 0 and at most 1, such as "
+                "0.7071067811865476"
+            )
+        self.groups = groups
+        self.dropout = dropout
+        self.residual_scale = residual_scale
+        self.dilated = CausalConv1d(residual_channels, gate_channels, kernel_size, dilation, groups, bias)
         self.condition = PointwiseConv1d(condition_channels, gate_channels, bias=False) if condition_channels else None
         self.skip = PointwiseConv1d(gate_channels // 2, skip_channels, bias)
         self.residual = PointwiseConv1d(gate_channels // 2, residual_channels, bias) if residual else None
@@ -78,14 +103,35 @@ class GatedResidualLayer(nn.Module):
         Raises:
             ValueError: If a condition is given to a layer without one, or is missing.
         """
-        hidden, new_state = self.dilated(x, state)
+        inputs = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        hidden, new_state = self.dilated(inputs, state)
         if (condition is None) != (self.condition is None):
             given, wanted = ("no condition", "one") if condition is None else ("a condition", "none")
             raise ValueError(f"GatedResidualLayer: {given} was given, but the layer was built for {wanted}")
         if self.condition is not None and condition is not None:
             hidden = hidden + condition.hold(self.condition(condition.values), x.shape[-1])
-        filters, gates = hidden.chunk(2, dim=1)
+        filters, gates = filters_and_gates(hidden, self.groups)
         gated = torch.tanh(filters) * torch.sigmoid(gates)
         if self.residual is not None:
             x = x + self.residual(gated)
+            x = x if self.residual_scale == 1 else self.residual_scale * x
         return x, gated, new_state
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Channels and samples of the state."""
+        return self.dilated.state_shape
+
+
+def filters_and_gates(hidden: Tensor, groups: int = 1, dim: int = 1) -> tuple[Tensor, Tensor]:
+    """Split the outputs of a dilated convolution, of which each group has its filters and then its gates.
+
+    >>> filters_and_gates(torch.arange(8), groups=2, dim=0)
+    (tensor([0, 1, 4, 5]), tensor([2, 3, 6, 7]))
+    """
+    if groups == 1:
+        filters, gates = hidden.chunk(2, dim)
+    else:
+        halves = hidden.unflatten(dim, (groups, 2, -1))
+        filters, gates = (halves.select(dim + 1, half).flatten(dim, dim + 1) for half in (0, 1))
+    return filters, gates

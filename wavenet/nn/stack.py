@@ -1,6 +1,7 @@
 """Stacks of gated residual layers in cycles of doubling dilation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.utils.checkpoint
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from wavenet.checks import check_all_positive_ints, check_positive_int
 from wavenet.nn.causal_conv import PointwiseConv1d, convolve
 from wavenet.nn.condition import Condition
+from wavenet.nn.plain import is_plain
 from wavenet.nn.residual import GatedResidualLayer
 
 _LONG = 16  # steps from which on the skips of all layers are one product
@@ -63,8 +65,16 @@ class ResidualStack(nn.Module):
         dilations: One dilation for each layer, samples.
         condition_channels: Channels of the condition; 0 for none.
         bias: Whether the convolutions have biases.
+        groups: Of each dilated convolution, like what follows; see `GatedResidualLayer`.
+        dropout: Of its inputs.
+        residual_scale: Of each layer's residual output.
+        last_residual: Whether the last layer has a residual convolution, too. Nobody reads its output, so it is
+            never trained; published networks have one, and count it.
+        make_layer: Builds a layer from what `GatedResidualLayer` takes, all by name; None is that class itself. A
+            layer of one's own has its `forward`, its `skip` and its `state_shape`.
 
     Attributes:
+        num_layers: Layers, each of which has a state.
         receptive_field: In samples, the present one included.
         gradient_checkpointing: If True, training keeps only each layer's input and computes the
             rest again for the backward pass: less memory for about a third more time.
@@ -82,24 +92,35 @@ class ResidualStack(nn.Module):
         dilations: Sequence[int],
         condition_channels: int = 0,
         bias: bool = True,
+        groups: int = 1,
+        dropout: float = 0.0,
+        residual_scale: float = 1.0,
+        last_residual: bool = False,
+        make_layer: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
         check_all_positive_ints("ResidualStack", dilations=dilations)
         if not dilations:
             raise ValueError("ResidualStack: dilations is empty; it needs one dilation for each layer, such as [1, 2]")
+        numbers: dict[str, Any] = {
+            "residual_channels": residual_channels,
+            "gate_channels": gate_channels,
+            "skip_channels": skip_channels,
+            "kernel_size": kernel_size,
+            "condition_channels": condition_channels,
+            "bias": bias,
+            "groups": groups,
+            "dropout": dropout,
+            "residual_scale": residual_scale,
+        }
+        make, last = make_layer or GatedResidualLayer, len(dilations) - 1
         self.layers = nn.ModuleList(
-            GatedResidualLayer(
-                residual_channels,
-                gate_channels,
-                skip_channels,
-                kernel_size,
-                dilation,
-                condition_channels,
-                bias,
-                residual=index + 1 < len(dilations),
-            )
+            make(**numbers, dilation=dilation, residual=last_residual or index < last)
             for index, dilation in enumerate(dilations)
         )
+        unread = getattr(self.layers[last], "residual", None)
+        if isinstance(unread, nn.Module):
+            unread.requires_grad_(False)
         self.condition_channels = condition_channels
         self.receptive_field = receptive_field(kernel_size, dilations)
         self.gradient_checkpointing = False
@@ -131,6 +152,16 @@ class ResidualStack(nn.Module):
             new_states.append(new_state)
         return self._skips(outputs), new_states
 
+    @property
+    def num_layers(self) -> int:
+        """Layers, and states."""
+        return len(self.layers)
+
+    @property
+    def state_shapes(self) -> list[tuple[int, int]]:
+        """Channels and samples of each layer's state."""
+        return [layer.state_shape for layer in self.layers]  # pyright: ignore[reportReturnType]
+
     def _skips(self, gated: list[Tensor]) -> Tensor:
         """The sum of all layers' skips; of a whole segment as one matrix product.
 
@@ -138,7 +169,7 @@ class ResidualStack(nn.Module):
         for single steps, which it does not burden, putting the weights side by side costs more.
         """
         skips: list[PointwiseConv1d] = [layer.skip for layer in self.layers]  # pyright: ignore
-        if gated[0].shape[-1] < _LONG:
+        if gated[0].shape[-1] < _LONG or not all(is_plain(skip, PointwiseConv1d) for skip in skips):
             total = skips[0](gated[0])
             for skip, z in zip(skips[1:], gated[1:], strict=True):
                 total = total + skip(z)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from wavenet.generation import stream
-from wavenet.generation.cpu import native_refusal
 from wavenet.machine import machine_in_words
 from wavenet.model import WaveNet
+from wavenet.native import native_refusal
 from wavenet.report.making import as_long, told
 
 

@@ -1,6 +1,6 @@
 """Training on a CPU: the network's forward and backward pass as two native calls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -9,15 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from wavenet.generation.cpu import Workers, native_refusal, round_up, yield_address
 from wavenet.model import WaveNet
-from wavenet.nn import Condition, GatedResidualLayer
+from wavenet.native import Layout, UnknownNetworkError, Workers, native_refusal, yield_address
+from wavenet.native.layout import NetworkWeights
+from wavenet.native.memory import round_up
+from wavenet.native.verification import verify_training
+from wavenet.nn import Condition
+
+_SMALLEST = 2.0**-40  # of what scaled residuals shrink to; float32 bears the factors of all layers
 
 
 class Matrices(NamedTuple):
     """All weights, [input][output], rounded up to whole panels with zeros.
 
-    E encoded, C condition, R residual, H half, S skip and P parameter channels. The order of 2 H
+    E encoded, C condition, R residual, H half, S skip, D hidden and P parameter channels. The order of 2 H
     outputs is that of `cpu_kernels`.
     """
 
@@ -26,8 +31,8 @@ class Matrices(NamedTuple):
     conditioned: Tensor  # (layers, C, 2 H); C = 0 without a condition that changes with time
     to_residual: Tensor  # (layers - 1, H, R)
     to_skip: Tensor  # (layers, H, S)
-    head_0: Tensor  # (S, S)
-    head_1: Tensor  # (S, P)
+    head_0: Tensor  # (S, D)
+    head_1: Tensor  # (D, P)
 
 
 class Biases(NamedTuple):
@@ -36,7 +41,7 @@ class Biases(NamedTuple):
     input_bias: Tensor  # (R,)
     residual_bias: Tensor  # (layers - 1, R)
     skip_bias: Tensor  # (S,)
-    head_0_bias: Tensor  # (S,)
+    head_0_bias: Tensor  # (D,)
     head_1_bias: Tensor  # (P,)
 
 
@@ -46,25 +51,57 @@ class CPUNetwork:
     `cpu_kernels` says how. Its results differ from the model's by rounding only, and do not depend
     on anything but the inputs and the number of threads.
 
+    A layer's output that is scaled, x' = s (x + W z), is computed as u' = u + s**-l W z with x = s**l u.
+
     Args:
         model: The model; its weights are read at every call.
+
+    Raises:
+        UnknownNetworkError: If it is another network than the native one.
     """
 
     @staticmethod
     def refusal(model: WaveNet) -> str | None:
         """Why this cannot train the model; None if it can."""
-        return native_refusal(model)
+        if (refusal := native_refusal(model)) is not None:
+            return refusal
+        layout = Layout(model)
+        if layout.dropout:
+            return "it computes the plain network, and the layers have dropout"
+        if layout.residual_scale ** len(layout.layers) < _SMALLEST:
+            return f"residual_scale={layout.residual_scale:g} is too little for {len(layout.layers)} layers"
+        return None
 
     def __init__(self, model: WaveNet) -> None:
-        from wavenet.training import cpu_kernels  # noqa: PLC0415
+        from wavenet.training import cpu_kernels  # noqa: PLC0415 - needs numba
 
         self._model = model
         self._kernels = cpu_kernels
-        layers: list[GatedResidualLayer] = list(model.stack.layers)  # pyright: ignore[reportAssignmentType]
-        self._layers = layers
-        self._dilations = torch.tensor([layer.dilated.conv.dilation[0] for layer in layers])
+        self._layout = layout = Layout(model)
+        self._dilations = torch.tensor([layer.dilation for layer in layout.layers])
         self._workers = Workers()
         self._free: dict[int, Tensor] = {}  # memory of the last backward pass, by its size
+
+    def check(self) -> None:
+        """Look at the model again, which may have been changed since.
+
+        Raises:
+            UnknownNetworkError: If it is another network now.
+        """
+        if self._layout.is_unchanged():
+            return
+        if (refusal := self.refusal(self._model)) is not None:
+            raise UnknownNetworkError(refusal)
+        self._layout = Layout(self._model)
+        self._dilations = torch.tensor([layer.dilation for layer in self._layout.layers])
+
+    def verify(self) -> None:
+        """Compare outputs and gradients with the readable network's on a short segment.
+
+        Raises:
+            UnknownNetworkError: If they differ by more than rounding.
+        """
+        verify_training(self._model, self.parameters, self._layout.condition_channels)
 
     def log_prob(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
         """Log-probability of each sample given all that came before it.
@@ -100,10 +137,11 @@ class CPUNetwork:
             return out
 
         changing = told if told is not None and told.shape[2] > 1 else None
-        matrices, biases = self._matrices(changing is not None)
-        fixed = self._fixed(told if changing is None else None)
+        weights = self._layout.weights()
+        matrices, biases = self._matrices(weights, changing is not None)
+        fixed = self._fixed(weights, told if changing is None else None)
         conditions = waveform.new_zeros(len(waveform), steps, 0) if changing is None else rows(changing)
-        encoded = rows(model.distribution.encode(waveform), model.input_kernel_size - 1)
+        encoded = rows(model.distribution.encode(waveform), self._layout.input_kernel_size - 1)
         parameters = _Network.apply(self, schedule, encoded, conditions, fixed, *matrices, *biases)
         assert isinstance(parameters, Tensor)
         return parameters[:, :samples, : model.distribution.parameter_channels].transpose(1, 2)
@@ -111,7 +149,7 @@ class CPUNetwork:
     def _told(self, waveform: Tensor, condition: Condition | None) -> Tensor | None:
         """What the layers are told, with the context stack: (B, condition_channels, 1 or T), or None."""
         condition, _ = self._model.with_context(waveform, condition, None)
-        channels = self._model.stack.condition_channels
+        channels = self._layout.condition_channels
         if (condition is None) != (channels == 0):
             given, wanted = ("no condition", "one") if condition is None else ("a condition", "none")
             raise ValueError(f"CPUNetwork: {given} was given, but the model was built for {wanted}")
@@ -123,52 +161,60 @@ class CPUNetwork:
             raise ValueError(f"CPUNetwork: the condition's values are {is_}; for this model they must be {wanted}")
         return condition.held(waveform.shape[1])
 
-    def _matrices(self, changing: bool) -> tuple[Matrices, Biases]:
+    def _matrices(self, weights: NetworkWeights, changing: bool) -> tuple[Matrices, Biases]:
         """Lay the weights out; autograd takes the gradients back."""
-        model, layers = self._model, self._layers
-        last_but_one = [layer.residual for layer in layers if layer.residual is not None]
+        layout, layers, pad, order = self._layout, weights.layers, self._pad, self._order
+        residual, half, condition = layout.residual_channels, layout.half_channels, layout.condition_channels
 
-        def of(weights: Sequence[Tensor], inputs: Callable[[Tensor], Tensor], outputs: Callable[[Tensor], Tensor]):  # noqa: ANN202
-            """Weights (outputs, inputs, taps) -> (number, taps, inputs, outputs)."""
-            return outputs(inputs(torch.stack(list(weights)).permute(0, 3, 1, 2)).transpose(2, 3))
+        def stacked(given: Sequence[Tensor | None], *shape: int) -> Tensor:
+            there = [each for each in given if each is not None]
+            return torch.stack(there) if there else torch.zeros(max(1, len(given)), *shape)
 
-        def bias(biases: Sequence[Tensor | None], channels: int) -> Tensor:
-            given = [bias for bias in biases if bias is not None]
-            return self._pad(torch.stack(given) if given else torch.zeros(len(biases), channels))
+        def turned(matrices: Tensor) -> Tensor:
+            """(..., outputs, inputs) -> (..., inputs, outputs), inputs rounded up."""
+            return pad(matrices).transpose(-2, -1)
 
-        pad, order, residual = self._pad, self._order, model.residual_channels
-        first, second = model.head[1], model.head[3]
-        to_residual = [layer.weight for layer in last_but_one] or [torch.zeros(residual, model.gate_channels // 2, 1)]
-        conditioned = [layer.condition.weight for layer in layers if layer.condition is not None and changing]
-        conditioned = conditioned or [torch.zeros(model.gate_channels, 0, 1)] * len(layers)
+        dilated = self._scaled(torch.stack([layer.dilated for layer in layers]))
+        to_residual = self._scaled(stacked([layer.residual for layer in layers[:-1]], residual, half), -1)
+        residual_bias = self._scaled(stacked([layer.residual_bias for layer in layers[:-1]], residual), -1)
+        conditioned = torch.zeros(len(layers), 2 * half, 0)
+        if changing:
+            conditioned = stacked([layer.condition for layer in layers], 2 * half, condition)
         matrices = Matrices(
-            input=of([model.input.conv.weight], pad, pad)[0],
-            dilated=of([layer.dilated.conv.weight for layer in layers], pad, order),
-            conditioned=of(conditioned, pad, order)[:, 0],
-            to_residual=of(to_residual, pad, pad)[:, 0],
-            to_skip=of([layer.skip.weight for layer in layers], pad, pad)[:, 0],
-            head_0=of([first.weight], pad, pad)[0, 0],  # pyright: ignore[reportArgumentType]
-            head_1=of([second.weight], pad, pad)[0, 0],  # pyright: ignore[reportArgumentType]
+            input=pad(turned(weights.input.permute(2, 0, 1))),
+            dilated=order(turned(dilated.permute(0, 3, 1, 2))),
+            conditioned=order(turned(conditioned)),
+            to_residual=pad(turned(to_residual)),
+            to_skip=pad(turned(torch.stack([layer.skip for layer in layers]))),
+            head_0=pad(turned(weights.hidden)),
+            head_1=pad(turned(weights.output)),
         )
         biases = Biases(
-            input_bias=bias([model.input.conv.bias], residual)[0],
-            residual_bias=bias([layer.bias for layer in last_but_one] or [None], residual),
-            skip_bias=bias([layer.skip.bias for layer in layers], model.skip_channels).sum(dim=0),
-            head_0_bias=pad(first.bias),  # pyright: ignore[reportArgumentType]
-            head_1_bias=pad(second.bias),  # pyright: ignore[reportArgumentType]
+            input_bias=pad(torch.zeros(residual) if weights.input_bias is None else weights.input_bias),
+            residual_bias=pad(residual_bias),
+            skip_bias=pad(stacked([layer.skip_bias for layer in layers], layout.skip_channels)).sum(dim=0),
+            head_0_bias=pad(weights.hidden_bias),
+            head_1_bias=pad(weights.output_bias),
         )
         return matrices, biases
 
-    def _fixed(self, condition: Tensor | None) -> Tensor:
+    def _fixed(self, weights: NetworkWeights, condition: Tensor | None) -> Tensor:
         """What the gated convolutions' sums begin with, given a lasting condition: (1 or B, layers, 2 H)."""
-        layers, gates = self._layers, self._model.gate_channels
-        biases = [layer.dilated.conv.bias for layer in layers]
-        given = [bias for bias in biases if bias is not None]
-        fixed = torch.stack(given) if given else torch.zeros(len(layers), gates)
+        layers = weights.layers
+        given = [layer.dilated_bias for layer in layers if layer.dilated_bias is not None]
+        fixed = torch.stack(given) if given else torch.zeros(len(layers), 2 * self._layout.half_channels)
         if condition is None:
             return self._order(fixed.unsqueeze(0))
-        weights = torch.stack([layer.condition.weight[..., 0] for layer in layers if layer.condition is not None])
-        return self._order(fixed + torch.einsum("lgc,bc->blg", weights, condition[..., 0]))
+        matrices = torch.stack([layer.condition for layer in layers if layer.condition is not None])
+        return self._order(fixed + torch.einsum("lgc,bc->blg", matrices, condition[..., 0]))
+
+    def _scaled(self, weights: Tensor, power: int = 1) -> Tensor:
+        """Weights of layers (first dimension) times residual_scale ** (power * layer)."""
+        scale = self._layout.residual_scale
+        if scale == 1:
+            return weights
+        factors = scale ** (power * torch.arange(len(weights), dtype=torch.float64))
+        return weights * factors.float().view(-1, *[1] * (weights.dim() - 1))
 
     def _pad(self, x: Tensor) -> Tensor:
         """The last dimension rounded up to whole panels."""
@@ -248,7 +294,8 @@ class _Run:
         self._steps = conditions.shape[1]
         input_taps, encoded_size, residual = self._matrices.input.shape
         layers, taps, _, gates = self._matrices.dilated.shape
-        skip, outputs = self._matrices.head_1.shape
+        skip, hidden = self._matrices.head_0.shape
+        outputs = self._matrices.head_1.shape[1]
         self._sizes = {
             "layers": layers,
             "taps": taps,
@@ -258,12 +305,14 @@ class _Run:
             "residual": residual,
             "half": gates // 2,
             "skip": skip,
+            "hidden": hidden,
             "outputs": outputs,
             "dilations": network._dilations.data_ptr(),
         }
         pads = (taps - 1) * int(network._dilations.sum())
         rows, stride = layers * self._steps + pads, network._stride
-        stored = [rows * stride(residual), rows * stride(gates), self._steps * stride(skip), self._steps * stride(skip)]
+        stored = [rows * stride(residual), rows * stride(gates)]
+        stored += [self._steps * stride(skip), self._steps * stride(hidden)]
         self._stored = [n * self._batch for n in stored]
         self._memory = torch.empty(0)
         self._arrivals = torch.zeros(self._batch, dtype=torch.int64)
@@ -312,7 +361,7 @@ class _Run:
             "gated_grad": sizes["half"],
             "residual_grad": sizes["residual"],
             "skip_grad": sizes["skip"],
-            "hidden_grad": sizes["skip"],
+            "hidden_grad": sizes["hidden"],
             "parameters_grad": sizes["outputs"],
         }
         room = list(accumulate((kernels.CHUNK * stride(width) for width in widths.values()), initial=0))

@@ -21,24 +21,20 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from wavenet.generation.cpu_kernels import (
-    DEPTH,
+from wavenet.native.barrier import wait_for_all
+from wavenet.native.elementwise import constant, gate_exponentials
+from wavenet.native.instructions import (
     LANES,
     PANEL,
     VECTOR,
-    WIDE,
-    constant,
-    gate_exponentials,
     instruction,
     jit,
     load_int,
-    multiply_add,
     pointer,
-    wait_for_all,
 )
+from wavenet.native.tiles import DEPTH, TILE_ROWS, add_tile
 
 CHUNK = 128  # samples that go through the network at once
-_ROWS = 8 if WIDE else 4  # of a tile; CHUNK and PANEL are multiples of it
 
 
 class Network(NamedTuple):
@@ -55,6 +51,7 @@ class Network(NamedTuple):
     residual: int
     half: int
     skip: int
+    hidden: int  # of the head
     outputs: int
     dilations: int  # address of int64
     input: int
@@ -88,7 +85,7 @@ class Utterance(NamedTuple):
     inputs: int  # of the layers: (pad + S, residual) each, zeros before time 0
     gates: int  # (S + pad, 2 * half) each, zeros after the end
     skips: int  # (S, skip), rectified
-    hidden: int  # (S, skip), rectified
+    hidden: int  # (S, hidden), rectified
     parameters: int  # (S, outputs)
     input_grad: int  # (S, residual), of the first layer's input, is written; zeros after the end
     encoded_grad: int  # (S, encoded) is written
@@ -103,7 +100,7 @@ class Scratch(NamedTuple):
     gated_grad: int  # (CHUNK, half)
     residual_grad: int  # (CHUNK, residual)
     skip_grad: int  # (CHUNK, skip)
-    hidden_grad: int  # (CHUNK, skip)
+    hidden_grad: int  # (CHUNK, hidden)
     parameters_grad: int  # (CHUNK, outputs)
     fixed: int  # gradient of Utterance.fixed
     input: int  # gradients of the matrices, [input][output], and of the biases
@@ -121,45 +118,6 @@ class Scratch(NamedTuple):
 
 
 # ---- instructions -------------------------------------------------------------------------------
-
-
-@instruction(types.void, *[types.int64] * 8)
-def _tile(
-    b: Any, x: Any, x_row: Any, x_step: Any, matrix: Any, matrix_step: Any, depth: Any, out: Any, out_row: Any
-) -> None:
-    """out[r, n] += sum over k of x[r, k] * matrix[k, n], for _ROWS rows and a panel; all sums stay in registers."""
-    number = lambda n: ir.Constant(ir.IntType(64), n)  # noqa: E731
-    places = [[pointer(b, b.add(out, b.mul(number(r), out_row)), VECTOR, v) for v in range(2)] for r in range(_ROWS)]
-    before = [[b.load(place, align=4) for place in row] for row in places]
-    entry, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("sums")
-    b.branch(loop)
-
-    b.position_at_end(loop)
-    k, x_at, matrix_at = b.phi(x.type), b.phi(x.type), b.phi(x.type)
-    sums = [[b.phi(VECTOR) for _ in range(2)] for _ in range(_ROWS)]
-    vectors = [b.load(pointer(b, matrix_at, VECTOR, v), align=4) for v in range(2)]
-    totals = []
-    for r in range(_ROWS):
-        value = b.load(pointer(b, b.add(x_at, b.mul(number(r), x_row)), ir.FloatType()))
-        everywhere = b.shuffle_vector(
-            b.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)),
-            ir.Constant(VECTOR, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
-        )
-        totals.append([multiply_add(b, vector, everywhere, sums[r][v]) for v, vector in enumerate(vectors)])
-    following = [(k, number(0), b.add(k, number(1))), (x_at, x, b.add(x_at, x_step))]
-    following.append((matrix_at, matrix, b.add(matrix_at, matrix_step)))
-    for r in range(_ROWS):
-        following += [(sums[r][v], before[r][v], totals[r][v]) for v in range(2)]
-    for phi, first, then in following:
-        phi.add_incoming(first, entry)
-        phi.add_incoming(then, loop)
-    b.cbranch(b.icmp_signed("<", following[0][2], depth), loop, after)
-
-    b.position_at_end(after)
-    for r in range(_ROWS):
-        for v in range(2):
-            b.store(totals[r][v], places[r][v], align=4)
 
 
 @instruction(types.void, types.int64)
@@ -252,7 +210,7 @@ def multiply(x, x_row, x_step, rows, matrix, matrix_step, panel_size, panels, de
         x: Address of x[0, 0].
         x_row: From x[r, k] to x[r + 1, k].
         x_step: From x[r, k] to x[r, k + 1].
-        rows: A multiple of _ROWS.
+        rows: A multiple of TILE_ROWS.
         matrix: Address of matrix[0, 0].
         matrix_step: From matrix[k, n] to matrix[k + 1, n].
         panel_size: From a panel to the next.
@@ -264,9 +222,9 @@ def multiply(x, x_row, x_step, rows, matrix, matrix_step, panel_size, panels, de
     for panel in range(panels):
         for k in range(0, depth, DEPTH):
             from_, terms = matrix + panel * panel_size + k * matrix_step, min(DEPTH, depth - k)
-            for r in range(0, rows, _ROWS):
+            for r in range(0, rows, TILE_ROWS):
                 to = out + r * out_row + 4 * PANEL * panel
-                _tile(x + r * x_row + k * x_step, x_row, x_step, from_, matrix_step, terms, to, out_row)
+                add_tile(x + r * x_row + k * x_step, x_row, x_step, from_, matrix_step, terms, to, out_row)
 
 
 @jit
@@ -427,14 +385,15 @@ def gated_layer(net, utterance, scratch, layer, t):
 @jit
 def head(net, utterance, t):
     """The head: from the sum of skips to the parameters."""
-    skip, outputs, row = net.skip, net.outputs, stride(net.skip)
-    skips, hidden, parameters = utterance.skips + row * t, utterance.hidden + row * t, utterance.parameters
+    skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
+    skips, hidden = utterance.skips + row * t, utterance.hidden + hidden_row * t
+    parameters = utterance.parameters + 4 * outputs * t
     rectify(skips, skip)
-    copy(net.head_0_bias, 0, skip, CHUNK, hidden, row)
-    forwards(skips, skip, net.head_0, skip, hidden, row)
-    rectify(hidden, skip)
-    copy(net.head_1_bias, 0, outputs, CHUNK, parameters + 4 * outputs * t, 4 * outputs)
-    forwards(hidden, skip, net.head_1, outputs, parameters + 4 * outputs * t, 4 * outputs)
+    copy(net.head_0_bias, 0, width, CHUNK, hidden, hidden_row)
+    forwards(skips, skip, net.head_0, width, hidden, hidden_row)
+    rectify(hidden, width)
+    copy(net.head_1_bias, 0, outputs, CHUNK, parameters, 4 * outputs)
+    forwards(hidden, width, net.head_1, outputs, parameters, 4 * outputs)
 
 
 @jit
@@ -471,19 +430,19 @@ def backward(net, utterance, scratch, part, parts, arrivals, offer):
 @jit
 def head_back(net, utterance, scratch, t):
     """From the parameters' gradient to the skips'."""
-    skip, outputs, row = net.skip, net.outputs, stride(net.skip)
+    skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
     grad, hidden_grad, skip_grad = scratch.parameters_grad, scratch.hidden_grad, scratch.skip_grad
     copy(utterance.parameters_grad + 4 * outputs * t, 4 * outputs, outputs, CHUNK, grad, stride(outputs))
-    skips, hidden = utterance.skips + row * t, utterance.hidden + row * t
-    matrix_grad(hidden, skip, grad, outputs, scratch.head_1)
+    skips, hidden = utterance.skips + row * t, utterance.hidden + hidden_row * t
+    matrix_grad(hidden, width, grad, outputs, scratch.head_1)
     add_all(grad, outputs, scratch.head_1_bias)
-    clear(hidden_grad, row, skip, CHUNK)
-    forwards(grad, outputs, net.head_1_back, skip, hidden_grad, row)
-    pass_where_positive(hidden, hidden_grad, skip)
-    matrix_grad(skips, skip, hidden_grad, skip, scratch.head_0)
-    add_all(hidden_grad, skip, scratch.head_0_bias)
+    clear(hidden_grad, hidden_row, width, CHUNK)
+    forwards(grad, outputs, net.head_1_back, width, hidden_grad, hidden_row)
+    pass_where_positive(hidden, hidden_grad, width)
+    matrix_grad(skips, skip, hidden_grad, width, scratch.head_0)
+    add_all(hidden_grad, width, scratch.head_0_bias)
     clear(skip_grad, row, skip, CHUNK)
-    forwards(hidden_grad, skip, net.head_0_back, skip, skip_grad, row)
+    forwards(hidden_grad, width, net.head_0_back, skip, skip_grad, row)
     pass_where_positive(skips, skip_grad, skip)
     add_all(skip_grad, skip, scratch.skip_bias)
 

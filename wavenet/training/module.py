@@ -19,6 +19,7 @@ from wavenet.checkpoint.about import check_about, number
 from wavenet.checkpoint.description import FORMAT_VERSION
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
+from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
 
@@ -97,6 +98,7 @@ class WaveNetTraining(L.LightningModule):
                 module.gradient_checkpointing = gradient_checkpointing
         self._compile = compile
         self._log_prob: Callable[[Tensor, Condition | None], Tensor] = self._plain_log_prob
+        self._native: CPUNetwork | None = None
         self._lr, self._betas, self._weight_decay = lr, (float(betas[0]), float(betas[1])), weight_decay
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
@@ -113,11 +115,40 @@ class WaveNetTraining(L.LightningModule):
             mode = self._compile if isinstance(self._compile, str) else None
             self._log_prob = torch.compile(self._plain_log_prob, mode=mode)
         elif self.device.type == "cpu" and self.trainer.precision == "32-true":
-            refusal = CPUNetwork.refusal(self.model)
-            if refusal is None:
-                self._log_prob = CPUNetwork(self.model).log_prob
-            else:
-                rank_zero_warn(f"training takes several times as long as it could: {refusal}")
+            self._take_native()
+
+    def _take_native(self) -> None:
+        """Train by native code, if it computes just this network."""
+        refusal = CPUNetwork.refusal(self.model)
+        if refusal is None:
+            self._native = CPUNetwork(self.model)
+            try:
+                self._native.verify()
+            except UnknownNetworkError as error:
+                refusal = str(error)
+        if refusal is None:
+            self._log_prob = self._native_log_prob
+        else:
+            self._take_readable(refusal)
+
+    def _take_readable(self, reason: str) -> None:
+        self._native, self._log_prob = None, self._plain_log_prob
+        rank_zero_warn(f"training takes several times as long as it could: {reason}")
+
+    def _native_log_prob(self, waveform: Tensor, condition: Condition | None) -> Tensor:
+        assert self._native is not None
+        try:
+            self._native.check()
+        except UnknownNetworkError as error:  # somebody has changed it since
+            self._take_readable(str(error))
+            return self._plain_log_prob(waveform, condition)
+        return self._native.log_prob(waveform, condition)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed what is drawn at random in the network, such as dropout: a resumed run draws the same again."""
+        trainer = self.trainer
+        number = self.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches
+        torch.manual_seed(number * trainer.world_size + trainer.global_rank)
 
     def _plain_log_prob(self, waveform: Tensor, condition: Condition | None) -> Tensor:
         return self.model.log_prob(waveform, condition)[0]

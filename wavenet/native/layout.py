@@ -1,0 +1,381 @@
+"""The network's structure, as native code needs it: the only reader of a model's layers outside of them.
+
+Native code computes one network. Whatever is not wholly that one is not served: a module of another class or
+with hooks, a method that was replaced, a parameter that has no place here, another precision. The reason is said,
+and whoever asked takes the readable network instead.
+
+Weights are read at every call, so parametrizations that compute them (`torch.nn.utils.parametrize`, such as weight
+normalisation) are served, and gradients find their way back through torch. Variants of the network that are the
+same arithmetic with other weights become that here: groups are matrices with zeros in them, an output projection is
+multiplied into the layer before it.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from inspect import isfunction
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
+
+from wavenet.model import WaveNet
+from wavenet.nn import CausalConv1d, GatedResidualLayer, Head, PointwiseConv1d, ResidualStack, filters_and_gates
+from wavenet.nn.plain import class_of, has_hooks
+
+_NETWORK = (WaveNet, CausalConv1d, PointwiseConv1d, GatedResidualLayer, ResidualStack, Head)
+_AS_WRITTEN: dict[type, dict[str, Any]] = {
+    kind: {name: value for name, value in vars(kind).items() if isfunction(value)} for kind in _NETWORK
+}
+_NOTHING = frozenset[str]()
+
+
+class UnknownNetworkError(ValueError):
+    """A network that native code cannot compute; the message says what it does not know."""
+
+
+@dataclass(frozen=True)
+class LayerModules:
+    """The convolutions of a gated layer.
+
+    Attributes:
+        dilated: To filters and gates.
+        dilation: Its dilation, samples.
+        condition: From the condition to filters and gates; None without one.
+        skip: To the skips.
+        residual: To the residual path; None in the last layer, where nobody would read it.
+    """
+
+    dilated: nn.Conv1d
+    dilation: int
+    condition: nn.Conv1d | None
+    skip: nn.Conv1d
+    residual: nn.Conv1d | None
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """A gated layer's matrices, as full as those of one group: H filters and then their H gates; see `NetworkWeights`.
+
+    Attributes:
+        dilated: (2 H, R, taps).
+        dilated_bias: (2 H,), or None.
+        condition: (2 H, C), or None.
+        skip: (S, H).
+        skip_bias: (S,), or None.
+        residual: (R, H); None in the last layer.
+        residual_bias: (R,), or None.
+    """
+
+    dilated: Tensor
+    dilated_bias: Tensor | None
+    condition: Tensor | None
+    skip: Tensor
+    skip_bias: Tensor | None
+    residual: Tensor | None
+    residual_bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class NetworkWeights:
+    """All matrices: E encoded, R residual, H half of the gate, C condition, S skip, D hidden and P parameter channels.
+
+    Attributes:
+        input: (R, E, taps).
+        input_bias: (R,), or None.
+        layers: Of each layer.
+        hidden: (D, S), the head's first.
+        hidden_bias: (D,).
+        output: (P, D), its second.
+        output_bias: (P,).
+    """
+
+    input: Tensor
+    input_bias: Tensor | None
+    layers: list[LayerWeights]
+    hidden: Tensor
+    hidden_bias: Tensor
+    output: Tensor
+    output_bias: Tensor
+
+
+class Layout:
+    """A network that native code knows: its sizes and its convolutions.
+
+    Args:
+        model: The model.
+
+    Attributes:
+        input: The convolution before the stack.
+        layers: The convolutions of each layer.
+        head: The head's two convolutions, and the output projection if there is one.
+        groups: Of the dilated convolutions.
+        residual_scale: Factor of each layer's residual output.
+        dropout: Of the dilated convolutions' inputs, in training.
+        encoded_channels: E.
+        residual_channels: R.
+        half_channels: H.
+        skip_channels: S.
+        hidden_channels: D.
+        parameter_channels: P.
+        condition_channels: C; 0 without a condition.
+        kernel_size: Taps of the dilated convolutions.
+        input_kernel_size: Taps of the convolution before the stack.
+
+    Raises:
+        UnknownNetworkError: If the model is another network; says what is unknown.
+    """
+
+    def __init__(self, model: WaveNet) -> None:
+        if _has_any_global_hook():
+            raise UnknownNetworkError("hooks are registered for all modules")
+        allowed = {"distribution", "conditioners", "context", "input", "stack", "head"}
+        _check("the model", model, WaveNet, allowed)
+        stack: Any = model.stack
+        _check("stack", stack, ResidualStack, {"layers"})
+        _check("stack.layers", stack.layers, nn.ModuleList, set(stack.layers._modules))
+        _check("input", model.input, CausalConv1d, {"conv"})
+        self.input: nn.Conv1d = model.input.conv
+        self.encoded_channels = model.distribution.in_channels
+        self.residual_channels = self.input.out_channels
+        self.input_kernel_size = self.input.kernel_size[0]
+        _check_causal("input", model.input, self.encoded_channels, self.residual_channels, self.input_kernel_size)
+        if not len(stack.layers):
+            raise UnknownNetworkError("stack has no layers")
+        for index, layer in enumerate(stack.layers):
+            _check(f"stack.layers.{index}", layer, GatedResidualLayer, {"dilated", "condition", "skip", "residual"})
+        first: Any = stack.layers[0]
+        _check("stack.layers.0.dilated", first.dilated, CausalConv1d, {"conv"})
+        self.groups: int = first.groups
+        self.residual_scale: float = first.residual_scale
+        self.dropout = max(layer.dropout for layer in stack.layers)
+        self.kernel_size: int = first.dilated.conv.kernel_size[0]
+        self.half_channels: int = first.dilated.conv.out_channels // 2
+        self.skip_channels: int = first.skip.out_channels
+        self.condition_channels: int = 0 if first.condition is None else first.condition.in_channels
+        last = len(stack.layers) - 1
+        self.layers = [self._layer(index, layer, index == last) for index, layer in enumerate(stack.layers)]
+        self.head = self._head(model.head)
+        self.hidden_channels, self.parameter_channels = self.head[0].out_channels, self.head[-1].out_channels
+        if self.parameter_channels != model.distribution.parameter_channels:
+            raise UnknownNetworkError(f"head has {self.parameter_channels} outputs")
+        if self.condition_channels != stack.condition_channels:
+            raise UnknownNetworkError("stack.condition_channels is not what its layers have")
+        self._check_weights()
+        parts = (model, *model.input.modules(), *stack.modules(), *model.head.modules())
+        self._seen = [(module, _kept(module)) for module in parts]
+
+    def is_unchanged(self) -> bool:
+        """Whether the modules are still as they were looked at: quick, to be asked at every step."""
+        return not _has_any_global_hook() and all(_kept(module) == kept for module, kept in self._seen)
+
+    def _layer(self, index: int, layer: Any, is_last: bool) -> LayerModules:
+        place = f"stack.layers.{index}"
+        if layer.dropout and layer.training:
+            raise UnknownNetworkError(f"{place} has dropout, and is in training")
+        if (layer.groups, layer.residual_scale) != (self.groups, self.residual_scale):
+            raise UnknownNetworkError(f"{place} has other groups or another residual_scale than the first layer")
+        gates, residual, half = 2 * self.half_channels, self.residual_channels, self.half_channels
+        _check(f"{place}.dilated", layer.dilated, CausalConv1d, {"conv"})
+        _check_causal(f"{place}.dilated", layer.dilated, residual, gates, self.kernel_size, self.groups)
+        if (layer.condition is None) != (self.condition_channels == 0):
+            raise UnknownNetworkError(f"{place} has {'no' if layer.condition is None else 'a'} condition")
+        if layer.condition is not None:
+            _check_pointwise(f"{place}.condition", layer.condition, self.condition_channels, gates, with_bias=False)
+        _check_pointwise(f"{place}.skip", layer.skip, half, self.skip_channels)
+        if layer.residual is not None:
+            _check_pointwise(f"{place}.residual", layer.residual, half, residual)
+        elif not is_last:
+            raise UnknownNetworkError(f"{place} has no residual output")
+        dilation: int = layer.dilated.conv.dilation[0]
+        kept = None if is_last else layer.residual
+        return LayerModules(layer.dilated.conv, dilation, layer.condition, layer.skip, kept)
+
+    def _head(self, head: Any) -> list[nn.Conv1d]:
+        _check("head", head, Head, set("01234"[: len(head)]))
+        modules = list(head)
+        if len(modules) not in (4, 5):
+            raise UnknownNetworkError(f"head has {len(modules)} modules")
+        for index in (0, 2):
+            _check(f"head.{index}", modules[index], nn.ReLU, _NOTHING)
+        channels = self.skip_channels
+        convolutions = [modules[1], *modules[3:]]
+        for index, conv in zip((1, 3, 4), convolutions, strict=False):
+            _check_pointwise(f"head.{index}", conv, channels, getattr(conv, "out_channels", 0), with_bias=True)
+            channels = conv.out_channels
+        return convolutions
+
+    def _check_weights(self) -> None:
+        """Weights that are computed are looked at once they are; all others here, and all for one place."""
+        devices = set()
+        for place, conv in self._named():
+            for name, given in conv._parameters.items():
+                if given is not None:
+                    devices.add(_checked(f"{place}.{name}", given, nn.Parameter).device)
+        if len(devices) > 1:
+            raise UnknownNetworkError(f"its weights are on {' and '.join(sorted(map(str, devices)))}")
+
+    def _named(self) -> list[tuple[str, nn.Conv1d]]:
+        named = [("input.conv", self.input)]
+        for index, layer in enumerate(self.layers):
+            parts = {"dilated.conv": layer.dilated, "condition": layer.condition, "skip": layer.skip}
+            parts["residual"] = layer.residual
+            named += [(f"stack.layers.{index}.{name}", conv) for name, conv in parts.items() if conv is not None]
+        return named + [(f"head.{index}", conv) for index, conv in zip((1, 3, 4), self.head, strict=False)]
+
+    def weights(self) -> NetworkWeights:
+        """Read all weights; autograd takes their gradients back to the model's parameters.
+
+        Raises:
+            UnknownNetworkError: If one that is computed has another shape or precision.
+        """
+        convs = {id(conv): _read(place, conv) for place, conv in self._named()}
+        weight, bias = convs[id(self.input)]
+        layers = []
+        for layer in self.layers:
+            dilated, dilated_bias = convs[id(layer.dilated)]
+            condition = None if layer.condition is None else convs[id(layer.condition)][0].squeeze(-1)
+            skip, skip_bias = convs[id(layer.skip)]
+            residual, residual_bias = (None, None) if layer.residual is None else convs[id(layer.residual)]
+            if self.groups > 1:
+                dilated = _dense(dilated, self.groups)
+                dilated, dilated_bias, condition = (
+                    None if x is None else torch.cat(filters_and_gates(x, self.groups, dim=0))
+                    for x in (dilated, dilated_bias, condition)
+                )
+            assert dilated is not None
+            matrix = None if residual is None else residual.squeeze(-1)
+            of_layer = (dilated, dilated_bias, condition, skip.squeeze(-1), skip_bias, matrix, residual_bias)
+            layers.append(LayerWeights(*of_layer))
+        hidden, output, *projection = ((w.squeeze(-1), b) for w, b in (convs[id(conv)] for conv in self.head))
+        matrix, offset = output
+        for after, after_bias in projection:
+            matrix, offset = after @ matrix, after @ _present(offset) + _present(after_bias)
+        return NetworkWeights(weight, bias, layers, hidden[0], _present(hidden[1]), matrix, _present(offset))
+
+
+def unsupported_reason(model: nn.Module) -> str | None:
+    """What native code does not know of a network; None if it knows all of it.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        Such as "head.0 is a GELU, not a ReLU".
+    """
+    try:
+        with torch.no_grad():
+            Layout(model).weights()  # pyright: ignore[reportArgumentType] - anything may be asked about
+    except UnknownNetworkError as error:
+        return str(error)
+    return None
+
+
+def changed(place: str, module: nn.Module, kind: type[nn.Module]) -> str | None:
+    """How a module differs from what its class says; None if it does not.
+
+    Args:
+        place: Its name, for the answer.
+        module: The module.
+        kind: The only class that it may be of.
+    """
+    if class_of(module) is not kind:
+        return f"{place} is a {type(module).__name__}, not a {kind.__name__}"
+    if has_hooks(module):
+        return f"{place} has hooks"
+    replaced = sorted(module.__dict__.keys() & _functions(kind))
+    if replaced:
+        return f"{place}.{replaced[0]} was replaced"
+    as_written = _AS_WRITTEN.get(kind)
+    if as_written is not None and any(vars(kind).get(name) is not value for name, value in as_written.items()):
+        return f"{kind.__name__} was changed"
+    return None
+
+
+def _kept(module: nn.Module) -> tuple[Any, ...]:
+    """All of a module but its weights."""
+    attributes = module.__dict__
+    numbers = [value for name, value in attributes.items() if name[0] != "_" and name != "training"]
+    return type(module), len(attributes), numbers, list(module._modules.values()), has_hooks(module)
+
+
+@cache
+def _functions(kind: type) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if isfunction(getattr(kind, name)))
+
+
+def _check(place: str, module: Any, kind: type[nn.Module], children: set[str] | frozenset[str]) -> None:
+    """Raise unless a module is just of that class, with no parameters and no other modules in it."""
+    if not isinstance(module, nn.Module):
+        raise UnknownNetworkError(f"{place} is a {type(module).__name__}, not a {kind.__name__}")
+    if (difference := changed(place, module, kind)) is not None:
+        raise UnknownNetworkError(difference)
+    more = sorted(module._modules.keys() - children - {"parametrizations"})
+    if more:
+        raise UnknownNetworkError(f"{place}.{more[0]} is unknown")
+    if not issubclass(kind, nn.Conv1d) and (module._parameters or module._buffers):
+        raise UnknownNetworkError(f"{place}.{next(iter(module._parameters | module._buffers))} is unknown")
+
+
+def _check_conv(
+    place: str, conv: Any, kind: type[nn.Conv1d], shape: tuple[int, ...], groups: int, dilation: int
+) -> None:
+    """Raise unless it is a convolution of (outputs, inputs, taps), and nothing else."""
+    _check(place, conv, kind, _NOTHING)
+    is_ = (conv.out_channels, conv.in_channels, *conv.kernel_size, conv.groups, *conv.dilation, *conv.stride)
+    if is_ != (*shape, groups, dilation, 1) or conv.padding != (0,) or conv.transposed or conv.padding_mode != "zeros":
+        raise UnknownNetworkError(f"{place} is {conv}")
+    computed = set(conv.parametrizations) if "parametrizations" in conv._modules else set()
+    unknown = (conv._parameters.keys() | conv._buffers.keys() | computed) - {"weight", "bias"}
+    if unknown:
+        raise UnknownNetworkError(f"{place}.{min(unknown)} is unknown")
+
+
+def _check_causal(place: str, module: Any, inputs: int, outputs: int, taps: int, groups: int = 1) -> None:
+    conv: Any = module.conv
+    dilation = conv.dilation[0] if isinstance(getattr(conv, "dilation", None), tuple) else 1
+    _check_conv(f"{place}.conv", conv, nn.Conv1d, (outputs, inputs, taps), groups, dilation)
+    if (module.in_channels, module.padding) != (inputs, (taps - 1) * dilation):
+        raise UnknownNetworkError(f"{place} pads {module.padding} samples for {conv}")
+
+
+def _check_pointwise(place: str, conv: Any, inputs: int, outputs: int, with_bias: bool | None = None) -> None:
+    _check_conv(place, conv, PointwiseConv1d, (outputs, inputs, 1), 1, 1)
+    has_bias = "bias" in (conv.parametrizations if "bias" not in conv._parameters else ()) or conv.bias is not None
+    if with_bias is not None and has_bias != with_bias:
+        raise UnknownNetworkError(f"{place} has {'a' if has_bias else 'no'} bias")
+
+
+def _read(place: str, conv: nn.Conv1d) -> tuple[Tensor, Tensor | None]:
+    """A convolution's weight and bias; what was computed is looked at."""
+    weight, bias = conv.weight, conv.bias
+    shape = conv.out_channels, conv.in_channels // conv.groups, conv.kernel_size[0]
+    for name, given, wanted in (("weight", weight, shape), ("bias", bias, shape[:1])):
+        if given is not None:
+            _checked(f"{place}.{name}", given, Tensor, nn.Parameter)
+            if given.shape != wanted:
+                raise UnknownNetworkError(f"{place}.{name} is {tuple(given.shape)}, not {wanted}")
+    return weight, bias
+
+
+def _checked(place: str, given: Tensor, *kinds: type[Tensor]) -> Tensor:
+    """Raise unless it is an ordinary tensor of float32."""
+    if type(given) not in kinds:
+        raise UnknownNetworkError(f"{place} is a {type(given).__name__}")
+    if given.dtype != torch.float32:
+        raise UnknownNetworkError(f"{place} is {str(given.dtype).removeprefix('torch.')}, not float32")
+    if given.layout != torch.strided:
+        raise UnknownNetworkError(f"{place} is {str(given.layout).removeprefix('torch.')}")
+    return given
+
+
+def _dense(weight: Tensor, groups: int) -> Tensor:
+    """A convolution's weight (outputs, inputs / groups, taps) as that of one group: (outputs, inputs, taps)."""
+    parts = [torch.nn.functional.pad(part, (0, 0, index * weight.shape[1], (groups - 1 - index) * weight.shape[1]))
+             for index, part in enumerate(weight.chunk(groups))]  # fmt: skip
+    return torch.cat(parts)
+
+
+def _present(bias: Tensor | None) -> Tensor:
+    assert bias is not None  # the head's convolutions have one
+    return bias

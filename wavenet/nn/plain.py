@@ -1,0 +1,40 @@
+"""Whether a convolution does what its weights say, so that reading them is the same as calling it."""
+
+from torch import nn
+from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
+from torch.nn.utils.parametrize import is_parametrized
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module is of this very class, without hooks, and with the class's own `forward`.
+
+    Parametrizations (`torch.nn.utils.parametrize`) do not count: they compute the weights, and are
+    asked whenever these are read.
+
+    >>> from torch.nn.utils.parametrizations import weight_norm
+    >>> conv = nn.Conv1d(1, 1, 1)
+    >>> is_plain(conv, nn.Conv1d), is_plain(weight_norm(conv), nn.Conv1d), is_plain(conv, nn.Module)
+    (True, True, False)
+    >>> _ = conv.register_forward_hook(lambda module, args, output: 2 * output)
+    >>> is_plain(conv, nn.Conv1d)
+    False
+    """
+    return (
+        class_of(module) is kind
+        and not has_hooks(module)
+        and "forward" not in module.__dict__
+        and not _has_any_global_hook()
+    )
+
+
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """A module's class, without the one that parametrizing it puts on top."""
+    kind = type(module)
+    return kind.__bases__[0] if kind.__name__.startswith("Parametrized") and is_parametrized(module) else kind
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anything is called before or after a module's `forward`, or its backward pass."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
