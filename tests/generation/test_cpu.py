@@ -23,6 +23,10 @@ SHAPES = {name: benchmark.SHAPES[name] for name in ("S", "M30", "L")} | {
     "one of each": {"residual_channels": 1, "gate_channels": 2, "skip_channels": 1, "dilation_cycle": 1},
     "no past": {"kernel_size": 1, "num_cycles": 1},
     "many taps": {"kernel_size": 6, "dilation_cycle": 4, "num_cycles": 2, "residual_channels": 20},
+    "a narrow head": {"head_channels": 3, "dilation_cycle": 3},
+    "a wide head": {"head_channels": 300, "skip_channels": 35, "dilation_cycle": 3, "output_projection": True},
+    "groups": {"groups": 4, "gate_channels": 24, "dilation_cycle": 3, "last_residual": True},
+    "scaled": {"residual_scale": 0.5**0.5, "weight_norm": True, "dilation_cycle": 3, "dropout": 0.5},
     "input taps": {"input_kernel_size": 4, "dilation_cycle": 3, "residual_channels": 130, "bias": False},
 }
 
@@ -42,7 +46,8 @@ needs_float16 = pytest.mark.skipif(not HAS_FLOAT16, reason="this processor has n
 def test_parameters_equal_the_reference(shape, batch):
     model = WaveNet(MuLawCategorical(), 16000, **SHAPES[shape]).eval()
     with torch.no_grad():
-        model.head[3].weight.mul_(20)  # so that the parameters are far apart
+        for parameter in model.head[-1].parameters():
+            parameter.mul_(20)  # so that the parameters are far apart
     x = torch.rand(batch, 150) * 2 - 1
     with torch.inference_mode():
         expected, _ = model(x)

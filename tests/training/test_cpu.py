@@ -93,6 +93,13 @@ def test_any_length(small, length):
         {"kernel_size": 1, "input_kernel_size": 1},
         {"kernel_size": 5, "input_kernel_size": 4},
         {"bias": False},
+        {"bias": False, "input_bias": False, "output_projection": True},
+        {"head_channels": 3},
+        {"head_channels": 70, "skip_channels": 35},
+        {"groups": 2, "gate_channels": 12},
+        {"residual_scale": 0.5**0.5},
+        {"last_residual": True},
+        {"weight_norm": True},
     ],
 )
 def test_any_shape(small, numbers):

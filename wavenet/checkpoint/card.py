@@ -160,7 +160,7 @@ def _use(model: WaveNet, place: str) -> str:
 
 
 def _model(model: WaveNet) -> str:
-    layers, field, rate = len(model.stack.layers), model.receptive_field, model.sample_rate
+    layers, field, rate = model.stack.num_layers, model.receptive_field, model.sample_rate
     distribution = model.distribution
     if isinstance(distribution, MuLawCategorical):
         says = f"one of {distribution.num_classes} mu-law classes"

@@ -12,6 +12,7 @@ from wavenet.checks import memory_of_this_machine
 from wavenet.cli.settings import arguments_of, check, check_known
 from wavenet.data import Corpus
 from wavenet.model import WaveNet
+from wavenet.native import Layout, unsupported_reason
 from wavenet.training import WaveNetTraining
 
 _SET_BY_TRAIN = {
@@ -126,13 +127,16 @@ def _check_memory(cfg: DictConfig, model: WaveNet) -> None:
     weights = 4 * _COPIES * sum(parameter.numel() for parameter in model.parameters())
     if weights > there:
         raise ValueError(
-            f"model.residual_channels={cfg.model.residual_channels}, gate_channels={cfg.model.gate_channels}, "
-            f"skip_channels={cfg.model.skip_channels} and {len(model.stack.layers)} layers: training their weights "
+            f"model.residual_channels={model.residual_channels}, gate_channels={model.gate_channels}, "
+            f"skip_channels={model.skip_channels} and {model.stack.num_layers} layers: training their weights "
             f"needs {_gigabytes(weights)}, and {_gigabytes(there)} can be had here; make one of these numbers smaller"
         )
+    if unsupported_reason(model) is not None:
+        return  # nobody knows what another network keeps
+    layout = Layout(model)
     heard = cfg.batch_size * (cfg.segment_length + model.receptive_field + model.margin)
-    of_a_layer = model.residual_channels + model.gate_channels // 2
-    of_a_sample = len(model.stack.layers) * of_a_layer + 2 * model.distribution.parameter_channels
+    of_a_layer = layout.residual_channels + layout.half_channels
+    of_a_sample = len(layout.layers) * of_a_layer + 2 * layout.parameter_channels
     needed = heard * of_a_sample * (4 if cfg.trainer.precision == "32-true" else 2)
     if needed > there:
         raise ValueError(

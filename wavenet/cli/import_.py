@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
         for name, one in model.conditioners.items()
     ]
     field, rate = model.receptive_field, model.sample_rate
-    print(f"model    {len(model.stack.layers)} layers in {model.num_cycles} cycles, {model.kernel_size} taps")
+    print(f"model    {model.stack.num_layers} layers in {model.num_cycles} cycles, {model.kernel_size} taps")
     print(f"         receptive field {field} samples ({1000 * field / rate:.0f} ms) at {rate} Hz")
     print(f"output   {type(model.distribution).__name__}, {model.distribution.parameter_channels} parameters a sample")
     print(f"told     {', '.join(told) or 'nothing'}")

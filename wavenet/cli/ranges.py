@@ -50,6 +50,14 @@ _MODEL: dict[str, Kind] = {
     "num_cycles": Whole(1, 100),
     "input_kernel_size": Whole(1, 1024),
     "bias": FLAG,
+    "input_bias": FLAG,
+    "head_channels": or_null(Whole(1, _CHANNELS)),
+    "output_projection": FLAG,
+    "groups": Whole(1, _CHANNELS),
+    "dropout": Real(0, 1, below=True, such=0.1),
+    "residual_scale": Real(0, 1, above=True, such=0.7071),
+    "last_residual": FLAG,
+    "weight_norm": FLAG,
 }
 
 _DISTRIBUTION: dict[str, Kind] = {
@@ -62,8 +70,10 @@ _DISTRIBUTION: dict[str, Kind] = {
     "log_scale_min": Real(-30, 0, such=-9),
 }
 
+_OF_CONTEXT = ("_target_", "residual_channels", "gate_channels", "skip_channels", "condition_channels", "kernel_size",
+               "dilation_cycle", "num_cycles")  # fmt: skip
 _CONTEXT: dict[str, Kind] = {
-    **{key: kind for key, kind in _MODEL.items() if key not in ("sample_rate", "input_kernel_size", "bias")},
+    **{key: kind for key, kind in _MODEL.items() if key in _OF_CONTEXT},
     "pool": Whole(1, 65536),  # samples
 }
 

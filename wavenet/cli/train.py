@@ -232,7 +232,7 @@ def _introduce(
     rate, field = model.sample_rate, model.receptive_field
     parameters = sum(p.numel() for p in model.parameters())
     speakers = {u.conditions.get("speaker") for u in corpus.utterances}
-    layers = model.dilation_cycle * model.num_cycles
+    layers = model.stack.num_layers
     lines = [
         f"model    {layers} layers, {parameters / 1e6:.2f} M parameters, "
         f"receptive field {field} samples ({1000 * field / rate:.0f} ms), "

@@ -109,7 +109,7 @@ def _not_to_be_had(name: str, features: Features | None) -> str | None:
 def _facts(model: WaveNet) -> dict[str, Any]:
     return {
         "receptive_field": model.receptive_field,
-        "layers": len(model.stack.layers),
+        "layers": model.stack.num_layers,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "distribution": type(model.distribution).__name__,
         "top_k": model.distribution.supports_top_k,

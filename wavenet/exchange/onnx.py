@@ -25,6 +25,8 @@ from wavenet import __version__
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, FrameConditioner
 from wavenet.exchange.decompositions import DECOMPOSITIONS
 from wavenet.model import WaveNet
+from wavenet.native import unsupported_reason, without_parametrizations
+from wavenet.native.layout import changed
 from wavenet.nn import Condition, ContextStack
 from wavenet.writing import replacing_folder
 
@@ -191,7 +193,26 @@ def _copy(model: WaveNet) -> WaveNet:
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"export: the model's {name} holds infinity or nan; use an older checkpoint")
-    return model
+    unknown = unsupported_reason(model) or _unknown_part(model)
+    if unknown is not None:
+        raise ValueError(f"export: only the plain network can be exported, and {unknown}")
+    return without_parametrizations(model)
+
+
+def _unknown_part(model: WaveNet) -> str | None:
+    """What of the parts around the network is not what the graphs are made of; None if all of it is."""
+    parts: dict[str, nn.Module] = {f"conditioners.{name}": part for name, part in model.conditioners.items()}
+    parts |= {"distribution": model.distribution} | ({} if model.context is None else {"context": model.context})
+    for place, part in parts.items():
+        if isinstance(part, CategoricalEmbedding):
+            unknown = changed(place, part, CategoricalEmbedding) or changed(
+                f"{place}.embedding", part.embedding, nn.Embedding
+            )
+        else:
+            unknown = changed(place, part, ContextStack if place == "context" else type(part))
+        if unknown is not None:
+            return unknown
+    return None
 
 
 def _graphs(model: WaveNet) -> Iterator[_Graph]:

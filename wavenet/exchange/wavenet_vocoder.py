@@ -28,6 +28,8 @@ from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategor
 from wavenet.exchange import vocoder_hparams
 from wavenet.exchange.vocoder_hparams import NO_FLOOR, Hyperparameters
 from wavenet.model import WaveNet
+from wavenet.native import Layout
+from wavenet.native.layout import LayerModules
 from wavenet.untrusted import TensorPlan, check_file, check_sums, plan_of_archive, plan_of_stream, read_json
 
 _SHRINK = math.sqrt(0.5)
@@ -207,8 +209,9 @@ def _build(network: Hyperparameters, state: dict[str, Tensor]) -> WaveNet:
     )
     parts: Any = model.conditioners
     with torch.no_grad():
-        _fill_ends(model, state)
-        for index, layer in enumerate(model.stack.layers):
+        layout = Layout(model)
+        _fill_ends(model.distribution, layout, state)
+        for index, layer in enumerate(layout.layers):
             _fill_layer(layer, index, network, state)
         if network.everywhere:
             _set(parts["speaker"].embedding.weight, state["embed_speakers.weight"], (0, network.local))
@@ -250,10 +253,10 @@ def _conditioners(network: Hyperparameters, condition_channels: int) -> dict[str
     return made
 
 
-def _fill_ends(model: WaveNet, state: dict[str, Tensor]) -> None:
+def _fill_ends(distribution: OutputDistribution, layout: Layout, state: dict[str, Tensor]) -> None:
     """The input, and the head."""
-    first, distribution = state["first_conv.weight"], model.distribution
-    conv: Any = model.input.conv
+    first = state["first_conv.weight"]
+    conv: Any = layout.input
     if isinstance(distribution, MuLawCategorical):
         _set(distribution.embedding.weight, first[..., 0].T)
         _set(conv.weight, torch.eye(len(first))[..., None])
@@ -261,21 +264,23 @@ def _fill_ends(model: WaveNet, state: dict[str, Tensor]) -> None:
         _set(conv.weight, first / distribution.encode(torch.ones(1, 1))[0, 1, 0].double(), (0, 1))
     _set(conv.bias, state["first_conv.bias"])
     for part in ("weight", "bias"):
-        _set(getattr(model.head[1], part), state[f"last_conv_layers.1.{part}"])
+        hidden, output = layout.head
+        _set(getattr(hidden, part), state[f"last_conv_layers.1.{part}"])
         last = state[f"last_conv_layers.3.{part}"]  # a mixture of one has a weight there, which means nothing
-        _set(getattr(model.head[3], part), last[-distribution.parameter_channels :])
+        _set(getattr(output, part), last[-distribution.parameter_channels :])
 
 
-def _fill_layer(layer: Any, index: int, network: Hyperparameters, state: dict[str, Tensor]) -> None:
+def _fill_layer(layer: LayerModules, index: int, network: Hyperparameters, state: dict[str, Tensor]) -> None:
     """A gated layer; see the top of this file for the factors."""
     start, layers, shrunk = f"conv_layers.{index}.", network.sizes["layers"], _SHRINK**index
-    _set(layer.dilated.conv.weight, state[f"{start}conv.weight"] * shrunk)
+    _set(layer.dilated.weight, state[f"{start}conv.weight"] * shrunk)
     biases = [
         state[f"{start}{name}.bias"] for name in ("conv", "conv1x1c", "conv1x1g") if f"{start}{name}.bias" in state
     ]
-    _set(layer.dilated.conv.bias, torch.stack(biases).sum(dim=0))
+    assert layer.dilated.bias is not None
+    _set(layer.dilated.bias, torch.stack(biases).sum(dim=0))
     names = [name for name in ("conv1x1c", "conv1x1g") if f"{start}{name}.weight" in state]
-    if names:
+    if layer.condition is not None:
         _set(layer.condition.weight, torch.cat([state[f"{start}{name}.weight"] for name in names], dim=1))
     share = {"added": 1.0, "averaged": math.sqrt(1 / layers), "halved": _SHRINK ** (layers - max(index, 1))}
     for part in ("weight", "bias"):

@@ -10,7 +10,7 @@ import torch
 
 from wavenet.model import WaveNet
 from wavenet.native.layout import Layout, UnknownNetworkError, unsupported_reason
-from wavenet.native.rounding import WEIGHTS, dtype_of, with_rounded_weights
+from wavenet.native.rounding import WEIGHTS, dtype_of, with_rounded_weights, without_parametrizations
 from wavenet.native.threads import Workers, yield_address
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "native_refusal",
     "unsupported_reason",
     "with_rounded_weights",
+    "without_parametrizations",
     "yield_address",
 ]
 

@@ -46,11 +46,7 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
         return model
     try:
         layout = Layout(model)
-        model = copy.deepcopy(model).requires_grad_(False)
-        for module in list(model.modules()):
-            if isinstance(module, nn.Conv1d) and is_parametrized(module):
-                for name in list(module.parametrizations):  # pyright: ignore[reportArgumentType, reportCallIssue]
-                    remove_parametrizations(module, name)
+        model = without_parametrizations(copy.deepcopy(model).requires_grad_(False))
         _multiply_projection(model, layout)
         layout = Layout(model)
     except UnknownNetworkError as error:
@@ -67,6 +63,16 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
         for weight in together:
             rounded = (weight / scale).round() * scale if dtype == torch.int8 else weight.to(dtype)
             weight.data.copy_(rounded)
+    return model
+
+
+def without_parametrizations(model: WaveNet) -> WaveNet:
+    """Turn weights that are computed, such as normalised ones, into ordinary ones, in place; returns the model."""
+    for module in list(model.modules()):
+        if is_parametrized(module):
+            for name in list(module.parametrizations):  # pyright: ignore[reportArgumentType, reportCallIssue]
+                remove_parametrizations(module, name)
+    model.weight_norm = False
     return model
 
 
