@@ -45,7 +45,12 @@ def composed(*overrides: str) -> DictConfig:
 
 def build_model(*overrides: str) -> WaveNet:
     """The model that `train` would build, tiny and with categories of its own."""
-    cfg = composed(*TINY, *overrides)
+    return build_full_size(*TINY, *overrides)
+
+
+def build_full_size(*overrides: str) -> WaveNet:
+    """The model that `train` would build, with categories of its own."""
+    cfg = composed(*overrides)
     for name, conditioner in (cfg.model.get("conditioners") or {}).items():
         if "categories" in conditioner and conditioner.categories is None:
             conditioner.categories = CATEGORIES[name]

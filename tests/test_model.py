@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from tests.configured import build_full_size
 from tests.contract import verify_streaming
 from wavenet import WaveNet
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
+from wavenet.native import unsupported_reason
 from wavenet.nn import ContextStack
 from wavenet.training import ExponentialMovingAverage, WaveNetTraining
 
@@ -166,3 +168,17 @@ def test_gradient_sees_just_the_receptive_field_of_both_stacks(small, kernel_siz
         assert seen.max() == t
         farthest = max(farthest, t - seen.min().item() + 1)
     assert farthest == model.receptive_field
+
+
+def test_the_baseline_of_sashimi_has_as_many_parameters_as_published():
+    """The published code, counted: state-spaces/s4, src/models/baselines/wavenet.py with 4 cycles of 10 layers.
+
+    Filters and gates, residual and skip of 40 layers without biases; the convolution before them; the two of the head
+    and the linear layer behind it with theirs; and the embedding.
+    """
+    layer = 2 * 64 * 64 * 2 + 64 * 64 + 64 * 1024
+    head = (1024 * 512 + 512) + (512 * 256 + 256) + (256 * 256 + 256)
+    assert 40 * layer + 256 * 64 + head + 256 * 256 == 4_244_480
+    model = build_full_size("model=sashimi_baseline")
+    assert sum(parameter.numel() for parameter in model.parameters()) == 4_244_480
+    assert unsupported_reason(model) is None

@@ -97,9 +97,11 @@ def test_models_in_their_full_size(run, in_tmp, speech, model):
     output = run(
         "train", *settings, "trainer.max_steps=1", "trainer.limit_val_batches=1", "logger=none", f"model={model}",
         "dataset=folder", f"dataset.root={speech}", "batch_size=1", "samples.final_seconds=0.005",
-        "segment_length=3071",
+        "segment_length=4093",
     )  # fmt: skip
     assert "done     1 steps" in output
+    if model == "sashimi_baseline":
+        assert "40 layers, 4.24 M parameters" in output and "receptive field 4093 samples" in output
     if model == "paper":
         assert "30 layers" in output and "receptive field 3071 samples" in output
 
