@@ -23,25 +23,14 @@ LENGTH = 24  # samples
 LARGEST = 1e-4  # relative error of a gradient, as a vector
 SIZES = {"dilation_cycle": 2, "num_cycles": 2}
 EXPORTED = [  # some of each kind, for an export takes seconds
-    "nothing",
     "a layer with a parameter more",
-    "a model of another class",
-    "a class with another forward",
-    "a hook on the model",
-    "a hook on a convolution",
     "a hook on a skip",
-    "a hook on all modules",
     "a layer patched by a closure",
     "dropout in the head",
     "an adapter on a skip",
-    "a grouped convolution",
-    "another dilation",
-    "layers backwards",
-    "a layer twice",
     "a weight of another class",
-    "weight norm everywhere",
+    "weight norm",
     "old weight norm",
-    "pruning of a skip",
 ]
 every_change = pytest.mark.parametrize("change", CHANGES.values(), ids=[name.replace(" ", "-") for name in CHANGES])
 
@@ -63,10 +52,10 @@ def build(small):
     """
     undo = []
 
-    def make(change: Change, changed: bool = True):
+    def make(change: Change, changed: bool = True, **numbers: int):
         while undo:
             undo.pop()()
-        settings = {**SIZES, **change.settings}
+        settings = {**SIZES, **change.settings, **numbers}
         torch.manual_seed(0)
         if "context" in settings:
             settings["context"] = settings["context"]()
@@ -183,7 +172,7 @@ def of_a_slower_path(caught):
 def check_choice(wanted, native, said):
     """Native code was used, or one warning said that it is not; and it was the right one of both."""
     assert len(said) == (0 if native else 1), said
-    assert wanted in (EITHER, NATIVE if native else READABLE), "the right result, by the wrong network"
+    assert wanted in (EITHER, NATIVE if native else READABLE), f"it has to be the {wanted} network"
 
 
 def onnx_outputs(path, model):
@@ -289,12 +278,10 @@ def test_it_generates_its_own_audio(build, change):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         chosen = wavenet.stream(model, 0.01, conditions=told(model, 1)).backend
+    check_choice(change.generates, chosen == "cpu", of_a_slower_path(caught))  # first: it could end this process
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        audio = generate(model, "auto")
-    same_samples = (audio == wanted).double().mean().item()
-    assert same_samples == 1
-    check_choice(change.generates, chosen == "cpu", of_a_slower_path(caught))
+        assert torch.equal(generate(model, "auto"), wanted)
     if chosen == "reference":
         with pytest.raises(ValueError) as refusal:
             generate(model, "cpu")
@@ -326,8 +313,8 @@ def test_it_is_saved_right_or_refused(build, change, tmp_path):
 @pytest.mark.parametrize("name", EXPORTED)
 def test_it_is_exported_right_or_refused(build, name, tmp_path):
     change = CHANGES[name]
-    wanted = outputs(build(change))[:, :-1]
-    model = build(change)
+    wanted = outputs(build(change, num_cycles=1))[:, :-1]
+    model = build(change, num_cycles=1)
     if refused(change, lambda: export(model, tmp_path / "model"), tmp_path):
         return
     same(onnx_outputs(tmp_path / "model" / "step.onnx", model), wanted)
