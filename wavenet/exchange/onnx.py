@@ -189,13 +189,13 @@ def _describe(conditioner: nn.Module) -> dict[str, Any]:
 
 def _copy(model: WaveNet) -> WaveNet:
     """The model in float32 on the CPU, to be taken apart."""
+    unknown = unsupported_reason(model, any_precision=True) or _unknown_part(model)
+    if unknown is not None:
+        raise ValueError(f"export: only the plain network can be exported, and {unknown}")
     model = deepcopy(model).cpu().float().eval()
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise ValueError(f"export: the model's {name} holds infinity or nan; use an older checkpoint")
-    unknown = unsupported_reason(model) or _unknown_part(model)
-    if unknown is not None:
-        raise ValueError(f"export: only the plain network can be exported, and {unknown}")
     return without_parametrizations(model)
 
 

@@ -104,6 +104,7 @@ class Layout:
 
     Args:
         model: The model.
+        any_precision: Whether its weights may be of another type than float32.
 
     Attributes:
         input: The convolution before the stack.
@@ -126,14 +127,15 @@ class Layout:
         UnknownNetworkError: If the model is another network; says what is unknown.
     """
 
-    def __init__(self, model: WaveNet) -> None:
+    def __init__(self, model: WaveNet, any_precision: bool = False) -> None:
+        self._dtype = None if any_precision else torch.float32
         if _has_any_global_hook():
             raise UnknownNetworkError("hooks are registered for all modules")
         allowed = {"distribution", "conditioners", "context", "input", "stack", "head"}
         _check("the model", model, WaveNet, allowed)
         stack: Any = model.stack
         _check("stack", stack, ResidualStack, {"layers"})
-        _check("stack.layers", stack.layers, nn.ModuleList, set(stack.layers._modules))
+        _check("stack.layers", stack.layers, nn.ModuleList, set(getattr(stack.layers, "_modules", ())))
         _check("input", model.input, CausalConv1d, {"conv"})
         self.input: nn.Conv1d = model.input.conv
         self.encoded_channels = model.distribution.in_channels
@@ -211,7 +213,7 @@ class Layout:
         for place, conv in self._named():
             for name, given in conv._parameters.items():
                 if given is not None:
-                    devices.add(_checked(f"{place}.{name}", given, nn.Parameter).device)
+                    devices.add(_checked(f"{place}.{name}", given, self._dtype, nn.Parameter).device)
         if len(devices) > 1:
             raise UnknownNetworkError(f"its weights are on {' and '.join(sorted(map(str, devices)))}")
 
@@ -229,7 +231,7 @@ class Layout:
         Raises:
             UnknownNetworkError: If one that is computed has another shape or precision.
         """
-        convs = {id(conv): _read(place, conv) for place, conv in self._named()}
+        convs = {id(conv): _read(place, conv, self._dtype) for place, conv in self._named()}
         weight, bias = convs[id(self.input)]
         layers = []
         for layer in self.layers:
@@ -254,18 +256,19 @@ class Layout:
         return NetworkWeights(weight, bias, layers, hidden[0], _present(hidden[1]), matrix, _present(offset))
 
 
-def unsupported_reason(model: nn.Module) -> str | None:
+def unsupported_reason(model: nn.Module, any_precision: bool = False) -> str | None:
     """What native code does not know of a network; None if it knows all of it.
 
     Args:
         model: Any module.
+        any_precision: Whether its weights may be of another type than float32.
 
     Returns:
         Such as "head.0 is a GELU, not a ReLU".
     """
     try:
         with torch.no_grad():
-            Layout(model).weights()  # pyright: ignore[reportArgumentType] - anything may be asked about
+            Layout(model, any_precision).weights()  # pyright: ignore[reportArgumentType] - anything may be asked about
     except UnknownNetworkError as error:
         return str(error)
     return None
@@ -346,23 +349,23 @@ def _check_pointwise(place: str, conv: Any, inputs: int, outputs: int, with_bias
         raise UnknownNetworkError(f"{place} has {'a' if has_bias else 'no'} bias")
 
 
-def _read(place: str, conv: nn.Conv1d) -> tuple[Tensor, Tensor | None]:
+def _read(place: str, conv: nn.Conv1d, dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None]:
     """A convolution's weight and bias; what was computed is looked at."""
     weight, bias = conv.weight, conv.bias
     shape = conv.out_channels, conv.in_channels // conv.groups, conv.kernel_size[0]
     for name, given, wanted in (("weight", weight, shape), ("bias", bias, shape[:1])):
         if given is not None:
-            _checked(f"{place}.{name}", given, Tensor, nn.Parameter)
+            _checked(f"{place}.{name}", given, dtype, Tensor, nn.Parameter)
             if given.shape != wanted:
                 raise UnknownNetworkError(f"{place}.{name} is {tuple(given.shape)}, not {wanted}")
     return weight, bias
 
 
-def _checked(place: str, given: Tensor, *kinds: type[Tensor]) -> Tensor:
-    """Raise unless it is an ordinary tensor of float32."""
+def _checked(place: str, given: Tensor, dtype: torch.dtype | None, *kinds: type[Tensor]) -> Tensor:
+    """Raise unless it is an ordinary tensor of that type; None allows any."""
     if type(given) not in kinds:
         raise UnknownNetworkError(f"{place} is a {type(given).__name__}")
-    if given.dtype != torch.float32:
+    if dtype not in (None, given.dtype):
         raise UnknownNetworkError(f"{place} is {str(given.dtype).removeprefix('torch.')}, not float32")
     if given.layout != torch.strided:
         raise UnknownNetworkError(f"{place} is {str(given.layout).removeprefix('torch.')}")

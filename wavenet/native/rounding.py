@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized
 
 from wavenet.model import WaveNet
 from wavenet.native.layout import Layout, UnknownNetworkError
 from wavenet.nn import Head
+from wavenet.nn.plain import class_of
 
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
@@ -67,11 +68,15 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
 
 
 def without_parametrizations(model: WaveNet) -> WaveNet:
-    """Turn weights that are computed, such as normalised ones, into ordinary ones, in place; returns the model."""
+    """Turn weights that are computed, such as normalised ones, into ordinary frozen ones, in place; returns the model."""
     for module in list(model.modules()):
         if is_parametrized(module):
-            for name in list(module.parametrizations):  # pyright: ignore[reportArgumentType, reportCallIssue]
-                remove_parametrizations(module, name)
+            names = list(module._modules["parametrizations"]._modules)  # pyright: ignore[reportOptionalMemberAccess]
+            computed = {name: getattr(module, name).detach().clone() for name in names}
+            module.__class__ = class_of(module)  # torch's own removal would change a class that copies share
+            del module._modules["parametrizations"]
+            for name, values in computed.items():
+                module.register_parameter(name, nn.Parameter(values, requires_grad=False))
     model.weight_norm = False
     return model
 
