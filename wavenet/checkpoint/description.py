@@ -99,9 +99,11 @@ def _plain(value: Any, place: str) -> Any:
         return _plain_partial(value, place)
     if value is None or isinstance(value, bool):
         return value
-    for kind in (int, float, str):
-        if isinstance(value, kind) and (kind is not float or math.isfinite(value)):
-            return "".join(value) if isinstance(value, str) else kind(value)  # numpy's float64 is a float, too
+    if isinstance(value, str):
+        return "".join(value)
+    for kind in (int, float):
+        if isinstance(value, kind) and math.isfinite(value):
+            return kind(value)  # numpy's float64 is a float, too
     raise ValueError(
         f"{place} is kept as {value!r:.60}, which is no plain data, so it cannot be saved; keep it as a number, text, "
         "a list, a module or a class of one"

@@ -45,7 +45,8 @@ def load(
 
     Raises:
         CheckpointError: If the file is missing, damaged or from elsewhere, or names a class that is
-            neither this package's nor of a trusted module. Nothing in the file is run. Or if a repository is missing or not to be reached.
+            neither this package's nor of a trusted module. Nothing in the file is run. Or if a repository is
+            missing or not to be reached.
         ValueError: If there is no such device, or trust is no list of modules.
     """
     trust = check_trust(trust)
