@@ -97,13 +97,11 @@ def _plain(value: Any, place: str) -> Any:
         return [_plain(item, place) for item in value]
     if inspect.isclass(value) or isinstance(value, functools.partial):
         return _plain_partial(value, place)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return "".join(value)
-    for kind in (int, float):
+    if value is None or isinstance(value, str):
+        return value and str.__str__(value)
+    for kind in (bool, int, float):  # numpy's float64 is a float, too
         if isinstance(value, kind) and math.isfinite(value):
-            return kind(value)  # numpy's float64 is a float, too
+            return kind(value)
     raise ValueError(
         f"{place} is kept as {value!r:.60}, which is no plain data, so it cannot be saved; keep it as a number, text, "
         "a list, a module or a class of one"

@@ -23,7 +23,7 @@ class UntrustedError(ValueError):
     def __init__(self, target: str, module: str) -> None:
         super().__init__(
             f"_target_ '{target:.80}' is not one of this package's own classes; refused, for code in {module:.40} "
-            f'would be run; if you trust that code, say trust=["{module:.40}"], on the command line trust=[{module:.40}]'
+            f'would be run; if you trust it, say trust=["{module:.40}"], on the command line trust=[{module:.40}]'
         )
 
 

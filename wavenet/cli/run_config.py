@@ -1,7 +1,8 @@
 """A run's saved configuration, read as if it were a stranger's.
 
-It is plain YAML with the settings of `configs/` and nothing else: it names no class but this package's and those of modules
-that the user trusts, runs no instruction of Hydra or OmegaConf, and decides neither where is written nor whether something is downloaded.
+It is plain YAML with the settings of `configs/` and nothing else: it names no class but this package's and those of
+modules that the user trusts, runs no instruction of Hydra or OmegaConf, and decides neither where is written nor
+whether something is downloaded.
 """
 
 import os

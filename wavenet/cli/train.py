@@ -204,9 +204,7 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
     saved = load_run_config(run / "config.yaml", cfg.preparation.cache_dir, trust)
     resumption = Resumption(None, 0)  # of a run that was killed before it first saved: it begins again
     if checkpoint.exists():
-        trained = read_resumable(
-            checkpoint, trust, optimizer_of(saved)
-        )  # a damaged or foreign one is refused here, in one line
+        trained = read_resumable(checkpoint, trust, optimizer_of(saved))  # a damaged or foreign one is refused here
         with refusing(run / "config.yaml", fix=""):
             _check_same(trained.model, saved, trust)
         resumption = Resumption(checkpoint, LastCheckpoint.steps_to_keep(trained.contents) + 1)
@@ -219,10 +217,10 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
             )
         if key != "resume":
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
-    if saved.optimizer.get("_target_", _ADAMW) != own:
+    asked = saved.optimizer.get("_target_", _ADAMW)
+    if asked != own:
         raise ValueError(
-            f"optimizer._target_ is {saved.optimizer.get('_target_', _ADAMW)}; resume goes on with the run's own, {own}: "
-            "leave it away, or begin a new run"
+            f"optimizer._target_ is {asked}; resume goes on with the run's {own}: leave it away, or begin a new run"
         )
     saved.run_dir, saved.trust = str(run), trust
     return saved, resumption

@@ -45,15 +45,11 @@ def make_optimizer(maker: Maker, model: WaveNet) -> Optimizer:
         optimizer = maker([{"params": matrices}, {"params": others, **free}])
     except Exception as error:  # whatever the user's own class may raise
         said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"optimizer: {name} refuses the model's parameters or its own settings ({said:.200})"
-        ) from error
+        raise ValueError(f"optimizer: {name} refuses its settings or the model's parameters: {said:.200}") from error
     if not isinstance(optimizer, Optimizer) or len(optimizer.param_groups) != 2:
         raise ValueError(f"optimizer: {name} made no torch.optim.Optimizer of two groups of parameters")
     if not all(isinstance(group.get("lr"), int | float | Tensor) for group in optimizer.param_groups):
-        raise ValueError(
-            f"optimizer: {name} keeps no lr in its groups; the schedule scales that, so give it to defaults"
-        )
+        raise ValueError(f"optimizer: {name} keeps no lr in its groups; the schedule scales it: put it in defaults")
     return optimizer
 
 
