@@ -119,7 +119,10 @@ def _parts(config: Any, own: bool = True) -> Iterator[dict[str, Any]]:
     """All dicts in plain data; of those for classes that are not this package's only what is a name of a condition."""
     if isinstance(config, dict):
         own = is_own(config["_target_"]) if "_target_" in config else own
-        yield config if own else {"name": config.get("name")}
+        if own:
+            yield config
+        elif isinstance(config.get("name"), str):
+            yield {"name": config["name"]}
     for item in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
         yield from _parts(item, own)
 
