@@ -80,6 +80,17 @@ def prepare(
         raise DatasetError(f"{folder}: the prepared audio cannot be written ({reason(error)}); {ELSEWHERE}") from error
 
 
+def _scan(dataset: Dataset) -> Scan:
+    try:
+        scan = dataset.scan()
+    except OSError as error:
+        raise DatasetError(f"dataset '{dataset.name}' cannot be read ({error})") from error
+    if not isinstance(scan, Scan):
+        said = f"its scan() returned a {type(scan).__name__}; it must return a wavenet.data.Scan"
+        raise DatasetError(f"dataset '{dataset.name}' cannot be read: {said}")
+    return scan
+
+
 def _prepare(
     dataset: Dataset,
     folder: Path,
@@ -89,13 +100,7 @@ def _prepare(
     num_processes: int | None,
     progress: bool,
 ) -> Corpus:
-    try:
-        scan = dataset.scan()
-    except OSError as error:
-        raise DatasetError(f"dataset '{dataset.name}' cannot be read ({error})") from error
-    if not isinstance(scan, Scan):
-        said = f"scan() returned a {type(scan).__name__}; it must return a wavenet.data.Scan"
-        raise DatasetError(f"dataset '{dataset.name}': {said}")
+    scan = _scan(dataset)
     jobs, prepared, skipped = [], [], list(scan.skipped)
     table = _recall(folder)
     for utterance in _unique(scan.utterances, skipped):
