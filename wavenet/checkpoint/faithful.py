@@ -8,13 +8,17 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from wavenet.checkpoint.description import describe, modules_of
+from wavenet.checkpoint.description import describe, modules_of, targets_of
 from wavenet.checkpoint.strangers import build_without_memory, check_state
+from wavenet.checkpoint.trust import is_own
 from wavenet.model import WaveNet
 
 _NOT_COMPARED = {"training", "about", "gradient_checkpointing"}  # which say nothing about what is computed
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _FIX = "; make the change in the constructor of a class of your own, with arguments that tell it, or take it back"
+_FIX_OF_BUILDING = (
+    "; a constructor must take all its arguments by name, keep them as they were given, and need no tensor's numbers"
+)
 _ABSENT = object()
 
 
@@ -38,9 +42,9 @@ def check_described(model: WaveNet) -> None:
             again = build_without_memory(config, len(state), modules_of(config))
     except Exception as error:  # whatever the user's constructors may raise
         said = " ".join(str(error).split()) or type(error).__name__
+        fix = "" if all(map(is_own, targets_of(config))) else _FIX_OF_BUILDING
         raise ValueError(
-            f"{type(model).__name__} cannot be built again from its description: {said:.200}; its constructor must "
-            "take all its arguments by name, keep them as they were given, and need no numbers of tensors"
+            f"{type(model).__name__} cannot be built again, as it is described: {said:.200}{fix}"
         ) from error
     ours, theirs = dict(_modules(model)), dict(_modules(again))
     for name in [*ours, *theirs]:

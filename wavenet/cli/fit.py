@@ -52,8 +52,6 @@ def check_run(cfg: DictConfig) -> WaveNet:
             check_known(group, cfg[group], known - taken)
     _check_devices(cfg)
     model = _outline(cfg)
-    check_described(model)
-    _check_optimizer(cfg, model)
     seen = model.stack.receptive_field + model.input_kernel_size - 1
     if cfg.segment_length < seen:
         raise ValueError(
@@ -62,6 +60,8 @@ def check_run(cfg: DictConfig) -> WaveNet:
             "model.dilation_cycle"
         )
     _check_memory(cfg, model)
+    check_described(model)
+    _check_optimizer(cfg, model)
     return model
 
 
