@@ -12,6 +12,21 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and the reason."""
 
 
+class UntrustedError(ValueError):
+    """A class that is not this package's, in a module that nobody said to trust.
+
+    Args:
+        target: The class's full name.
+        module: The module, or the package that it is in.
+    """
+
+    def __init__(self, target: str, module: str) -> None:
+        super().__init__(
+            f"_target_ '{target:.80}' is not one of this package's own classes; refused, for code in {module:.40} "
+            f'would be run; if you trust it, say trust=["{module:.40}"], on the command line trust=[{module:.40}]'
+        )
+
+
 @contextmanager
 def refusing(path: Path, what: str = "", fix: str = _FIX) -> Iterator[None]:
     """Make one line of whatever goes wrong with a stranger's file, which may be made to mislead its readers.
@@ -26,6 +41,8 @@ def refusing(path: Path, what: str = "", fix: str = _FIX) -> Iterator[None]:
     """
     try:
         yield
+    except UntrustedError as error:  # has nothing of the stranger's but names
+        raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, ValueError) or isinstance(error, UnicodeError):

@@ -11,6 +11,7 @@ from wavenet.checkpoint.about import printable
 from wavenet.checkpoint.error import CheckpointError, refusing
 from wavenet.checkpoint.folder import CONFIG, WEIGHTS, read_config
 from wavenet.checkpoint.strangers import build_without_memory
+from wavenet.checkpoint.trust import Trust
 from wavenet.untrusted import DESCRIPTION_LIMIT, TEXT_LIMIT
 
 TOKENS = "https://huggingface.co/settings/tokens"
@@ -18,7 +19,7 @@ _PATIENCE = 20  # seconds for a first answer
 _WIDEST = 8  # bytes of a number
 
 
-def fetch(repo: str, revision: str | None = None) -> Path:
+def fetch(repo: str, revision: str | None = None, trust: Trust = ()) -> Path:
     """Bring a repository's `config.json` and `model.safetensors`, and nothing else, into the Hub's cache here.
 
     The config is fetched first: weights that are larger than those of the model that it describes are not. If the Hub
@@ -27,6 +28,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
     Args:
         repo: "owner/name".
         revision: A branch, a tag or a commit; None is main.
+        trust: Modules whose classes the model may be made of; see `wavenet.checkpoint.trust`.
 
     Returns:
         Their folder.
@@ -57,7 +59,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
     _check_size(f"{repo}/{CONFIG}", sizes[CONFIG], TEXT_LIMIT)
     folder = _download(repo, revision, [CONFIG])
     with refusing(Path(repo) / CONFIG):
-        outline = build_without_memory(read_config(folder)["model"])
+        outline = build_without_memory(read_config(folder)["model"], trust=trust)
     most = _WIDEST * sum(tensor.numel() for tensor in outline.state_dict().values()) + DESCRIPTION_LIMIT
     _check_size(f"{repo}/{WEIGHTS}", sizes[WEIGHTS], most)
     return _download(repo, revision, [CONFIG, WEIGHTS])

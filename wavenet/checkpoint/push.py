@@ -12,6 +12,7 @@ from wavenet.checkpoint.folder import CARD, CONFIG, WEIGHTS, save
 from wavenet.checkpoint.hub import TOKENS, one_line
 from wavenet.checkpoint.loading import find, load
 from wavenet.checkpoint.repository import is_repo
+from wavenet.checkpoint.trust import Trust, check_trust
 from wavenet.model import WaveNet
 
 
@@ -23,6 +24,7 @@ def push_to_hub(
     token: str | None = None,
     revision: str | None = None,
     message: str = "Upload a WaveNet",
+    trust: Trust = (),
 ) -> str:
     """Publish a model on the Hugging Face Hub, in one commit of `config.json`, `model.safetensors` and `README.md`.
 
@@ -37,6 +39,8 @@ def push_to_hub(
             of the environment variable HF_TOKEN.
         revision: The branch, which is made if it is not there; None is main.
         message: Of the commit.
+        trust: Modules whose classes a saved model may be made of, as for `load`. Their code is not pushed: who loads
+            the model needs it, too.
 
     Returns:
         Where it is to be seen.
@@ -53,7 +57,7 @@ def push_to_hub(
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('push_to_hub needs huggingface-hub: pip install "wavenet[hub]"') from error
     with tempfile.TemporaryDirectory(prefix="wavenet-") as temporary:
-        folder = _folder_of(model, repo, Path(temporary) / "model")
+        folder = _folder_of(model, repo, Path(temporary) / "model", check_trust(trust))
         token = (token or huggingface_hub.get_token() or "").strip()
         if not re.fullmatch(r"[!-~]+", token):  # of another one, an error would show all of it
             raise CheckpointError(
@@ -78,17 +82,17 @@ def push_to_hub(
     return url if revision is None else f"{url}/tree/{revision}"
 
 
-def _folder_of(model: WaveNet | str | os.PathLike[str], repo: str, folder: Path) -> Path:
+def _folder_of(model: WaveNet | str | os.PathLike[str], repo: str, folder: Path, trust: Trust) -> Path:
     """What is to be pushed: the files of a saved model as they are, or a model saved into this folder."""
-    path = None if isinstance(model, WaveNet) else find(Path(model))
+    path = None if isinstance(model, WaveNet) else find(Path(model), trust=trust)
     if path is not None and path.is_dir():
-        loaded = load(path)  # which nobody else could load is not published
+        loaded = load(path, trust=trust)  # which nobody else could load is not published
         folder.mkdir()
         for name in (CONFIG, WEIGHTS, CARD):
             if (path / name).is_file():
                 shutil.copyfile(path / name, folder / name)
     else:
-        loaded = load(path) if path is not None else model
+        loaded = load(path, trust=trust) if path is not None else model
         assert isinstance(loaded, WaveNet)
         save(loaded, folder)
     with refusing((path or Path(repo)) / CARD, fix="; save it as UTF-8"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wavenet.checkpoint.about import check_about
 from wavenet.checkpoint.description import build
+from wavenet.checkpoint.trust import Trust, is_own
 from wavenet.model import WaveNet
 from wavenet.untrusted import TensorPlan, check_name
 
@@ -26,30 +27,32 @@ _MOST_LAYERS = 500
 _LONGEST_FIELD = 2**24  # samples; generation remembers as many
 
 
-def model_for(config: Any, state: dict[str, Any]) -> WaveNet:
+def model_for(config: Any, state: dict[str, Any], trust: Trust = ()) -> WaveNet:
     """Build the model that a stranger's file describes, on the meta device, if it is made for these tensors.
 
     Args:
         config: Plain data with a "model" entry, as `describe` makes it, and perhaps "about".
         state: Tensors, or plans of them, by name.
+        trust: Modules whose classes are built, too; see `wavenet.checkpoint.trust`.
 
     Raises:
         ValueError: If it describes no model, or another one.
     """
     if not isinstance(config, dict) or "model" not in config:
         raise ValueError('its description has no "model" entry')
-    model = build_without_memory(config["model"], len(state))
+    model = build_without_memory(config["model"], len(state), trust)
     check_state(state, model)
     model.about = check_about(config.get("about"))
     return model
 
 
-def build_without_memory(config: Any, num_tensors: int = _MOST_LAYERS) -> WaveNet:
+def build_without_memory(config: Any, num_tensors: int = _MOST_LAYERS, trust: Trust = ()) -> WaveNet:
     """Build a model that a stranger describes on the meta device, where it has shapes, but no numbers.
 
     Args:
         config: As `describe` makes it.
         num_tensors: How many tensors there are for it, if that is known; it cannot have more layers.
+        trust: Modules whose classes are built, too; what they ask for is not limited.
 
     Raises:
         ValueError: If it is no such description, or one of something that nobody would want.
@@ -67,12 +70,12 @@ def build_without_memory(config: Any, num_tensors: int = _MOST_LAYERS) -> WaveNe
             raise ValueError(f"the config's parts have more than {largest} {name} together")
     try:
         with torch.device("meta"):
-            model = build(config)
+            model = build(config, trust)
     except (TypeError, AttributeError, KeyError, RuntimeError, OverflowError) as error:
         raise ValueError(f"the config is of no model ({error})") from error
     if not isinstance(model, WaveNet):
         raise ValueError(f"the config describes a {type(model).__name__}, not a WaveNet")
-    if model.receptive_field > _LONGEST_FIELD:
+    if is_own(config["_target_"]) and model.receptive_field > _LONGEST_FIELD:
         raise ValueError(f"the config's receptive field has {model.receptive_field:.3g} samples; it may have 2**24")
     return model
 
@@ -96,9 +99,11 @@ def check_state(state: dict[str, Any], model: nn.Module) -> None:
         if not isinstance(tensor, Tensor | TensorPlan):
             raise ValueError(f"weight {name} is no tensor")
         is_, should = (tuple(tensor.shape), tensor.dtype), tuple(wanted[name].shape)
-        if is_[0] != should or tensor.dtype not in _FLOATS:
-            raise ValueError(f"weight {name} is {is_}; the config wants floating point of shape {should}")
-        types.add(tensor.dtype)
+        counts = not wanted[name].is_floating_point()  # as a BatchNorm1d does its batches
+        if is_[0] != should or tensor.dtype not in ((wanted[name].dtype,) if counts else _FLOATS):
+            what = wanted[name].dtype if counts else "floating point"
+            raise ValueError(f"weight {name} is {is_}; the config wants {what} of shape {should}")
+        types |= set() if counts else {tensor.dtype}
     if len(types) > 1:
         raise ValueError(f"weights are of several types: {', '.join(sorted(map(str, types)))}")
 
@@ -110,12 +115,16 @@ def check_finite(state: dict[str, Tensor]) -> None:
             raise ValueError(f"weight {name} holds NaN or infinite numbers")
 
 
-def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """All dicts in plain data."""
+def _parts(config: Any, own: bool = True) -> Iterator[dict[str, Any]]:
+    """All dicts in plain data; of those for classes that are not this package's only what is a name of a condition."""
     if isinstance(config, dict):
-        yield config
+        own = is_own(config["_target_"]) if "_target_" in config else own
+        if own:
+            yield config
+        elif isinstance(config.get("name"), str):
+            yield {"name": config["name"]}
     for item in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
-        yield from _parts(item)
+        yield from _parts(item, own)
 
 
 def _check_numbers(part: dict[str, Any]) -> None:

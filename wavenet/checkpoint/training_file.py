@@ -7,6 +7,7 @@ import torch
 
 from wavenet.checkpoint.error import refusing
 from wavenet.checkpoint.strangers import check_finite, model_for
+from wavenet.checkpoint.trust import Trust
 from wavenet.model import WaveNet
 from wavenet.untrusted import check_file, check_sums, plan_of_archive
 
@@ -25,8 +26,12 @@ class TrainingCheckpoint(NamedTuple):
     contents: dict[str, Any]
 
 
-def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
+def read_training_checkpoint(path: Path, trust: Trust = ()) -> TrainingCheckpoint:
     """Read a training checkpoint's plain data and tensors.
+
+    Args:
+        path: The file.
+        trust: Modules whose classes the model may be made of; see `wavenet.checkpoint.trust`.
 
     Raises:
         CheckpointError: If it is damaged, holds objects that would have to be run or much more than a
@@ -37,7 +42,7 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
     with refusing(path):
         if not isinstance(plan, dict) or not {"wavenet", "state_dict"} <= plan.keys():
             raise ValueError("not a checkpoint of this package (it has no 'wavenet' entry)")
-        model = model_for(plan["wavenet"], model_state(plan["state_dict"]))
+        model = model_for(plan["wavenet"], model_state(plan["state_dict"]), trust)
         check_file(path, 8 * sum(tensor.nbytes for tensor in model.state_dict().values()) + _ROOM)
         check_sums(path)
         contents = torch.load(path, map_location="cpu", weights_only=True)

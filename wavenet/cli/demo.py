@@ -13,7 +13,7 @@ from typing import NoReturn
 from omegaconf import DictConfig
 
 from wavenet import load
-from wavenet.cli.command import command
+from wavenet.cli.command import command, plain
 
 
 @command("demo")
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
 
     limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
     with _ended_by_signals(), listen(cfg.host, cfg.port) as listener:
-        model = load(cfg.checkpoint, cfg.device)
+        model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
         studio = Studio(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
         print("warming up (the first time on a machine, the loop is compiled: about ten seconds)", flush=True)
         for line in studio.warm_up():

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
 from wavenet import __version__, load
 from wavenet.checkpoint import find
 from wavenet.cli.command import command, plain, warnings_as_lines
+from wavenet.cli.fit import make_dataset
 from wavenet.cli.run_config import load_run_config
 from wavenet.cli.settings import check_rate
 from wavenet.data import Corpus, add_features, prepare, split
@@ -30,9 +30,10 @@ from wavenet.writing import reason, write_text
 def main(cfg: DictConfig) -> None:
     """Examine each checkpoint, print a table, and write JSON and a page."""
     given = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
-    paths = [find(path) for path in given]
+    trust = plain(cfg.trust)
+    paths = [find(path, trust=trust) for path in given]
     output = _output(cfg.output, given, paths)
-    models = [load(path, cfg.device) for path in paths]  # what cannot be loaded ends it before any work
+    models = [load(path, cfg.device, trust=trust) for path in paths]  # what cannot be loaded ends it before any work
     for model in models:
         check_rate(cfg.sample_rate, model.sample_rate)
     corpora = [_held_out(cfg, path, model) for path, model in zip(paths, models, strict=True)]
@@ -84,8 +85,8 @@ def _held_out(cfg: DictConfig, path: Path, model: WaveNet) -> Corpus:
         run_config = _home(path) / "config.yaml"
         if not run_config.is_file():
             raise ValueError(f"{run_config} is not there, so the run's dataset is unknown; give dataset=NAME")
-        settings = load_run_config(run_config, cfg.preparation.cache_dir)
-    corpus = prepare(instantiate(settings.dataset), model.sample_rate, **plain(settings.preparation))
+        settings = load_run_config(run_config, cfg.preparation.cache_dir, plain(cfg.trust))
+    corpus = prepare(make_dataset(settings.dataset), model.sample_rate, **plain(settings.preparation))
     corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
     _, held_out = split(corpus, settings.validation_fraction)
     if not held_out.utterances:

@@ -6,14 +6,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from wavenet import load
-from wavenet.cli.command import command
+from wavenet.cli.command import command, plain
 from wavenet.exchange.onnx import EXAMPLE, export
 
 
 @command("export_onnx")
 def main(cfg: DictConfig) -> None:
     """Export, and say what is in the folder."""
-    folder = export(load(cfg.checkpoint), cfg.output)
+    folder = export(load(cfg.checkpoint, trust=plain(cfg.trust)), cfg.output)
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     for path in sorted(folder.iterdir()):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

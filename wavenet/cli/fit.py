@@ -1,5 +1,7 @@
 """Whether the settings of a run go together, and whether this machine has what they need."""
 
+import functools
+import inspect
 import os
 from typing import Any
 
@@ -8,27 +10,34 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from wavenet.checkpoint import check_described
+from wavenet.checkpoint.trust import constructor_parameters
 from wavenet.checks import memory_of_this_machine
+from wavenet.cli.command import plain
 from wavenet.cli.settings import arguments_of, check, check_known
-from wavenet.data import Corpus
+from wavenet.cli.targets import SCHEDULE, class_given
+from wavenet.data import Corpus, Dataset
 from wavenet.model import WaveNet
 from wavenet.native import Layout, unsupported_reason
-from wavenet.training import WaveNetTraining
+from wavenet.training import WaveNetTraining, make_optimizer
 
 _SET_BY_TRAIN = {
     "max_epochs", "min_epochs", "check_val_every_n_epoch", "num_sanity_val_steps", "use_distributed_sampler",
     "enable_model_summary", "default_root_dir", "logger", "callbacks", "enable_checkpointing",
 }  # fmt: skip
-_SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing"}
+_SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing", "optimizer"}
 _USABLE = 0.8  # of the memory; the rest is the system's, and what was not counted
 _COPIES = 5  # of the weights: themselves, gradients, two moments, and their average
 
 
-def check_run(cfg: DictConfig) -> None:
-    """Refuse settings of a training run that contradict each other or the machine.
+def check_run(cfg: DictConfig) -> WaveNet:
+    """Refuse settings of a training run that contradict each other or the machine, or make what cannot be loaded again.
 
     Args:
         cfg: The config of the run, as it was composed or saved.
+
+    Returns:
+        The model in its shapes, without memory for its weights.
 
     Raises:
         ValueError: Names the key, its value and the fix.
@@ -40,7 +49,8 @@ def check_run(cfg: DictConfig) -> None:
     ):  # fmt: skip
         known = arguments_of(constructor)
         assert known is not None
-        check_known(group, cfg[group], known - taken)
+        if "_target_" not in cfg[group]:
+            check_known(group, cfg[group], known - taken)
     _check_devices(cfg)
     model = _outline(cfg)
     seen = model.stack.receptive_field + model.input_kernel_size - 1
@@ -51,6 +61,45 @@ def check_run(cfg: DictConfig) -> None:
             "model.dilation_cycle"
         )
     _check_memory(cfg, model)
+    check_described(model)
+    _check_optimizer(cfg, model)
+    return model
+
+
+def training_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What a run's settings give to `WaveNetTraining` besides the model."""
+    settings = plain(cfg.optimizer)
+    common = {"compile": cfg.compile, "gradient_checkpointing": cfg.gradient_checkpointing}
+    if "_target_" not in settings:
+        return settings | common
+    maker = optimizer_of(cfg)
+    schedule = {name: settings[name] for name in SCHEDULE if name in settings}
+    return {"lr": settings["lr"], "optimizer": maker} | schedule | common
+
+
+def optimizer_of(cfg: DictConfig) -> functools.partial | None:
+    """What makes a run's optimizer, if it is another one than AdamW: the class with its settings."""
+    settings = plain(cfg.optimizer)
+    if "_target_" not in settings:
+        return None
+    found = class_given("optimizer", settings.pop("_target_"))
+    return functools.partial(found, **{name: value for name, value in settings.items() if name not in SCHEDULE})
+
+
+def make_dataset(cfg: DictConfig) -> Dataset:
+    """The dataset that a group of settings describes.
+
+    Raises:
+        ValueError: If it has no name for the folder of its prepared audio.
+    """
+    dataset = instantiate(cfg)
+    name = getattr(dataset, "name", None)
+    if not isinstance(name, str) or not name.isprintable() or set(name) & set(" /\\") or name in ("", ".", ".."):
+        raise ValueError(
+            f"dataset._target_ is {cfg._target_}, whose name is {name!r:.80}; give the class a short name without "
+            'spaces, such as name = "mine": its prepared audio lies in a folder of that name'
+        )
+    return dataset
 
 
 def name_categories(cfg: DictConfig, corpus: Corpus) -> None:
@@ -84,10 +133,25 @@ def _outline(cfg: DictConfig) -> WaveNet:
         if "categories" in conditioner and conditioner.categories is None:
             conditioner.categories = ["?"]
     with torch.device("meta"):
-        model = instantiate(outline.model, _convert_="all")
-    if not isinstance(model, WaveNet):
-        raise ValueError(f"model._target_ is {cfg.model._target_}; it must be wavenet.model.WaveNet, or made of it")
-    return model
+        return instantiate(outline.model, _convert_="all")
+
+
+def _check_optimizer(cfg: DictConfig, model: WaveNet) -> None:
+    """Refuse an optimizer that does not take its settings, or not the model's parameters."""
+    maker = optimizer_of(cfg)
+    if maker is None:
+        return
+    parameters = constructor_parameters(maker.func)
+    if "lr" not in parameters:
+        raise ValueError(f"optimizer._target_ is {cfg.optimizer._target_}, which takes no lr; the schedule scales that")
+    wanted = [name for name, given in parameters.items() if given.default is inspect.Parameter.empty]
+    for name in ("lr", *wanted):
+        if name not in maker.keywords and name != "params":
+            raise ValueError(f"optimizer.{name} is not given; give +optimizer.{name}=VALUE")
+    lr: Any = maker.keywords["lr"]
+    if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < float("inf"):
+        raise ValueError(f"optimizer.lr is {lr!r:.80}; it must be a number above 0, such as 0.001")
+    make_optimizer(maker, model)
 
 
 def _check_devices(cfg: DictConfig) -> None:

@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     """Generate, and write one file for each utterance."""
     output = Path(cfg.output)
     format_of(output)  # a wrong ending fails now, not when the audio is made
-    model = load(cfg.checkpoint, cfg.device)
+    model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
     rate = model.sample_rate
     check_rate(cfg.sample_rate, rate)
     prompt = None

@@ -22,6 +22,7 @@ _CLASS = Text("a class with its module, such as wavenet.model.WaveNet")
 _NAME = Text("a name")
 _CALLED = Text("a name", numbers=True)
 _HERTZ = 1e6
+_TRUST = ListOf(Text("a module"), 0, 100, "[mymodel]")
 
 PREPARATION: dict[str, Kind] = {
     "validation_fraction": Real(0, 1, below=True, such=0.1),
@@ -112,6 +113,7 @@ TRAIN: dict[str, Kind] = {
     "seed": Whole(0, 2**32 - 1),
     "run_dir": _PATH,
     "resume": or_null(_PATH),
+    "trust": _TRUST,
     "batch_size": Whole(1, 2**20),
     "segment_length": Whole(1, 2**31),  # samples
     "num_workers": Whole(0, _PROCESSES),
@@ -123,6 +125,7 @@ TRAIN: dict[str, Kind] = {
     "samples.seconds": Real(0, 3600, such=0.5),
     "samples.final_seconds": Real(0, 3600, such=2),
     "samples.max_num": Whole(0, 1000),
+    "optimizer._target_": _CLASS,
     "optimizer.lr": Real(0, 1, above=True, below=True, such=0.001),
     "optimizer.betas": ListOf(Real(0, 1, below=True), 2, 2, "[0.9,0.99]"),
     "optimizer.weight_decay": Real(0, 100, such=0.01),
@@ -158,6 +161,7 @@ _LENGTH = Real(0, _DAY, above=True, such=2)  # seconds
 
 GENERATE: dict[str, Kind] = {
     "checkpoint": _PATH,
+    "trust": _TRUST,
     "output": _PATH,
     "sample_rate": or_null(_MODEL["sample_rate"]),
     "seconds": or_null(_LENGTH, ListOf(_LENGTH, 1, 65536, "[1,2.5]")),
@@ -179,6 +183,7 @@ GENERATE: dict[str, Kind] = {
 
 EVALUATE: dict[str, Kind] = {
     "checkpoint": Either((_PATH, ListOf(_PATH, 1, 32, "[runs/a,runs/b]"))),
+    "trust": _TRUST,
     "output": or_null(_PATH),
     "sample_rate": or_null(_MODEL["sample_rate"]),
     "device": GENERATE["device"],
@@ -199,6 +204,7 @@ EVALUATE: dict[str, Kind] = {
 
 DEMO: dict[str, Kind] = {
     "checkpoint": _PATH,
+    "trust": _TRUST,
     "host": Word(("127.0.0.1", "::1", "localhost"), "the page knows no passwords, so only this machine may reach it"),
     "port": Whole(0, 65535),
     "open_browser": FLAG,
@@ -210,13 +216,14 @@ DEMO: dict[str, Kind] = {
 
 PUSH: dict[str, Kind] = {
     "checkpoint": _PATH,
+    "trust": _TRUST,
     "repo": Text("a repository on the Hugging Face Hub, such as june/wavenet-june"),
     "private": FLAG,
     "revision": or_null(Text("a branch")),
     "message": Text("a line of text"),
 }
 
-EXPORT_ONNX: dict[str, Kind] = {"checkpoint": _PATH, "output": _PATH}
+EXPORT_ONNX: dict[str, Kind] = {"checkpoint": _PATH, "trust": _TRUST, "output": _PATH}
 
 IMPORT: dict[str, Kind] = {"checkpoint": _PATH, "hparams": or_null(_PATH), "output": _PATH}
 

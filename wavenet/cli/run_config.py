@@ -1,10 +1,10 @@
 """A run's saved configuration, read as if it were a stranger's.
 
-It is plain YAML with the settings of `configs/` and nothing else: it names no class but this package's, runs
-no instruction of Hydra or OmegaConf, and decides neither where is written nor whether something is downloaded.
+It is plain YAML with the settings of `configs/` and nothing else: it names no class but this package's and those of
+modules that the user trusts, runs no instruction of Hydra or OmegaConf, and decides neither where is written nor
+whether something is downloaded.
 """
 
-import inspect
 import os
 import re
 from collections.abc import Iterable
@@ -14,20 +14,17 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
-from wavenet.checkpoint import allowed_class, refusing
+from wavenet.checkpoint import refusing
+from wavenet.checkpoint.trust import Trust, check_arguments, is_own
 from wavenet.cli.command import config_dir
+from wavenet.cli.targets import LOGGERS, SCHEDULE, WANDB, class_of
 from wavenet.untrusted import check_plain, read_text
 
 _LIMIT = 2**20  # bytes
 _MOST_EVENTS = 20_000  # of YAML: about as many values; the reader is slow
 _DEEPEST = 16
 _MOST_FILES = 100_000  # of a run
-_MODEL = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
-_DATASET = re.compile(r"wavenet\.data(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
-_WANDB = "wavenet.training.wandb_log.WandbLog"
-_LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog", _WANDB)
 _LOGS_OF_WANDB = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
 _GROUPS = ("dataset", "model", "optimizer", "trainer", "logger")
 _MORE_OF_TRAINER = {"gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "limit_train_batches"}
@@ -47,7 +44,7 @@ _LARGEST = {  # each would start as many processes, or ask for memory
 _MOST_SAMPLES = 2**28  # in a batch
 
 
-def load_run_config(path: Path, cache_dir: str) -> DictConfig:
+def load_run_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig:
     """Read a run's saved config; what it would write lies in its own folder or in a cache.
 
     The run's folder is the one that the file lies in, whatever it says. A cache that it names is used only if
@@ -56,6 +53,7 @@ def load_run_config(path: Path, cache_dir: str) -> DictConfig:
     Args:
         path: The run's config.yaml.
         cache_dir: The cache to use otherwise.
+        trust: Modules whose classes it may name, too; see `wavenet.checkpoint.trust`.
 
     Returns:
         The config. Settings that it lacks are those of today's configs.
@@ -66,10 +64,10 @@ def load_run_config(path: Path, cache_dir: str) -> DictConfig:
     """
     run = path.absolute().parent
     with refusing(path, fix=""):
-        cfg = _read(path)
+        cfg = _read(path, trust)
         _check_links(run)
     cfg.resume, cfg.run_dir = None, str(run)
-    if cfg.logger:
+    if "save_dir" in (cfg.logger or ()):
         cfg.logger.save_dir = str(run)
     if "offline" in (cfg.logger or ()):
         cfg.logger.offline = True
@@ -80,23 +78,23 @@ def load_run_config(path: Path, cache_dir: str) -> DictConfig:
     return cfg
 
 
-def _read(path: Path) -> DictConfig:
+def _read(path: Path, trust: Trust) -> DictConfig:
     text = read_text(path, _LIMIT)
     _check_yaml(text)
     saved = OmegaConf.create(text)
     if not isinstance(saved, DictConfig):
         raise ValueError("not a run's config")
     data: Any = check_plain(OmegaConf.to_container(saved, resolve=False))
-    _refuse_strangers(data)
+    _refuse_strangers(data, trust)
     defaults = _load(config_dir() / "train.yaml")
-    defaults = {name: value for name, value in defaults.items() if name not in ("defaults", "hydra")}
+    defaults = {name: value for name, value in defaults.items() if name not in ("defaults", "hydra", "trust")}
     _check_names("", data, [*_GROUPS, *defaults], required=_GROUPS)
     for name in _GROUPS:
         if not isinstance(data[name], dict):
             raise ValueError(f"{name} is {data[name]!r:.80}; it must be a group of settings")
     for name, value in defaults.items():
         _check_value(name, data.get(name, value), value)
-    _check_groups(data)
+    _check_groups(data, trust)
     if data.get("batch_size", 1) * data.get("segment_length", 1) > _MOST_SAMPLES:
         raise ValueError(f"batch_size x segment_length is more than {_MOST_SAMPLES} samples")
     merged = OmegaConf.merge(OmegaConf.create(defaults), saved)
@@ -116,42 +114,31 @@ def _check_yaml(text: str) -> None:
             raise ValueError(f"holds more than {_MOST_EVENTS} values, or lists within lists {_DEEPEST} deep")
 
 
-def _refuse_strangers(data: Any, place: tuple[str, ...] = ()) -> None:
-    """Raise if anything would be carried out by Hydra or OmegaConf but the making of this package's own classes."""
+def _refuse_strangers(data: Any, trust: Trust, place: tuple[str, ...] = ()) -> None:
+    """Raise if Hydra or OmegaConf would carry out anything but making this package's own and trusted classes."""
     if isinstance(data, dict):
         for key, value in data.items():
             if not isinstance(key, str):
                 raise ValueError(f"holds the name {key!r}; names are words")
             if key == "_target_":
-                _check_target(value, place)
+                class_of(".".join(place), value, trust)
+            elif key == "_partial_" and place[:1] == ("model",) and "_target_" in data and value is True:
+                continue  # a class that the model makes its parts of
             elif key.startswith("_"):
                 raise ValueError(f"holds the instruction {key!r}; refused")
-            _refuse_strangers(value, (*place, key))
+            _refuse_strangers(value, trust, (*place, key))
     elif isinstance(data, list):
         for item in data:
-            _refuse_strangers(item, (*place, ""))
+            _refuse_strangers(item, trust, (*place, ""))
     elif isinstance(data, str) and ("${" in data or data == "???"):
         raise ValueError(f"holds the reference {data!r:.80}; a run's config has none")
 
 
-def _check_target(target: Any, place: tuple[str, ...]) -> None:
-    if place[:1] == ("model",):
-        allowed_class(target, _MODEL, nn.Module)
-    elif place == ("dataset",):
-        if not hasattr(allowed_class(target, _DATASET, object), "scan"):
-            raise ValueError(f"_target_ {target!r} is no dataset; refused")
-    elif place != ("logger",) or target not in _LOGGERS:
-        raise ValueError(f"_target_ {target!r:.80} stands in {'.'.join(place)!r:.80}; refused")
-
-
-def _check_groups(data: dict[str, Any]) -> None:
+def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     """Raise unless trainer, optimizer, logger and dataset hold what `configs/` has for them."""
-    trainer, optimizer, logger = (_settings(name) for name in ("trainer", "optimizer", "logger"))
+    trainer = _settings("trainer")
     base = _load(config_dir() / "trainer" / "base.yaml")
     _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
-    _check_names("optimizer.", data["optimizer"], optimizer, required=optimizer)
-    of_logger = ("_target_", "save_dir") if data["logger"] else ()
-    _check_names("logger.", data["logger"], logger, required=of_logger)
     for name, value in data["trainer"].items():
         if name == "devices" and isinstance(value, list):
             _check_value("trainer.devices", value, list(range(len(value))))
@@ -161,11 +148,32 @@ def _check_groups(data: dict[str, Any]) -> None:
             _check_value(f"trainer.{name}", value, trainer.get(name))
         if isinstance(value, str) and not re.fullmatch(r"[\w.,-]{1,40}", value):
             raise ValueError(f"trainer.{name} is {value!r:.80}; that is nothing a trainer knows")
-    for name, value in data["optimizer"].items():
-        _check_value(f"optimizer.{name}", value, optimizer[name])
-    _check_dataset(**data["dataset"])
+    _check_optimizer(trust, **data["optimizer"])
+    _check_dataset(trust, **data["dataset"])
     if data["logger"]:
-        _check_logger(**data["logger"])
+        if "_target_" not in data["logger"]:
+            raise ValueError("logger._target_ is missing; a run's config has it")
+        target = data["logger"]["_target_"]
+        if target in LOGGERS:
+            _check_names("logger.", data["logger"], _settings("logger"), required=("_target_", "save_dir"))
+            _check_logger(**data["logger"])
+        else:
+            given = [name for name in data["logger"] if name != "_target_"]
+            check_arguments("logger:", class_of("logger", target, trust), given)
+
+
+def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
+    usual = _load(config_dir() / "optimizer" / "adamw.yaml")
+    if _target_ is None:
+        _check_names("optimizer.", arguments, usual, required=usual)
+    else:
+        own = {name: value for name, value in arguments.items() if name not in SCHEDULE}
+        check_arguments("optimizer:", class_of("optimizer", _target_, trust), ["params", *own])
+        if "lr" not in own:
+            raise ValueError("optimizer.lr is missing; a run's config has it")
+    for name, value in arguments.items():
+        if _target_ is None or name in SCHEDULE:
+            _check_value(f"optimizer.{name}", value, usual[name])
 
 
 def _check_logger(
@@ -177,7 +185,7 @@ def _check_logger(
     offline: Any = True,
 ) -> None:
     _check_value("logger.save_dir", save_dir, "")
-    if _target_ == _WANDB:  # names that a server shows
+    if _target_ == WANDB:  # names that a server shows
         for key, value in {"project": project, "name": name or "a run"}.items():
             if not isinstance(value, str) or not re.fullmatch(r"\w[\w .-]{0,80}", value):
                 raise ValueError(f"logger.{key} is {value!r:.80}; it must be a plain name")
@@ -186,12 +194,9 @@ def _check_logger(
         raise ValueError("logger.name and logger.version are not those of a folder for logs in the run's; refused")
 
 
-def _check_dataset(_target_: Any = None, **arguments: Any) -> None:
-    try:
-        inspect.signature(allowed_class(_target_, _DATASET, object)).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(f"dataset: {error}") from error
-    for name, value in arguments.items():
+def _check_dataset(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
+    check_arguments("dataset:", class_of("dataset", _target_, trust), list(arguments))
+    for name, value in arguments.items() if is_own(_target_) else ():
         _check_value(f"dataset.{name}", value, "" if name == "root" and value is not None else None)
 
 

@@ -1,8 +1,6 @@
 """A composed config looked at once, before anything is built, read or written."""
 
 import difflib
-import importlib
-import inspect
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -12,13 +10,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from wavenet.checkpoint import check_trust
+from wavenet.checkpoint.trust import constructor_parameters, takes_any
 from wavenet.cli.kinds import shown
 from wavenet.cli.ranges import RANGES, kind_of
+from wavenet.cli.targets import SCHEDULE, class_given
 
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 _OWN = "wavenet."
 _OF_HYDRA = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 _PASSED_ON = ("optimizer", "trainer")  # to constructors, which `check_run` asks for their arguments
+_ALWAYS = ("_target_", *SCHEDULE)  # what is looked at whoever's class it is for
 _FILES = ("output",)
 _FOLDERS = ("run_dir", "preparation.cache_dir")
 _MAKE_FOLDERS = ("export_onnx", "import")  # commands whose output is a folder
@@ -41,6 +43,7 @@ def check(command: str, cfg: DictConfig) -> None:
         if not (command == "evaluate" and key == "dataset"):
             raise ValueError(f"{key} is missing; do not remove it, or give {key}=VALUE")
     _check_group(command, "", settings, written)
+    check_trust(settings.get("trust", ()))
     for key in (*_FILES, *_FOLDERS):
         place = OmegaConf.select(cfg, key)
         if place is not None:
@@ -76,10 +79,7 @@ def closest(key: str, known: Iterable[str]) -> str:
 
 def arguments_of(constructor: Any) -> set[str] | None:
     """The names of a constructor's arguments; None if it takes any."""
-    parameters = inspect.signature(constructor).parameters.values()
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return {parameter.name for parameter in parameters} - {"self"}
+    return None if takes_any(constructor) else set(constructor_parameters(constructor))
 
 
 def check_known(group: str, keys: Iterable[str], known: Iterable[str]) -> None:
@@ -118,7 +118,7 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
             continue
         key = f"{before}{name}"
         kind = kind_of(command, key)
-        if kind is not None and not (foreign and name != "_target_" and not group.startswith("logger")):
+        if kind is not None and not (foreign and name not in _ALWAYS and not group.startswith("logger")):
             if not kind.allows(value):
                 raise ValueError(f"{key} is {shown(value)}; it must be {kind}")
         elif isinstance(value, dict):
@@ -140,12 +140,9 @@ def _known(command: str, group: str, settings: Mapping[str, Any]) -> set[str] | 
 
 
 def _arguments_of_target(group: str, target: str) -> set[str] | None:
-    try:
-        module, _, name = target.rpartition(".")
-        known = arguments_of(getattr(importlib.import_module(module), name))
-    except Exception as error:  # whatever an import of anybody's module may raise
-        reason = str(error).splitlines()[0].rstrip(":")
-        raise ValueError(f"{group}._target_ is {shown(target)}; it must be a class that is there ({reason})") from error
+    known = arguments_of(class_given(group, target))
+    if group == "optimizer" and known is not None:
+        known = known - {"params"} | set(SCHEDULE)
     return None if known is None else known | _OF_HYDRA
 
 

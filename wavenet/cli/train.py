@@ -17,10 +17,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from wavenet.checkpoint import build_without_memory, describe, refusing
+from wavenet.checkpoint import build_without_memory, check_described, describe, refusing
+from wavenet.checkpoint.trust import Trust
 from wavenet.cli.command import command, plain
-from wavenet.cli.fit import check_run, name_categories
+from wavenet.cli.fit import check_run, make_dataset, name_categories, optimizer_of, training_settings
 from wavenet.cli.run_config import load_run_config
+from wavenet.cli.settings import arguments_of
+from wavenet.cli.targets import class_given
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
@@ -43,6 +46,7 @@ from wavenet.training import (
 from wavenet.training.wandb_log import WandbLog
 from wavenet.writing import replacing_folder, sweep, write_text
 
+_ADAMW = "torch.optim.AdamW"  # the optimizer where none is named
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
 
 
@@ -67,22 +71,20 @@ def main(cfg: DictConfig) -> None:
     if cfg.resume is not None:
         cfg, resumption = _resumed(cfg)
     die_together()
-    check_run(cfg)
+    outline = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    dataset = instantiate(cfg.dataset)
-    corpus = prepare(dataset, cfg.model.sample_rate, **plain(cfg.preparation))
+    corpus = prepare(make_dataset(cfg.dataset), outline.sample_rate, **plain(cfg.preparation))
     name_categories(cfg, corpus)
     model = instantiate(cfg.model, _convert_="all")
+    check_described(model)
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
     model.about = about_run(train, validation, **settings, precision=cfg.trainer.precision)
 
-    module = WaveNetTraining(
-        model, **plain(cfg.optimizer), compile=cfg.compile, gradient_checkpointing=cfg.gradient_checkpointing
-    )
+    module = WaveNetTraining(model, **training_settings(cfg))
     data = SegmentData(
         train,
         validation,
@@ -103,7 +105,7 @@ def main(cfg: DictConfig) -> None:
         _write_config(cfg, run)
         _introduce(trainer, model, corpus, train, validation, run)
     if isinstance(trainer.logger, WandbLog):
-        trainer.logger.begin(plain(cfg))
+        trainer.logger.begin(_kept(cfg))
     try:
         trainer.fit(module, data, ckpt_path=resumption and resumption.checkpoint, weights_only=True)
     except Stopped as stopped:
@@ -114,9 +116,14 @@ def main(cfg: DictConfig) -> None:
         _conclude(trainer, run)
 
 
+def _kept(cfg: DictConfig) -> dict[str, Any]:
+    """The settings that a run keeps: all but whom the user trusts, which is to be said anew each time."""
+    return {name: value for name, value in plain(cfg).items() if name != "trust"}
+
+
 def _write_config(cfg: DictConfig, run: Path) -> None:
     """Put the config into the run's folder, which is made with it in it: there is no run that cannot resume."""
-    text = OmegaConf.to_yaml(OmegaConf.create(plain(cfg)))
+    text = OmegaConf.to_yaml(OmegaConf.create(_kept(cfg)))
     if run.is_dir():
         write_text(run / "config.yaml", text)
         return
@@ -130,7 +137,11 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
 
 def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, purge_step: int | None) -> L.Trainer:
     settings = plain(cfg.trainer)
-    logger = instantiate(cfg.logger, purge_step=purge_step) if cfg.logger else False
+    logger: Any = False
+    if cfg.logger:
+        takes = arguments_of(class_given("logger", cfg.logger._target_))
+        purges = {"purge_step": purge_step} if takes is None or "purge_step" in takes else {}
+        logger = instantiate(cfg.logger, **purges)
     accumulated = settings.get("accumulate_grad_batches", 1)
     log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
     callbacks: list[Callback] = [
@@ -189,13 +200,15 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
             raise ValueError(f"resume={given}: {place} is not there; give a run's folder or its checkpoints/last.ckpt")
     run = run.resolve()
     checkpoint = run / "checkpoints" / "last.ckpt" if given.is_dir() else given
-    saved = load_run_config(run / "config.yaml", cfg.preparation.cache_dir)
+    trust = plain(cfg.trust)
+    saved = load_run_config(run / "config.yaml", cfg.preparation.cache_dir, trust)
     resumption = Resumption(None, 0)  # of a run that was killed before it first saved: it begins again
     if checkpoint.exists():
-        trained = read_resumable(checkpoint)  # a damaged or foreign one is refused here, in one line
+        trained = read_resumable(checkpoint, trust, optimizer_of(saved))  # a damaged or foreign one is refused here
         with refusing(run / "config.yaml", fix=""):
-            _check_same(trained.model, saved)
+            _check_same(trained.model, saved, trust)
         resumption = Resumption(checkpoint, LastCheckpoint.steps_to_keep(trained.contents) + 1)
+    own = saved.optimizer.get("_target_", _ADAMW)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
         if key == "experiment" or key.split(".")[0] == "model":
@@ -204,19 +217,26 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
             )
         if key != "resume":
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
-    saved.run_dir = str(run)
+    asked = saved.optimizer.get("_target_", _ADAMW)
+    if asked != own:
+        raise ValueError(
+            f"optimizer._target_ is {asked}; resume goes on with the run's {own}: leave it away, or begin a new run"
+        )
+    saved.run_dir, saved.trust = str(run), trust
     return saved, resumption
 
 
-def _check_same(model: WaveNet, saved: DictConfig) -> None:
+def _check_same(model: WaveNet, saved: DictConfig, trust: Trust) -> None:
     """Raise unless a saved config describes the checkpoint's model, and can be trained with."""
-    same = build_without_memory(plain(saved.model), len(model.state_dict()))
-    for (name, given), trained in zip(describe(same).items(), describe(model).values(), strict=True):
+    same = build_without_memory(plain(saved.model), len(model.state_dict()), trust)
+    said, own = describe(same), describe(model)
+    for name in dict.fromkeys((*said, *own)):
+        given, trained = said.get(name), own.get(name)
         if given != trained:
             raise ValueError(
                 f"model.{name} is {given!r:.60}; resume goes on with the checkpoint's own, {trained!r:.60}"
             )
-    WaveNetTraining(same, **plain(saved.optimizer), compile=saved.compile)
+    WaveNetTraining(same, **training_settings(saved))
 
 
 def _free_name(wanted: Path) -> Path:

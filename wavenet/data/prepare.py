@@ -20,7 +20,7 @@ from filelock import FileLock
 from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, trim_silence, write
 from wavenet.audio.files import MAX_RATE, MIN_RATE
 from wavenet.data.corpus import Corpus, Prepared
-from wavenet.data.dataset import Dataset, DatasetError, Skipped, Utterance
+from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
 from wavenet.data.jobs import run_jobs
 from wavenet.writing import reason, sweep, write_text
 
@@ -80,6 +80,17 @@ def prepare(
         raise DatasetError(f"{folder}: the prepared audio cannot be written ({reason(error)}); {ELSEWHERE}") from error
 
 
+def _scan(dataset: Dataset) -> Scan:
+    try:
+        scan = dataset.scan()
+    except OSError as error:
+        raise DatasetError(f"dataset '{dataset.name}' cannot be read ({error})") from error
+    if not isinstance(scan, Scan):
+        said = f"its scan() returned a {type(scan).__name__}; it must return a wavenet.data.Scan"
+        raise DatasetError(f"dataset '{dataset.name}' cannot be read: {said}")
+    return scan
+
+
 def _prepare(
     dataset: Dataset,
     folder: Path,
@@ -89,10 +100,7 @@ def _prepare(
     num_processes: int | None,
     progress: bool,
 ) -> Corpus:
-    try:
-        scan = dataset.scan()
-    except OSError as error:
-        raise DatasetError(f"dataset '{dataset.name}' cannot be read ({error})") from error
+    scan = _scan(dataset)
     jobs, prepared, skipped = [], [], list(scan.skipped)
     table = _recall(folder)
     for utterance in _unique(scan.utterances, skipped):

@@ -68,7 +68,14 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
 
 
 def without_parametrizations(model: WaveNet) -> WaveNet:
-    """Turn weights that are computed, such as normalised ones, into ordinary frozen ones, in place; returns the model."""
+    """Turn weights that are computed, such as normalised ones, into ordinary frozen ones, in place.
+
+    Args:
+        model: Is changed.
+
+    Returns:
+        The model.
+    """
     for module in list(model.modules()):
         if is_parametrized(module):
             names = list(module._modules["parametrizations"]._modules)  # pyright: ignore[reportOptionalMemberAccess]

@@ -6,6 +6,7 @@ from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
 from wavenet.training.log import CSVLog, TrainingLog
 from wavenet.training.module import WaveNetTraining
+from wavenet.training.optimizer import make_optimizer
 from wavenet.training.progress import TrainingProgress
 from wavenet.training.resume import read_resumable
 from wavenet.training.saving import BestCheckpoint, LastCheckpoint, Stopped, WholeFiles
@@ -28,5 +29,6 @@ __all__ = [
     "about_run",
     "die_together",
     "keep_freed_memory",
+    "make_optimizer",
     "read_resumable",
 ]

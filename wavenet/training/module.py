@@ -10,11 +10,11 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from wavenet.checkpoint import describe
+from wavenet.checkpoint import check_described, describe
 from wavenet.checkpoint.about import check_about, number
 from wavenet.checkpoint.description import FORMAT_VERSION
 from wavenet.evaluation import Score, utterance_bits
@@ -22,6 +22,7 @@ from wavenet.model import WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
+from wavenet.training.optimizer import Maker, decayed_and_free, make_optimizer
 
 SPIKES_FROM = 200  # steps; before, a high loss is nothing unusual
 SPIKE_BITS = 1.0  # bits per sample
@@ -42,15 +43,8 @@ def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fr
     return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def decayed_and_free(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The parameters that weight decay is for, and biases and embeddings, both in the model's order."""
-    decayed = [p for name, p in model.named_parameters() if p.dim() > 1 and "embedding" not in name]
-    chosen = set(decayed)
-    return decayed, [p for p in model.parameters() if p not in chosen]
-
-
 class WaveNetTraining(L.LightningModule):
-    """Trains a WaveNet by maximum likelihood with AdamW.
+    """Trains a WaveNet by maximum likelihood with AdamW, or another optimizer.
 
     A step changes nothing, neither weights nor moments, if its loss or its gradient is not finite; or, from
     step 200 (SPIKES_FROM) on, if its loss is more than a bit (SPIKE_BITS) worse than knowing nothing. The
@@ -65,6 +59,9 @@ class WaveNetTraining(L.LightningModule):
         final_lr_fraction: Share of the peak that is left at the last step.
         compile: Whether to compile the network (`torch.compile`), or a mode of it, such as "max-autotune".
         gradient_checkpointing: Whether to trade time for memory; see `wavenet.nn.ResidualStack`.
+        optimizer: Makes another optimizer of groups of parameters, with a peak learning rate and all else that it
+            takes, such as `functools.partial(torch.optim.SGD, lr=0.01)`; see `make_optimizer`. None is AdamW with
+            lr, betas and weight_decay.
 
     Raises:
         ValueError: If a number is out of range.
@@ -80,9 +77,10 @@ class WaveNetTraining(L.LightningModule):
         final_lr_fraction: float = 0.05,
         compile: bool | str = False,
         gradient_checkpointing: bool = False,
+        optimizer: Maker | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < lr < 1:
+        if optimizer is None and not 0 < lr < 1:
             raise ValueError(f"optimizer.lr is {lr}; it must be above 0 and below 1, such as 0.001")
         if warmup_steps < 0 or not 0 <= final_lr_fraction <= 1:
             raise ValueError(
@@ -100,11 +98,21 @@ class WaveNetTraining(L.LightningModule):
         self._log_prob: Callable[[Tensor, Condition | None], Tensor] = self._plain_log_prob
         self._native: CPUNetwork | None = None
         self._lr, self._betas, self._weight_decay = lr, (float(betas[0]), float(betas[1])), weight_decay
+        self._optimizer = optimizer
         self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
         self._score = Score()
         self._seen: list[tuple[Tensor, Tensor]] = []  # in this step: segments' numbers, and their bits per sample
         self._skipped = 0  # steps in a row
         self._validated: dict[str, Any] | None = None  # what the last validation came to
+
+    def setup(self, stage: str) -> None:
+        """Refuse a model that could not be loaded again, before its first step; see `check_described`.
+
+        Raises:
+            ValueError: Names what its checkpoints would lack.
+        """
+        if stage == "fit" and self.trainer.checkpoint_callbacks:
+            check_described(self.model)
 
     def on_fit_start(self) -> None:
         """Choose the fastest form of the network for training; all of them have the same outputs and gradients.
@@ -204,10 +212,13 @@ class WaveNetTraining(L.LightningModule):
             self._validated = dict(zip(_VALIDATED, numbers, strict=True))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW; weight decay leaves biases and embeddings alone."""
-        matrices, others = decayed_and_free(self.model)
-        groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=not self._scales_gradients)
+        """The optimizer, in which weight decay leaves biases and embeddings alone, and its schedule."""
+        if self._optimizer is not None:
+            optimizer = make_optimizer(self._optimizer, self.model)
+        else:
+            matrices, others = decayed_and_free(self.model)
+            groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
+            optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=not self._scales_gradients)
 
         def factor(step: int) -> float:
             return warm_up_then_cosine(step, self._warmup_steps, self.trainer.max_steps, self._final_lr_fraction)
@@ -270,7 +281,12 @@ class WaveNetTraining(L.LightningModule):
         return self.trainer.precision == "16-mixed"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the model's description beside its weights, so that the file can be loaded by itself."""
+        """Put the model's description beside its weights, so that the file can be loaded by itself.
+
+        Raises:
+            ValueError: If the description is of another network by now; see `check_described`.
+        """
+        check_described(self.model)
         about = copy.deepcopy(self.model.about) or {}
         about["training"] = {**about.get("training", {}), "steps": self.global_step}
         if self._validated is not None:

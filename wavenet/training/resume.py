@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.checkpoint import TrainingCheckpoint, check_state, model_state, read_training_checkpoint, refusing
+from wavenet.checkpoint.trust import Trust
 from wavenet.model import WaveNet
-from wavenet.training.module import decayed_and_free
+from wavenet.training.optimizer import Maker, check_optimizer_state, decayed_and_free
 
 _REQUIRED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _OLDEST_LIGHTNING = (2, 6)  # an older one's checkpoint would be rewritten first
@@ -34,11 +35,13 @@ _AVERAGING = {"n_averaged": torch.tensor(0)}
 _SCALER = {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 1, "_growth_tracker": 0}
 
 
-def read_resumable(path: Path) -> TrainingCheckpoint:
+def read_resumable(path: Path, trust: Trust = (), optimizer: Maker | None = None) -> TrainingCheckpoint:
     """Check a training checkpoint before a run goes on from it.
 
     Args:
         path: The file.
+        trust: Modules whose classes the model may be made of; see `wavenet.checkpoint.trust`.
+        optimizer: Makes the run's optimizer, as for `WaveNetTraining`; None is AdamW.
 
     Returns:
         The model that it describes, on the meta device, and what it holds.
@@ -46,13 +49,13 @@ def read_resumable(path: Path) -> TrainingCheckpoint:
     Raises:
         CheckpointError: If it is not what a run of this package saves.
     """
-    checkpoint = read_training_checkpoint(path)
+    checkpoint = read_training_checkpoint(path, trust)
     with refusing(path):
-        _check(checkpoint.contents, checkpoint.model)
+        _check(checkpoint.contents, checkpoint.model, optimizer)
     return checkpoint
 
 
-def _check(contents: dict[str, Any], model: WaveNet) -> None:
+def _check(contents: dict[str, Any], model: WaveNet, optimizer: Maker | None) -> None:
     for name in _REQUIRED:
         if name not in contents:
             raise ValueError(f"has no '{name}'; only a run's own checkpoints can be resumed")
@@ -69,7 +72,11 @@ def _check(contents: dict[str, Any], model: WaveNet) -> None:
     if ("current_model_state" in contents) != ("averaging_state" in contents):
         raise ValueError("has the weights' average without the weights, or the other way round")
     _like("averaging_state", contents.get("averaging_state", _AVERAGING), _AVERAGING)
-    _check_optimizer(_only("optimizer_states", contents["optimizer_states"]), model)
+    states = _only("optimizer_states", contents["optimizer_states"])
+    if optimizer is None:
+        _check_optimizer(states, model)
+    else:
+        check_optimizer_state(states, optimizer, model)
     _check_schedule(_only("lr_schedulers", contents["lr_schedulers"]), len(decayed_and_free(model)))
     _check_progress(contents)
     callbacks = contents["callbacks"]

@@ -1,0 +1,112 @@
+"""The optimizer of a run: AdamW, or another class, of torch or the user's own."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from wavenet.checkpoint.trust import constructor_parameters
+from wavenet.model import WaveNet
+
+Maker = Callable[[list[dict[str, Any]]], Optimizer]
+_DEEPEST = 4  # lists and dicts within a parameter's state
+
+
+def decayed_and_free(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters that weight decay is for, and biases and embeddings, both in the model's order.
+
+    Those that are frozen (`requires_grad=False`) are left out.
+    """
+    learnt = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    decayed = [p for name, p in learnt if p.dim() > 1 and "embedding" not in name]
+    chosen = set(decayed)
+    return decayed, [p for _, p in learnt if p not in chosen]
+
+
+def make_optimizer(maker: Maker, model: WaveNet) -> Optimizer:
+    """An optimizer of a model's parameters; if the class knows weight decay, it is on matrices only.
+
+    Args:
+        maker: Called with two groups of parameters, as torch's optimizers take them: a class or a `functools.partial`
+            of one, such as `partial(torch.optim.SGD, lr=0.01)`.
+        model: The model.
+
+    Raises:
+        ValueError: If it makes no optimizer, or one whose groups have no `lr` for the schedule to scale.
+    """
+    matrices, others = decayed_and_free(model)
+    constructor = maker.func if isinstance(maker, functools.partial) else maker
+    free = {"weight_decay": 0.0} if "weight_decay" in constructor_parameters(constructor) else {}
+    name = getattr(constructor, "__name__", "the optimizer")
+    try:
+        optimizer = maker([{"params": matrices}, {"params": others, **free}])
+    except Exception as error:  # whatever the user's own class may raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"optimizer: {name} refuses its settings or the model's parameters: {said:.200}") from error
+    if not isinstance(optimizer, Optimizer) or len(optimizer.param_groups) != 2:
+        raise ValueError(f"optimizer: {name} made no torch.optim.Optimizer of two groups of parameters")
+    if not all(isinstance(group.get("lr"), int | float | Tensor) for group in optimizer.param_groups):
+        raise ValueError(f"optimizer: {name} keeps no lr in its groups; the schedule scales it: put it in defaults")
+    return optimizer
+
+
+def check_optimizer_state(state: dict[str, Any], maker: Maker, model: WaveNet) -> None:
+    """Raise unless a state could be one of such an optimizer's: its groups, and plain numbers for parameters it has.
+
+    Args:
+        state: From a file.
+        maker: See `make_optimizer`.
+        model: The model, perhaps without memory.
+
+    Raises:
+        ValueError: Names what differs.
+    """
+    own = make_optimizer(maker, model).state_dict()["param_groups"]
+    for group in own:
+        group["initial_lr"] = group["lr"]  # which the schedule puts there
+    if state.keys() != {"state", "param_groups"} or not isinstance(state["param_groups"], list):
+        raise ValueError("optimizer_states is not of an optimizer")
+    if len(state["param_groups"]) != len(own):
+        raise ValueError(f"optimizer_states is not of {len(own)} groups of parameters")
+    for index, (given, usual) in enumerate(zip(state["param_groups"], own, strict=True)):
+        place = f"optimizer_states.param_groups[{index}]"
+        if not isinstance(given, dict) or not usual.keys() <= given.keys():
+            raise ValueError(f"{place} holds other entries than the run's optimizer has")
+        if given["params"] != usual["params"]:
+            raise ValueError(f"{place} is of other parameters")
+        for name, value in given.items():
+            if not isinstance(name, str) or name.startswith("__"):
+                raise ValueError(f"{place} holds {name!r:.40}, which is not a setting of an optimizer")
+            _check_plain(f"{place}.{name}", value)
+            if name in usual and _kind(value) != _kind(usual[name]) and None not in (value, usual[name]):
+                raise ValueError(f"{place}.{name} is {value!r:.40}; a run's own is like {usual[name]!r:.40}")
+    known = {number for group in own for number in group["params"]}
+    if not isinstance(state["state"], dict) or not state["state"].keys() <= known:
+        raise ValueError("optimizer_states.state is of other parameters")
+    for index, given in state["state"].items():
+        if not isinstance(given, dict):
+            raise ValueError(f"optimizer_states.state[{index}] is no dict")
+        _check_plain(f"optimizer_states.state[{index}]", given)
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "flag", int: "number", float: "number", list: "list", tuple: "list"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _check_plain(place: str, value: Any, depth: int = 0) -> None:
+    if depth > _DEEPEST:
+        raise ValueError(f"{place} lies too deep")
+    if isinstance(value, dict | list | tuple):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_plain(f"{place}.{name!s:.40}", item, depth + 1)
+    elif isinstance(value, Tensor):
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{place} holds NaN or infinite numbers")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place} is {value}; it must be finite")
+    elif value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{place} is a {type(value).__name__}; an optimizer's state has numbers and tensors")
