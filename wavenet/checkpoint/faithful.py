@@ -54,6 +54,7 @@ def check_described(model: WaveNet) -> None:
             what = f"is a {_class(ours[name])}" if name in ours else "is not there"
             raise ValueError(f"{place} {what}, and the description {built}{_FIX}")
         _compare(place, ours[name], theirs[name])
+    _compare_kinds(dict(model.named_parameters()), dict(again.named_parameters()))
     _compare_tensors(dict(model.named_buffers()), dict(again.named_buffers()))
     _compare_tensors(state, again.state_dict())
     check_state(state, again)
@@ -126,6 +127,13 @@ def _same(given: Any, built: Any) -> bool:
     if isinstance(given, list | tuple) and isinstance(built, list | tuple):
         return len(given) == len(built) and all(map(_same, given, built))
     return given is built or (type(given) is type(built) and given == built)
+
+
+def _compare_kinds(ours: dict[str, nn.Parameter], theirs: dict[str, nn.Parameter]) -> None:
+    for name in ours.keys() & theirs.keys():
+        kinds = [type(parameters[name]).__name__ for parameters in (ours, theirs)]
+        if type(ours[name]) is not type(theirs[name]):
+            raise ValueError(f"{name} is a {kinds[0]}, and the description builds a {kinds[1]}{_FIX}")
 
 
 def _compare_tensors(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
