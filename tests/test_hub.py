@@ -210,7 +210,7 @@ def test_what_is_too_large_is_not_fetched(hub, small, tmp_path):
     ):
         wavenet.load("eve/x")
     assert hub.fetched() == {"config.json"}
-    hub.sizes["config.json"] = 2**20 + 1
+    hub.sizes["config.json"] = 2**21 + 1
     with pytest.raises(CheckpointError, match=r"^eve/x/config\.json: has 1048577 bytes, and is not fetched"):
         wavenet.load("eve/x")
 

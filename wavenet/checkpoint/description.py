@@ -75,3 +75,11 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     assert value is None or isinstance(value, (bool, int, float, str)), value
     return value
+
+
+def own_class(target: Any) -> type | None:
+    """The class of a description's `_target_` if it is this package's own, without the imports of any other."""
+    try:
+        return allowed_class(target, _MODEL_TARGET, nn.Module)
+    except ValueError:
+        return None

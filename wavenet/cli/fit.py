@@ -8,17 +8,23 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from wavenet.bounds import check_batch
+from wavenet.checkpoint import build_without_memory, describe
 from wavenet.checks import memory_of_this_machine
+from wavenet.cli.command import plain
+from wavenet.cli.run_config import LOGGERS, text_of
 from wavenet.cli.settings import arguments_of, check, check_known
 from wavenet.data import Corpus
 from wavenet.model import WaveNet
 from wavenet.training import WaveNetTraining
+from wavenet.untrusted import check_json
 
 _SET_BY_TRAIN = {
     "max_epochs", "min_epochs", "check_val_every_n_epoch", "num_sanity_val_steps", "use_distributed_sampler",
     "enable_model_summary", "default_root_dir", "logger", "callbacks", "enable_checkpointing",
 }  # fmt: skip
 _SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing"}
+_OWN = "wavenet."
 _USABLE = 0.8  # of the memory; the rest is the system's, and what was not counted
 _COPIES = 5  # of the weights: themselves, gradients, two moments, and their average
 
@@ -49,7 +55,41 @@ def check_run(cfg: DictConfig) -> None:
             f"each step would go into what is heard and not predicted; use segment_length={seen} or more, or a smaller "
             "model.dilation_cycle"
         )
+    check_batch(cfg.batch_size, cfg.segment_length)
     _check_memory(cfg, model)
+    check_kept(cfg)
+
+
+def check_kept(cfg: DictConfig) -> None:
+    """Refuse a run that could not be resumed, or whose model could not be loaded: both are tried, without memory.
+
+    What has parts from outside the package is for those to load who trust them, and is not tried.
+
+    Args:
+        cfg: The config of the run.
+
+    Raises:
+        ValueError: Names what is in the way.
+    """
+    if not _is_our_own(plain(cfg)):
+        return
+    text_of(cfg)
+    description = describe(_outline(cfg))
+    try:
+        check_json(description)
+        build_without_memory(description)
+    except ValueError as error:
+        raise ValueError(f"model: what this run saves could not be loaded: {error}") from error
+
+
+def _is_our_own(data: Any) -> bool:
+    """Whether all classes that plain data names are those that are loaded without anybody's word."""
+    if isinstance(data, list):
+        return all(map(_is_our_own, data))
+    if not isinstance(data, dict):
+        return True
+    target = str(data.get("_target_", _OWN))
+    return (target.startswith(_OWN) or target in LOGGERS) and all(map(_is_our_own, data.values()))
 
 
 def name_categories(cfg: DictConfig, corpus: Corpus) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from wavenet.cli.kinds import shown
 from wavenet.cli.ranges import RANGES, kind_of
+from wavenet.kinds import shown
 
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 _OWN = "wavenet."

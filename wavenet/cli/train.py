@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import build_without_memory, describe, refusing
 from wavenet.cli.command import command, plain
-from wavenet.cli.fit import check_run, name_categories
+from wavenet.cli.fit import check_kept, check_run, name_categories
 from wavenet.cli.run_config import load_run_config
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
@@ -74,6 +74,7 @@ def main(cfg: DictConfig) -> None:
     dataset = instantiate(cfg.dataset)
     corpus = prepare(dataset, cfg.model.sample_rate, **plain(cfg.preparation))
     name_categories(cfg, corpus)
+    check_kept(cfg)  # with all names
     model = instantiate(cfg.model, _convert_="all")
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
