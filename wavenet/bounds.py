@@ -22,21 +22,24 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from wavenet.kinds import FLAG, NULL, Either, Kind, ListOf, Real, Text, Whole, Word, shown
 
 MOST_PARTS = 32  # of a model: itself, its distribution, its conditioners, its context stack
+MOST_CATEGORIES = 2**14  # names of a condition; saved runs and models hold them all
 MOST_LAYERS = 500  # of all stacks together
 LONGEST_FIELD = 2**24  # samples of the receptive field; generation remembers as many
 MOST_BATCH_SAMPLES = 2**28  # batch_size x segment_length
 MOST_TOGETHER = {"embedding_channels": 4096, "encoding_channels": 4096, "n_mels": 512}  # in all parts of a model
 
 RATES = Whole(1000, 1_000_000)  # Hz; beyond them a recording's header is damaged
+CHANNELS = Whole(1, 4096)
+KERNELS = Whole(1, 1024)
 SampleRate = Annotated[int, RATES]
-Channels = Annotated[int, Whole(1, 4096)]
+Channels = Annotated[int, CHANNELS]
 GateChannels = Annotated[int, Whole(2, 4096, step=2)]
-KernelSize = Annotated[int, Whole(1, 1024)]
+KernelSize = Annotated[int, KERNELS]
 DilationCycle = Annotated[int, Whole(1, 24)]  # 2**24 samples are minutes
 NumCycles = Annotated[int, Whole(1, MOST_LAYERS)]
 HopLength = Annotated[int, Whole(1, 65536)]  # samples
 Dropout = Annotated[float, Real(0, 1, below=True, such=0.1)]
-Names = Annotated[Any, ListOf(Text("a name", numbers=True), 1, 2**14, "[allison,june]")]
+Names = Annotated[Any, ListOf(Text("a name", numbers=True), 1, MOST_CATEGORIES, "[allison,june]")]
 Flag = Annotated[bool, FLAG]
 Seed = Annotated[int, Whole(0, 2**32 - 1)]
 Workers = Annotated[int, Whole(0, 256)]  # each is a process

@@ -33,7 +33,8 @@ class Whole:
         """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             return False
-        return self.low <= value <= self.high and (int(value) - self.low) % self.step == 0
+        number = int(value)
+        return self.low <= number <= self.high and (number - self.low) % self.step == 0
 
     def __str__(self) -> str:
         name = "a whole number" if self.step == 1 else "an odd number" if self.low % 2 else "an even number"
@@ -62,8 +63,9 @@ class Real:
         """See `Kind`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _is_finite(value):
             return False
-        over = self.low < value if self.above else self.low <= value
-        return over and (value < self.high if self.below else value <= self.high)
+        number: Any = value
+        over = self.low < number if self.above else self.low <= number
+        return over and (number < self.high if self.below else number <= self.high)
 
     def __str__(self) -> str:
         low = f"a number {'above' if self.above else 'of at least'} {self.low:g}"

@@ -71,6 +71,7 @@ def check_kept(cfg: DictConfig) -> None:
     Raises:
         ValueError: Names what is in the way.
     """
+    check("train", cfg)
     if not _is_our_own(plain(cfg)):
         return
     text_of(cfg)
@@ -100,12 +101,18 @@ def name_categories(cfg: DictConfig, corpus: Corpus) -> None:
         corpus: What the model learns from.
 
     Raises:
-        ValueError: If the dataset has names that are not among those given.
+        ValueError: If the dataset has names that are not among those given, or that no config can hold.
     """
     for key, conditioner in (cfg.model.get("conditioners") or {}).items():
         if "categories" not in conditioner:
             continue
         there = corpus.values(conditioner.name)
+        strange = next((name for name in there if "${" in name or name == "???"), None)
+        if strange is not None:
+            raise ValueError(
+                f"model.conditioners.{key}.categories: the dataset has the name {strange!r}, which a config takes "
+                "for a reference; rename it"
+            )
         if conditioner.categories is None:
             conditioner.categories = there
         unknown = sorted(set(there) - {str(category) for category in conditioner.categories})

@@ -15,7 +15,7 @@ from wavenet.data import prepare
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 from wavenet.evaluation.bytes import QUANTIZATIONS
 from wavenet.generation import Stream
-from wavenet.generation.sampler import SECONDS
+from wavenet.generation.sampler import SECONDS, UTTERANCES
 from wavenet.kinds import FLAG, Either, Kind, ListOf, Real, Table, Text, Whole, Word, or_null
 from wavenet.model import WaveNet
 from wavenet.nn import ContextStack
@@ -49,7 +49,6 @@ _OPTIMIZER = _stated(  # of WaveNetTraining: its module knows Lightning, whose i
     final_lr_fraction=bounds.Share,
 )
 _MODEL: dict[str, Kind] = {"_target_": _CLASS} | _from(WaveNet)
-_STREAM = _from(Stream)
 
 PREPARATION: dict[str, Kind] = {
     "validation_fraction": Real(0, 1, below=True, such=0.1),
@@ -127,8 +126,8 @@ GENERATE: dict[str, Kind] = {
     "checkpoint": _PATH,
     "output": _PATH,
     "sample_rate": or_null(_MODEL["sample_rate"]),
-    "seconds": or_null(SECONDS, ListOf(SECONDS, 1, _STREAM["num"].high, "[1,2.5]")),
-    "speaker": or_null(_CALLED, ListOf(_CALLED, 1, _STREAM["num"].high, "[allison,june]")),
+    "seconds": or_null(SECONDS, ListOf(SECONDS, 1, UTTERANCES.high, "[1,2.5]")),
+    "speaker": or_null(_CALLED, ListOf(_CALLED, 1, UTTERANCES.high, "[allison,june]")),
     "mel_from": or_null(_PATH),
     "mel": or_null(_PATH),
     "conditions": or_null(Table("conditions={language: it}")),

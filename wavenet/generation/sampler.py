@@ -23,6 +23,7 @@ from wavenet.nn import Condition, join
 _BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (CPUBackend, ReferenceBackend)
 }  # fastest first
+UTTERANCES = Whole(1, 2**16)
 SECONDS = Real(0, 86400, above=True, such=2)  # of an utterance; a day
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
@@ -147,7 +148,7 @@ class Stream(Iterator[Tensor]):
         self,
         model: WaveNet,
         seconds: float | Sequence[float] | None = None,
-        num: Annotated[int, Whole(1, 2**16)] = 1,
+        num: Annotated[int, UTTERANCES] = 1,
         *,
         speaker: str | list[str] | None = None,
         conditions: Mapping[str, Any] | None = None,
