@@ -211,7 +211,7 @@ def test_a_setting_at_its_end_resumes_and_one_beyond_is_refused(key):
     [
         (["model.num_cycles=251", "model.dilation_cycle=2"], "num_cycles make 502 layers in all stacks"),
         (["model.num_cycles=494", "model.kernel_size=1", "model/context=small"], "make 501 layers in all"),
-        (["model/context=small", "model.context.dilation_cycle=24"], "field of 1.074e.09 samples; it may have 16777216"),
+        (["model/context=small", "model.context.dilation_cycle=24"], "1.074e.09 samples; it may have 16777216"),
         (["+trainer.max_time='00:01:00:00'"], "could not be resumed: trainer.max_time is no setting of a run"),
         (["batch_size=32"], "batch_size x segment_length is 32 x 16777216, more than 268435456 samples"),
     ],
