@@ -129,7 +129,7 @@ def _check_numbers(part: dict[str, Any]) -> None:
         if kind is not None and not kind.allows(value):
             raise ValueError(f"the config has {name}={shown(value)}; it must be {kind}")
         if kind is None and owner is not None and _holds_numbers(value):
-            raise ValueError(f"the config has {name}={shown(value)}; {owner.__name__} states no bound for it")
+            raise ValueError(f"the config has {name}={shown(value)}; no number is for that")
         if name == "name" and isinstance(value, str) and re.search(r"[/\\]|\.\.", check_name(value)):
             raise ValueError(f"the config has the name {value!a}; names of conditions are no paths")
 
