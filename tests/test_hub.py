@@ -187,7 +187,7 @@ def test_a_hostile_repository_is_refused_and_nothing_else_of_it_is_fetched(hub, 
     repos = {
         "pickle": (good | {"model.safetensors": bomb}, "not readable as safetensors"),
         "target": (with_config(good, lambda c: c["model"].update(distribution=target)), "'os.system' is not one of"),
-        "large": (with_config(good, lambda c: c["model"].update(num_cycles=10**9)), "it may be 16384 at most"),
+        "large": (with_config(good, lambda c: c["model"].update(num_cycles=10**9)), "a whole number from 1 to 500"),
         "about": (with_config(good, lambda c: c.update(about={"x": "\x1b[31m"})), "control characters"),
         "invisible": (with_config(good, lambda c: c.update(about={"x": "\u202e"})), "cannot be printed"),
         "lists": (with_config(good, lambda c: c.update(about={"x": "x" * 4000, "y": ["x" * 4000] * 40})), "are enough"),
@@ -210,8 +210,8 @@ def test_what_is_too_large_is_not_fetched(hub, small, tmp_path):
     ):
         wavenet.load("eve/x")
     assert hub.fetched() == {"config.json"}
-    hub.sizes["config.json"] = 2**20 + 1
-    with pytest.raises(CheckpointError, match=r"^eve/x/config\.json: has 1048577 bytes, and is not fetched"):
+    hub.sizes["config.json"] = 2**21 + 1
+    with pytest.raises(CheckpointError, match=r"^eve/x/config\.json: has 2097153 bytes, and is not fetched"):
         wavenet.load("eve/x")
 
 

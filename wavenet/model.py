@@ -16,7 +16,18 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as normalise_weight
 
 from wavenet.audio import Features
-from wavenet.checks import check_positive_int
+from wavenet.bounds import (
+    Channels,
+    DilationCycle,
+    Dropout,
+    Flag,
+    GateChannels,
+    KernelSize,
+    NumCycles,
+    ResidualScale,
+    SampleRate,
+    checked,
+)  # fmt: skip
 from wavenet.conditioning import Conditioner
 from wavenet.distributions import OutputDistribution
 from wavenet.nn import CausalConv1d, Condition, ContextStack, Head, ResidualStack, cycle_of_dilations
@@ -76,38 +87,34 @@ class WaveNet(nn.Module):
         ValueError: If a number is out of range, or a conditioner has other channels or another name.
     """
 
+    @checked
     def __init__(
         self,
         distribution: OutputDistribution,
-        sample_rate: int,
+        sample_rate: SampleRate,
         conditioners: Mapping[str, Conditioner] | None = None,
         context: ContextStack | None = None,
-        residual_channels: int = 64,
-        gate_channels: int = 128,
-        skip_channels: int = 256,
-        condition_channels: int = 32,
-        kernel_size: int = 2,
-        dilation_cycle: int = 10,
-        num_cycles: int = 3,
-        input_kernel_size: int = 1,
-        bias: bool = True,
-        input_bias: bool = True,
-        head_channels: int | None = None,
-        output_projection: bool = False,
-        groups: int = 1,
-        dropout: float = 0.0,
-        residual_scale: float = 1.0,
-        last_residual: bool = False,
-        weight_norm: bool = False,
+        residual_channels: Channels = 64,
+        gate_channels: GateChannels = 128,
+        skip_channels: Channels = 256,
+        condition_channels: Channels = 32,
+        kernel_size: KernelSize = 2,
+        dilation_cycle: DilationCycle = 10,
+        num_cycles: NumCycles = 3,
+        input_kernel_size: KernelSize = 1,
+        bias: Flag = True,
+        input_bias: Flag = True,
+        head_channels: Channels | None = None,
+        output_projection: Flag = False,
+        groups: Channels = 1,
+        dropout: Dropout = 0.0,
+        residual_scale: ResidualScale = 1.0,
+        last_residual: Flag = False,
+        weight_norm: Flag = False,
         make_layer: Callable[..., nn.Module] | None = None,
         make_stack: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        check_positive_int(
-            "WaveNet", sample_rate=sample_rate, skip_channels=skip_channels, input_kernel_size=input_kernel_size
-        )
-        check_positive_int("WaveNet", residual_channels=residual_channels, condition_channels=condition_channels)
-        check_positive_int("WaveNet", head_channels=skip_channels if head_channels is None else head_channels)
         conditioners = dict(conditioners or {})
         tellers: dict[str, Any] = {f"conditioners.{name}": teller for name, teller in conditioners.items()}
         for name, teller in (tellers | ({} if context is None else {"context": context})).items():

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import safetensors
 import torch
 
-TEXT_LIMIT = 2**20  # bytes of JSON
+TEXT_LIMIT = 2**21  # bytes of JSON
+_MODEL_LIMIT = 2**20  # bytes of that for a model; the rest is for what it says about how it was made
 DESCRIPTION_LIMIT = 4 * 2**20  # bytes of a pickle without its tensors, or of a header of safetensors
 _PARTS_LIMIT = 250_000  # values of a description
 _DEPTH_LIMIT = 32
@@ -105,6 +106,18 @@ def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
 def read_json(path: Path) -> Any:
     """Read a small JSON file; names may stand once, and numbers are finite."""
     return check_plain(_parse(read_text(path)))
+
+
+def check_json(data: Any) -> None:
+    """Raise unless a model's description, written as JSON with indents, can be read again by `read_json`.
+
+    Raises:
+        ValueError: Says what is too much, or could not be printed.
+    """
+    size = len(json.dumps(data, indent=2))
+    if size > _MODEL_LIMIT:
+        raise ValueError(f"its description has {size} bytes; {_MODEL_LIMIT} can be read: name fewer categories")
+    check_plain(data)
 
 
 def check_plain(value: Any) -> Any:

@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 import wavenet
 from tests.configured import CONFIGS, choices
 from tests.conftest import ROOT, TINY
+from wavenet.bounds import COMPILE_MODES
 from wavenet.cli.fit import check_run
-from wavenet.cli.kinds import Either, Real, Text, Whole
 from wavenet.cli.ranges import RANGES, kind_of
 from wavenet.cli.settings import check
 from wavenet.conditioning import CategoricalEmbedding, F0Conditioner, MelConditioner
 from wavenet.distributions import GaussianMixture, MuLawCategorical
+from wavenet.kinds import Either, Real, Text, Whole
 from wavenet.nn import GatedResidualLayer, ResidualStack, Upsampling
-from wavenet.training.module import COMPILE_MODES
 
 GIVEN = {
     "train": ["model/conditioners=[speaker,gender,language,mel,f0,file]", "model.conditioners.features.num_channels=3"],
@@ -200,11 +200,11 @@ MISTAKES = [  # the rest of a whole command line, and what is said
     ("train", "model/conditioners=[file]", "model.conditioners.features.num_channels is not given"),
     ("train", "run_dir=file/run", "run_dir is 'file/run', but file is a file"),
     ("train", "preparation.cache_dir=file", "preparation.cache_dir is 'file', a file; name a folder"),
-    ("train", "trainer.devices=10000", "trainer.devices is 10000; on a CPU it is a number of processes, from 1 to"),
+    ("train", "trainer.devices=200", "trainer.devices is 200; on a CPU it is a number of processes, from 1 to"),
     ("train", "segment_length=1", "segment_length is 1, less than the stack's receptive field of 8 samples"),
-    ("train", "segment_length=2147483648 batch_size=1048576", "segment_length=2147483648 need at least"),
-    ("train", "model.num_cycles=100 model.residual_channels=4096 model.gate_channels=4096 model.dilation_cycle=10 "
-     "model.kernel_size=1", "gate_channels=4096, skip_channels=8 and 1000 layers"),
+    ("train", "segment_length=16777216 batch_size=65536", "x segment_length is 65536 x 16777216, more than 268435456"),
+    ("train", "model.num_cycles=50 model.residual_channels=4096 model.gate_channels=4096 model.dilation_cycle=10 "
+     "model.kernel_size=1", "gate_channels=4096, skip_channels=8 and 500 layers"),
     ("train", "model.conditioners.speaker.categories=[allison]", "['allison'], but the dataset has carlo"),
     ("train", "model/conditioners=[mel] model.conditioners.mel.hop_length=60",
      "model.conditioners.mel.hop_length is 60; it must be scales x hold = 4 x 4 x 4 = 64"),

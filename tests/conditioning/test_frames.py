@@ -147,17 +147,17 @@ def test_wrong_features_are_named(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_wrong_numbers_are_named(name):
     for options, message in (
-        ({"context_frames": -1}, "context_frames is -1; it must be a whole number, 0 or more"),
+        ({"context_frames": -1}, "context_frames is -1; it must be a whole number from 0"),
         ({"hidden_channels": 0}, "hidden_channels is 0"),
-        ({"upsampling": "cubic"}, "kind is 'cubic'; it must be nearest or transposed"),
+        ({"upsampling": "cubic"}, "upsampling is 'cubic'; it must be nearest or transposed"),
     ):
         with pytest.raises(ValueError, match=message):
             KINDS[name](**options)
     with pytest.raises(ValueError, match="edges is 'mirror'; it must be replicate or zeros"):
         KINDS["features"](edges="mirror")
-    with pytest.raises(ValueError, match="std is 0; both are numbers, std above 0"):
+    with pytest.raises(ValueError, match="std is 0; it must be a number above 0"):
         KINDS["mel"](std=0)
-    with pytest.raises(ValueError, match="centre is -1 and spread is 0.4; both must be numbers above 0"):
+    with pytest.raises(ValueError, match="centre is -1; it must be a number above 0"):
         KINDS["f0"](centre=-1)
 
 

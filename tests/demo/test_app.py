@@ -116,7 +116,7 @@ def test_wrong_settings_are_named(quick):
     for wish, message in (
         ({}, "the model needs a speaker: give speaker=NAME, one of allison, carlo, june"),
         ({"conditions__speaker": "bob"}, "unknown speaker 'bob'; the model knows allison, carlo, june"),
-        ({"seconds": 4}, "seconds is '4'; it must be a number from 0 to 3"),
+        ({"seconds": 4}, "seconds is '4'; it must be a number above 0 and at most 3"),
         ({"seed": "x"}, "seed is 'x'; it must be a whole number"),
     ):
         status, said = generate(quick[1], **wish)

@@ -221,9 +221,9 @@ def test_temperature_zero_is_the_mode(kind, num_mixtures):
     [
         ({"num_mixtures": 0}, "num_mixtures is 0"),
         ({"encoding_channels": 0}, "encoding_channels is 0"),
-        ({"bits": 1}, "bits is 1; it must be 2 to 16"),
-        ({"bits": 24}, "bits is 24; it must be 2 to 16"),
-        ({"log_scale_min": 3.0}, "log_scale_min is 3.0; it must be -30 to 0"),
+        ({"bits": 1}, "bits is 1; it must be a whole number from 2 to 16"),
+        ({"bits": 24}, "bits is 24; it must be a whole number from 2 to 16"),
+        ({"log_scale_min": 3.0}, "log_scale_min is 3.0; it must be a number of at least -30 and at most 0"),
         ({"log_scale_min": math.nan}, "log_scale_min is nan"),
     ],
 )

@@ -116,7 +116,7 @@ def test_the_product_of_the_scales_is_checked():
         Upsampling(64, [4, 4], 2)
     with pytest.raises(ValueError, match="kind is 'cubic'; it must be nearest or transposed"):
         Upsampling(16, [4, 4], kind="cubic")
-    with pytest.raises(ValueError, match="freq_kernel_size is 2; it must be odd"):
+    with pytest.raises(ValueError, match="freq_kernel_size is 2; it must be an odd number from 1"):
         Upsampling(16, [4, 4], freq_kernel_size=2)
     with pytest.raises(ValueError, match="activation is 'tanh'; it must be none or relu"):
         Upsampling(16, [4, 4], activation="tanh")

@@ -678,13 +678,13 @@ def _sizes(m: _Maker) -> Iterator[Case]:
     context = {"_target_": "wavenet.nn.context.ContextStack", "condition_channels": 4}
     for name, change in {
         "100000 stages of upsampling": lambda c: c["conditioners"]["mel"].update(scales=[1] * 10**5, hold=64),
-        "the largest filter bank": lambda c: c["conditioners"]["mel"].update(n_fft=2**13, n_mels=2**9, fmax=4000),
-        "the most encoding channels": lambda c: c["distribution"].update(num_classes=2**16, embedding_channels=2**10),
+        "the largest filter bank": lambda c: c["conditioners"]["mel"].update(n_fft=2**14, n_mels=2**9, fmax=4000),
+        "the most encoding channels": lambda c: c["distribution"].update(num_classes=2**16, embedding_channels=2**12),
         "the most mixture channels": lambda c: c.update(
             distribution={
                 "_target_": mixture,
-                "num_mixtures": 2**14,
-                "encoding_channels": 2**10,
+                "num_mixtures": 2**10,
+                "encoding_channels": 2**12,
                 "bits": 16,
                 "log_scale_min": -9.0,
             }
@@ -692,7 +692,10 @@ def _sizes(m: _Maker) -> Iterator[Case]:
         "the most costly parts": lambda c: c.update(
             conditioners={f"x{i}": c["distribution"] | {"embedding_channels": 2**10} for i in range(20)}
         ),
-        "the longest kernel": lambda c: c.update(kernel_size=2**14),
+        "the longest kernel": lambda c: c.update(kernel_size=2**10),
+        "as many speakers as there may be": lambda c: c["conditioners"]["speaker"].update(
+            categories=[str(i) for i in range(2**14)]
+        ),
         "100000 speakers": lambda c: c["conditioners"]["speaker"].update(categories=[str(i) for i in range(10**5)]),
         "100000 speakers, one twice": lambda c: c["conditioners"]["speaker"].update(
             categories=[str(i % 99_999) for i in range(10**5)]
@@ -703,6 +706,17 @@ def _sizes(m: _Maker) -> Iterator[Case]:
         ),
         "num_mixtures": lambda c: c.update(distribution={"_target_": mixture, "num_mixtures": 10**9}),
         "a context's pool": lambda c: c.update(context=context | {"pool": 10**9}),
+        "cycles of as many layers as the class has": lambda c: (c.pop("dilation_cycle"), c.update(num_cycles=500)),
+        "numbers for a part that states no bounds": lambda c: c.update(
+            context={
+                "_target_": "wavenet.nn.stack.ResidualStack",
+                "residual_channels": 1,
+                "gate_channels": 2,
+                "skip_channels": 1,
+                "kernel_size": 2,
+                "dilations": [1] * 100_000,
+            }
+        ),
         "a context's cycles": lambda c: c.update(context=context | {"num_cycles": 10**9}),
         "a long dilation": lambda c: c.update(dilation_cycle=60),
         "a distribution for a conditioner": lambda c: c["conditioners"].update(speaker=c["distribution"]),

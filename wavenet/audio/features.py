@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wavenet.audio.files import AudioError
-from wavenet.checks import check_positive_int
+from wavenet.bounds import Channels, HopLength, checked
 
 
 class Features(ABC):
@@ -49,6 +49,7 @@ class Features(ABC):
         """
 
 
+@checked
 @dataclass(frozen=True)
 class FileFeatures(Features):
     """Features that another program made, in a `.npy` file beside each recording.
@@ -66,13 +67,10 @@ class FileFeatures(Features):
     """
 
     name: str
-    num_channels: int
-    hop_length: int
+    num_channels: Channels
+    hop_length: HopLength
 
     reads_files = True
-
-    def __post_init__(self) -> None:
-        check_positive_int("FileFeatures", num_channels=self.num_channels, hop_length=self.hop_length)
 
     def file_of(self, recording: Path) -> Path:
         """The file of a recording.

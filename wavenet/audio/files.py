@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from wavenet.audio.resample import resample
+from wavenet.bounds import RATES
 from wavenet.writing import reason, replacing
 
-MIN_RATE, MAX_RATE = 1000, 1_000_000  # Hz; beyond them a header is damaged
+MIN_RATE, MAX_RATE = RATES.low, RATES.high
 MAX_CHANNELS = 64
 MAX_SECONDS = 12 * 3600  # of one file, which is held in memory
 _SAMPLES_PER_BYTE = 1000  # more than any format makes of sound; all silence can be smaller still

@@ -5,15 +5,24 @@ import math
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torchaudio
 from torch import Tensor
 
 from wavenet.audio.features import Features
-from wavenet.checks import check_positive_int, is_number
+from wavenet.bounds import MOST_TOGETHER, RATES, HopLength, SampleRate, checked
+from wavenet.kinds import Real, Whole
+
+WindowLength = Annotated[int, Whole(2, 2**14, step=2)]  # samples
+NumMels = Annotated[int, Whole(1, MOST_TOGETHER["n_mels"])]
+LowestBand = Annotated[float, Real(0, RATES.high / 2)]  # Hz
+HighestBand = Annotated[float, Real(0, RATES.high / 2, above=True)]  # Hz
+Floor = Annotated[float, Real(0, 1, above=True, such=1e-5)]
 
 
+@checked
 @dataclass(frozen=True)
 class LogMel(Features):
     """Natural logarithm of a mel magnitude spectrogram, with the mel scale and the norm of Slaney's toolbox.
@@ -42,37 +51,32 @@ class LogMel(Features):
     torch.Size([80, 4])
     """
 
-    sample_rate: int
-    n_fft: int = 1024
-    hop_length: int = 256
-    n_mels: int = 80
-    fmin: float = 0.0
-    fmax: float | None = None
-    floor: float = 1e-5
+    sample_rate: SampleRate
+    n_fft: WindowLength = 1024
+    hop_length: HopLength = 256
+    n_mels: NumMels = 80
+    fmin: LowestBand = 0.0
+    fmax: HighestBand | None = None
+    floor: Floor = 1e-5
     name: str = "mel"
     num_channels: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_positive_int("LogMel", sample_rate=self.sample_rate, n_fft=self.n_fft)
-        check_positive_int("LogMel", hop_length=self.hop_length, n_mels=self.n_mels)
         if self.hop_length > self.n_fft:
             raise ValueError(
                 f"LogMel: hop_length is {self.hop_length}; it must be at most n_fft ({self.n_fft}), "
                 f"or samples between the windows are lost"
             )
-        if self.n_fft % 2 or self.hop_length % 2:
+        if self.hop_length % 2:
             raise ValueError(
-                f"LogMel: n_fft is {self.n_fft} and hop_length is {self.hop_length}; both must be even, "
+                f"LogMel: hop_length is {self.hop_length}; it must be even as n_fft is, "
                 f"so that a window lies centred on its frame"
             )
-        numbers = is_number(self.fmin) and is_number(self._top)
-        if not numbers or not 0 <= self.fmin < self._top <= self.sample_rate / 2:
+        if not 0 <= self.fmin < self._top <= self.sample_rate / 2:
             raise ValueError(
                 f"LogMel: fmin is {self.fmin!r} and fmax is {self.fmax!r}; "
                 f"they must be 0 <= fmin < fmax <= {self.sample_rate / 2:g} Hz, half the sample_rate"
             )
-        if not is_number(self.floor) or self.floor <= 0:
-            raise ValueError(f"LogMel: floor is {self.floor!r}; it must be a magnitude above 0, such as 1e-5")
         object.__setattr__(self, "num_channels", self.n_mels)
         filters = _transform(self).mel_scale.fb
         assert isinstance(filters, Tensor)

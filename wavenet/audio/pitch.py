@@ -4,19 +4,26 @@ import importlib.util
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wavenet.audio.features import Features
-from wavenet.checks import check_positive_int, is_number
+from wavenet.bounds import RATES, HopLength, SampleRate, checked
+from wavenet.kinds import Real
 
 _PERIODS = 4  # of fmin in a window: longer ones blur a pitch that moves, shorter ones lose low voices
 _SEMITONES = 0.2  # between two candidates: 0.1 takes 3.5 times the time and gains little, as the voice moves anyway
 _OCTAVES_PER_SECOND = 35.92  # how fast the pitch may move: librosa's default
 
 
+LowestPitch = Annotated[float, Real(0, RATES.high / 8, above=True, such=60)]  # Hz
+HighestPitch = Annotated[float, Real(0, RATES.high / 4, above=True, such=500)]  # Hz
+
+
+@checked
 @dataclass(frozen=True)
 class Pitch(Features):
     """Fundamental frequency (F0) in Hz, 0 where there is none.
@@ -37,17 +44,15 @@ class Pitch(Features):
         ValueError: If a number is out of its range.
     """
 
-    sample_rate: int
-    hop_length: int = 64
-    fmin: float = 60.0
-    fmax: float = 500.0
+    sample_rate: SampleRate
+    hop_length: HopLength = 64
+    fmin: LowestPitch = 60.0
+    fmax: HighestPitch = 500.0
     name: str = "f0"
     num_channels: int = field(init=False, repr=False, default=1)
 
     def __post_init__(self) -> None:
-        check_positive_int("Pitch", sample_rate=self.sample_rate, hop_length=self.hop_length)
-        numbers = is_number(self.fmin) and is_number(self.fmax)
-        if not numbers or not 0 < 2 * self.fmin <= self.fmax <= self.sample_rate / 4:
+        if not 0 < 2 * self.fmin <= self.fmax <= self.sample_rate / 4:
             raise ValueError(
                 f"Pitch: fmin is {self.fmin!r} and fmax is {self.fmax!r}; fmin must be above 0 and fmax lie between "
                 f"2 * fmin and {self.sample_rate / 4:g} Hz, a quarter of the sample_rate"

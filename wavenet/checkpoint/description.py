@@ -117,3 +117,11 @@ def _plain_partial(value: Any, place: str) -> dict[str, Any]:
         )
     described = {name: _plain(item, f"{place}, {name},") for name, item in given.items()}
     return {"_target_": _name_of(cls), "_partial_": True} | described
+
+
+def own_class(target: Any) -> type | None:
+    """The class of a description's `_target_` if it is this package's own, without the imports of any other."""
+    try:
+        return module_class(target)
+    except ValueError:
+        return None

@@ -1,5 +1,6 @@
 """The model that a stranger describes: what it may ask for, and whether there are weights for it."""
 
+import inspect
 import math
 import re
 from collections.abc import Iterator
@@ -8,23 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wavenet.bounds import LONGEST_FIELD, MOST_LAYERS, MOST_PARTS, MOST_TOGETHER, bounds_of
 from wavenet.checkpoint.about import check_about
-from wavenet.checkpoint.description import build
+from wavenet.checkpoint.description import build, own_class
 from wavenet.checkpoint.trust import Trust, is_own
+from wavenet.kinds import shown
 from wavenet.model import WaveNet
 from wavenet.untrusted import TensorPlan, check_name
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-
-# What a description may ask for. Without memory a model costs time still, a little for each of its parts and of the
-# functions that its first weights are made of; and a mel filter bank is always built.
-_COSTLY = {"embedding_channels": 2**10, "encoding_channels": 2**10, "n_mels": 2**9}  # of all parts together
-_LARGEST = _COSTLY | {"num_classes": 2**16, "n_fft": 2**13}
-_LARGEST |= {"sample_rate": 2**20, "fmin": 2**20, "fmax": 2**20, "centre": 2**20}  # Hz
-_LARGEST_ELSE = 2**14
-_MOST_PARTS = 32
-_MOST_LAYERS = 500
-_LONGEST_FIELD = 2**24  # samples; generation remembers as many
 
 
 def model_for(config: Any, state: dict[str, Any], trust: Trust = ()) -> WaveNet:
@@ -46,8 +39,12 @@ def model_for(config: Any, state: dict[str, Any], trust: Trust = ()) -> WaveNet:
     return model
 
 
-def build_without_memory(config: Any, num_tensors: int = _MOST_LAYERS, trust: Trust = ()) -> WaveNet:
+def build_without_memory(config: Any, num_tensors: int = MOST_LAYERS, trust: Trust = ()) -> WaveNet:
     """Build a model that a stranger describes on the meta device, where it has shapes, but no numbers.
+
+    Each argument is held to the bound that its class states (see `wavenet.bounds`). Without memory a model costs time
+    still, a little for each of its parts and of the functions that its first weights are made of, and a mel filter bank
+    is always built; so what all parts ask for together has bounds, too. A run is held to the same before it starts.
 
     Args:
         config: As `describe` makes it.
@@ -58,16 +55,18 @@ def build_without_memory(config: Any, num_tensors: int = _MOST_LAYERS, trust: Tr
         ValueError: If it is no such description, or one of something that nobody would want.
     """
     parts = list(_parts(config))
-    if len(parts) > _MOST_PARTS:
-        raise ValueError(f"the config has {len(parts)} parts; a model has {_MOST_PARTS} at most")
+    if len(parts) > MOST_PARTS:
+        raise ValueError(f"the config has {len(parts)} parts; a model has {MOST_PARTS} at most")
     for part in parts:
         _check_numbers(part)
-    layers, most = sum(map(_layers, parts)), min(num_tensors, _MOST_LAYERS)
+    layers, most = sum(map(_layers, parts)), min(num_tensors, MOST_LAYERS)
     if layers > most:
-        raise ValueError(f"the config has {layers} layers; there are weights for {most} at most")
-    for name, largest in _COSTLY.items():
-        if sum(number for part in parts if isinstance(number := part.get(name), int)) > largest:
-            raise ValueError(f"the config's parts have more than {largest} {name} together")
+        why = f"a model has {most}" if most == MOST_LAYERS else f"there are weights for {most}"
+        raise ValueError(f"dilation_cycle x num_cycles make {layers} layers in all stacks; {why} at most")
+    for name, largest in MOST_TOGETHER.items():
+        together = sum(number for part in parts if isinstance(number := part.get(name), int))
+        if together > largest:
+            raise ValueError(f"{name} of all parts are {together} together; they may be {largest}")
     try:
         with torch.device("meta"):
             model = build(config, trust)
@@ -75,8 +74,11 @@ def build_without_memory(config: Any, num_tensors: int = _MOST_LAYERS, trust: Tr
         raise ValueError(f"the config is of no model ({error})") from error
     if not isinstance(model, WaveNet):
         raise ValueError(f"the config describes a {type(model).__name__}, not a WaveNet")
-    if is_own(config["_target_"]) and model.receptive_field > _LONGEST_FIELD:
-        raise ValueError(f"the config's receptive field has {model.receptive_field:.3g} samples; it may have 2**24")
+    if is_own(config["_target_"]) and model.receptive_field > LONGEST_FIELD:
+        raise ValueError(
+            f"dilation_cycle, num_cycles and kernel_size make a receptive field of {model.receptive_field:.4g} "
+            f"samples; it may have {LONGEST_FIELD}"
+        )
     return model
 
 
@@ -128,20 +130,28 @@ def _parts(config: Any, own: bool = True) -> Iterator[dict[str, Any]]:
 
 
 def _check_numbers(part: dict[str, Any]) -> None:
+    """Hold a part's arguments to the bounds that its class states; a number without one is no number of a model."""
+    owner = own_class(part.get("_target_"))
+    bounds = {} if owner is None else bounds_of(owner)
     for name, value in part.items():
-        numbers = [n for n in (value if isinstance(value, list) else [value]) if isinstance(n, int | float)]
-        largest = _LARGEST.get(name, _LARGEST_ELSE)
-        for number in numbers:
-            if not abs(number) <= largest:
-                raise ValueError(f"the config has {name}={number}; it may be {largest} at most")
-        if len(numbers) > _MOST_PARTS:
-            raise ValueError(f"the config has {len(numbers)} numbers for {name}; {_MOST_PARTS} are enough")
+        kind = bounds.get(name)
+        if kind is not None and not kind.allows(value):
+            raise ValueError(f"the config has {name}={shown(value)}; it must be {kind}")
+        if kind is None and owner is not None and _holds_numbers(value):
+            raise ValueError(f"the config has {name}={shown(value)}; no number is for that")
         if name == "name" and isinstance(value, str) and re.search(r"[/\\]|\.\.", check_name(value)):
             raise ValueError(f"the config has the name {value!a}; names of conditions are no paths")
 
 
+def _holds_numbers(value: Any) -> bool:
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+
+
 def _layers(part: dict[str, Any]) -> int:
-    numbers = [part[name] for name in ("dilation_cycle", "num_cycles") if name in part]
-    if not all(isinstance(number, int) for number in numbers):
-        raise ValueError(f"the config has {' x '.join(map(str, numbers))} layers; give whole numbers")
-    return abs(math.prod(numbers)) if numbers else 0
+    """Of a part with a stack; what it leaves out has its class's default."""
+    owner = own_class(part.get("_target_"))
+    usual = {} if owner is None else inspect.signature(owner).parameters
+    names = [name for name in ("dilation_cycle", "num_cycles") if name in part or name in usual]
+    numbers = [part.get(name, usual[name].default if name in usual else 0) for name in names]
+    return math.prod(number for number in numbers if isinstance(number, int)) if numbers else 0

@@ -10,16 +10,19 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from wavenet.checkpoint import check_described
+from wavenet.bounds import check_batch
+from wavenet.checkpoint import check_described, describe
 from wavenet.checkpoint.trust import constructor_parameters
 from wavenet.checks import memory_of_this_machine
 from wavenet.cli.command import plain
+from wavenet.cli.run_config import text_of
 from wavenet.cli.settings import arguments_of, check, check_known
 from wavenet.cli.targets import SCHEDULE, class_given
 from wavenet.data import Corpus, Dataset
 from wavenet.model import WaveNet
 from wavenet.native import Layout, unsupported_reason
 from wavenet.training import WaveNetTraining, make_optimizer
+from wavenet.untrusted import check_json
 
 _SET_BY_TRAIN = {
     "max_epochs", "min_epochs", "check_val_every_n_epoch", "num_sanity_val_steps", "use_distributed_sampler",
@@ -60,10 +63,31 @@ def check_run(cfg: DictConfig) -> WaveNet:
             f"each step would go into what is heard and not predicted; use segment_length={seen} or more, or a smaller "
             "model.dilation_cycle"
         )
+    check_batch(cfg.batch_size, cfg.segment_length)
     _check_memory(cfg, model)
-    check_described(model)
+    check_kept(cfg, model)
     _check_optimizer(cfg, model)
     return model
+
+
+def check_kept(cfg: DictConfig, outline: WaveNet | None = None) -> None:
+    """Refuse a run that could not be resumed, or whose model could not be loaded: both are tried, without memory.
+
+    Args:
+        cfg: The config of the run.
+        outline: The model that it describes, if it was built already.
+
+    Raises:
+        ValueError: Names what is in the way.
+    """
+    check("train", cfg)
+    text_of(cfg)
+    outline = _outline(cfg) if outline is None else outline
+    try:
+        check_json(describe(outline))
+    except ValueError as error:
+        raise ValueError(f"model: what this run saves could not be loaded: {error}") from error
+    check_described(outline)
 
 
 def training_settings(cfg: DictConfig) -> dict[str, Any]:
@@ -72,9 +96,8 @@ def training_settings(cfg: DictConfig) -> dict[str, Any]:
     common = {"compile": cfg.compile, "gradient_checkpointing": cfg.gradient_checkpointing}
     if "_target_" not in settings:
         return settings | common
-    maker = optimizer_of(cfg)
     schedule = {name: settings[name] for name in SCHEDULE if name in settings}
-    return {"lr": settings["lr"], "optimizer": maker} | schedule | common
+    return {"optimizer": optimizer_of(cfg)} | schedule | common
 
 
 def optimizer_of(cfg: DictConfig) -> functools.partial | None:
@@ -110,12 +133,18 @@ def name_categories(cfg: DictConfig, corpus: Corpus) -> None:
         corpus: What the model learns from.
 
     Raises:
-        ValueError: If the dataset has names that are not among those given.
+        ValueError: If the dataset has names that are not among those given, or that no config can hold.
     """
     for key, conditioner in (cfg.model.get("conditioners") or {}).items():
         if "categories" not in conditioner:
             continue
         there = corpus.values(conditioner.name)
+        strange = next((name for name in there if "${" in name or name == "???"), None)
+        if strange is not None:
+            raise ValueError(
+                f"model.conditioners.{key}.categories: the dataset has the name {strange!r}, which a config takes "
+                "for a reference; rename it"
+            )
         if conditioner.categories is None:
             conditioner.categories = there
         unknown = sorted(set(there) - {str(category) for category in conditioner.categories})

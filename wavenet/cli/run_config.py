@@ -15,10 +15,14 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from wavenet.bounds import check_batch
 from wavenet.checkpoint import refusing
+from wavenet.checkpoint.description import modules_of
 from wavenet.checkpoint.trust import Trust, check_arguments, is_own
-from wavenet.cli.command import config_dir
+from wavenet.cli.command import config_dir, plain
+from wavenet.cli.ranges import kind_of
 from wavenet.cli.targets import LOGGERS, SCHEDULE, WANDB, class_of
+from wavenet.kinds import shown
 from wavenet.untrusted import check_plain, read_text
 
 _LIMIT = 2**20  # bytes
@@ -29,19 +33,6 @@ _LOGS_OF_WANDB = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
 _GROUPS = ("dataset", "model", "optimizer", "trainer", "logger")
 _MORE_OF_TRAINER = {"gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "limit_train_batches"}
 _OWN_FOLDERS = ("audio", "checkpoints")
-_LARGEST = {  # each would start as many processes, or ask for memory
-    "num_workers": 256,
-    "num_processes": 256,
-    "devices": 256,
-    "num_nodes": 1024,
-    "batch_size": 2**16,
-    "segment_length": 2**24,
-    "accumulate_grad_batches": 2**16,
-    "seconds": 3600,
-    "final_seconds": 3600,
-    "max_num": 1000,
-}
-_MOST_SAMPLES = 2**28  # in a batch
 
 
 def load_run_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig:
@@ -64,7 +55,7 @@ def load_run_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig
     """
     run = path.absolute().parent
     with refusing(path, fix=""):
-        cfg = _read(path, trust)
+        cfg = _read(read_text(path, _LIMIT), trust)
         _check_links(run)
     cfg.resume, cfg.run_dir = None, str(run)
     if "save_dir" in (cfg.logger or ()):
@@ -78,8 +69,27 @@ def load_run_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig
     return cfg
 
 
-def _read(path: Path, trust: Trust) -> DictConfig:
-    text = read_text(path, _LIMIT)
+def text_of(cfg: DictConfig) -> str:
+    """A run's config as it is saved, read back by the very reader that resuming it uses.
+
+    The classes that it names are those of whoever runs it, so their modules count as trusted here.
+
+    Raises:
+        ValueError: If it could not be read again; names the key, its value and the fix.
+    """
+    settings = plain(cfg)
+    settings.pop("trust", None)
+    text = OmegaConf.to_yaml(OmegaConf.create(settings))
+    try:
+        if len(text.encode()) > _LIMIT:
+            raise ValueError(f"has {len(text.encode())} bytes; {_LIMIT} can be read: name fewer categories")
+        _read(text, modules_of(settings))
+    except ValueError as error:
+        raise ValueError(f"this run could not be resumed: {error}") from error
+    return text
+
+
+def _read(text: str, trust: Trust) -> DictConfig:
     _check_yaml(text)
     saved = OmegaConf.create(text)
     if not isinstance(saved, DictConfig):
@@ -95,8 +105,7 @@ def _read(path: Path, trust: Trust) -> DictConfig:
     for name, value in defaults.items():
         _check_value(name, data.get(name, value), value)
     _check_groups(data, trust)
-    if data.get("batch_size", 1) * data.get("segment_length", 1) > _MOST_SAMPLES:
-        raise ValueError(f"batch_size x segment_length is more than {_MOST_SAMPLES} samples")
+    check_batch(data.get("batch_size", 1), data.get("segment_length", 1))
     merged = OmegaConf.merge(OmegaConf.create(defaults), saved)
     assert isinstance(merged, DictConfig)
     return merged
@@ -140,12 +149,7 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     base = _load(config_dir() / "trainer" / "base.yaml")
     _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
     for name, value in data["trainer"].items():
-        if name == "devices" and isinstance(value, list):
-            _check_value("trainer.devices", value, list(range(len(value))))
-        elif name == "devices" or (name == "precision" and value in (16, 32, 64)):
-            _check_value(f"trainer.{name}", value, None)
-        elif value is not None or name != "gradient_clip_val":
-            _check_value(f"trainer.{name}", value, trainer.get(name))
+        _check_value(f"trainer.{name}", value, trainer.get(name))
         if isinstance(value, str) and not re.fullmatch(r"[\w.,-]{1,40}", value):
             raise ValueError(f"trainer.{name} is {value!r:.80}; that is nothing a trainer knows")
     _check_optimizer(trust, **data["optimizer"])
@@ -197,7 +201,7 @@ def _check_logger(
 def _check_dataset(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
     check_arguments("dataset:", class_of("dataset", _target_, trust), list(arguments))
     for name, value in arguments.items() if is_own(_target_) else ():
-        _check_value(f"dataset.{name}", value, "" if name == "root" and value is not None else None)
+        _check_value(f"dataset.{name}", value, None)
 
 
 def _check_names(place: str, data: dict[str, Any], known: Iterable[str], required: Iterable[str] = ()) -> None:
@@ -206,40 +210,23 @@ def _check_names(place: str, data: dict[str, Any], known: Iterable[str], require
             raise ValueError(f"{place}{name} is missing; a run's config has it")
     for name in data:
         if name not in known:
-            raise ValueError(f"{place}{name:.80} is no setting of a run; take it out, and give it on the command line")
+            raise ValueError(f"{place}{name:.80} is no setting of a run; leave it out")
 
 
 def _check_value(name: str, value: Any, usual: Any) -> None:
-    """Raise unless a value is of the kind that the usual one is of; None may become any single value."""
-    if isinstance(usual, dict):
+    """Raise unless a value is what the command line may give for it; a setting without a kind is any single value."""
+    kind = kind_of("train", name)
+    if kind is not None:
+        if not kind.allows(value):
+            raise ValueError(f"{name} is {shown(value)}; it must be {kind}")
+    elif isinstance(usual, dict):
         if not isinstance(value, dict):
             raise ValueError(f"{name} is {value!r:.80}; it must be a group of settings")
         _check_names(f"{name}.", value, usual)
         for key, part in value.items():
             _check_value(f"{name}.{key}", part, usual[key])
-        return
-    if isinstance(usual, list):
-        if not isinstance(value, list) or len(value) != len(usual):
-            raise ValueError(f"{name} is {value!r:.80}; it must be a list of {len(usual)}")
-        for part, one in zip(value, usual, strict=True):
-            _check_value(name, part, one)
-        return
-    if usual is None:
-        right = value is None or isinstance(value, bool | int | float | str)
-    elif isinstance(usual, bool):
-        right = isinstance(value, bool) or (name == "compile" and isinstance(value, str))
-    elif isinstance(usual, int) and not name.startswith("trainer."):  # where a fraction may stand for a number
-        right = isinstance(value, int) and not isinstance(value, bool)
-    elif isinstance(usual, int | float):
-        right = isinstance(value, int | float) and not isinstance(value, bool)
-    else:
-        right = isinstance(value, type(usual))
-    largest = _LARGEST.get(name.rpartition(".")[2], 2**62)
-    if not right or (isinstance(value, int | float) and not abs(value) <= largest):
-        wanted = "a single value" if usual is None else f"such as {usual!r:.80}"
-        raise ValueError(
-            f"{name} is {value!r:.80}; it must be {wanted}" + f", and {largest} at most" * (largest < 2**62)
-        )
+    elif not (value is None or isinstance(value, bool | int | float | str)):
+        raise ValueError(f"{name} is {value!r:.80}; it must be a single value")
 
 
 def _check_links(run: Path) -> None:

@@ -12,9 +12,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from wavenet.checkpoint import check_trust
 from wavenet.checkpoint.trust import constructor_parameters, takes_any
-from wavenet.cli.kinds import shown
 from wavenet.cli.ranges import RANGES, kind_of
 from wavenet.cli.targets import SCHEDULE, class_given
+from wavenet.kinds import shown
 
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 _OWN = "wavenet."

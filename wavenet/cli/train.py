@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from wavenet.checkpoint import build_without_memory, check_described, describe, refusing
 from wavenet.checkpoint.trust import Trust
 from wavenet.cli.command import command, plain
-from wavenet.cli.fit import check_run, make_dataset, name_categories, optimizer_of, training_settings
+from wavenet.cli.fit import check_kept, check_run, make_dataset, name_categories, optimizer_of, training_settings
 from wavenet.cli.run_config import load_run_config
 from wavenet.cli.settings import arguments_of
 from wavenet.cli.targets import class_given
@@ -77,6 +77,7 @@ def main(cfg: DictConfig) -> None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     corpus = prepare(make_dataset(cfg.dataset), outline.sample_rate, **plain(cfg.preparation))
     name_categories(cfg, corpus)
+    check_kept(cfg)  # with all names
     model = instantiate(cfg.model, _convert_="all")
     check_described(model)
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wavenet.audio import Features
-from wavenet.checks import check_positive_int, is_number
+from wavenet.bounds import Channels, Dropout, checked
 from wavenet.nn import Condition
 
 
@@ -25,7 +25,7 @@ class Conditioner(nn.Module, ABC):
     Args:
         name: Which of a batch's named conditions it reads.
         condition_channels: Channels of what it returns.
-        dropout: Share of the training segments that go without the condition, 0 to below 1.
+        dropout: Share of the training segments that go without the condition.
 
     Attributes:
         features: What a recording has to tell it in frames; None if it asks for a name.
@@ -35,11 +35,9 @@ class Conditioner(nn.Module, ABC):
         ValueError: If a number is out of range.
     """
 
-    def __init__(self, name: str, condition_channels: int, dropout: float = 0.0) -> None:
+    @checked
+    def __init__(self, name: str, condition_channels: Channels, dropout: Dropout = 0.0) -> None:
         super().__init__()
-        check_positive_int(type(self).__name__, condition_channels=condition_channels)
-        if not is_number(dropout) or not 0 <= dropout < 1:
-            raise ValueError(f"{type(self).__name__}: dropout is {dropout!r}; it must be at least 0 and below 1")
         self.name = name
         self.condition_channels = condition_channels
         self.dropout = dropout

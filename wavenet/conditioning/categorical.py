@@ -1,12 +1,13 @@
 """One of a list of names, such as the speaker."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from wavenet.bounds import Channels, Dropout, Names, checked
 from wavenet.checks import is_whole
 from wavenet.conditioning.base import Conditioner
 from wavenet.nn import Condition
@@ -25,16 +26,13 @@ class CategoricalEmbedding(Conditioner):
         dropout: See `Conditioner`.
 
     Raises:
-        ValueError: If there are no categories, one stands twice, or a number is out of range.
+        ValueError: If there are no categories, or very many, one stands twice, or a number is out of range.
     """
 
-    def __init__(self, name: str, categories: Sequence[str], condition_channels: int, dropout: float = 0.0) -> None:
+    @checked
+    def __init__(self, name: str, categories: Names, condition_channels: Channels, dropout: Dropout = 0.0) -> None:
         super().__init__(name, condition_channels, dropout)
-        if not isinstance(categories, Sequence) or isinstance(categories, str):
-            raise ValueError(f"CategoricalEmbedding: categories is {categories!r}; it must be a list of names")
         self.categories = [str(category) for category in categories]
-        if not self.categories:
-            raise ValueError(f"CategoricalEmbedding: categories is empty; it must list the known names of '{name}'")
         self._index = {category: index for index, category in enumerate(self.categories)}
         if len(self._index) < len(self.categories):
             twice = sorted(category for category, times in Counter(self.categories).items() if times > 1)

@@ -1,14 +1,17 @@
 """Fundamental frequency and voicing."""
 
 import math
-from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from wavenet.audio import Pitch
-from wavenet.checks import is_number
-from wavenet.conditioning.frames import FrameConditioner
+from wavenet.audio.pitch import HighestPitch, LowestPitch
+from wavenet.bounds import RATES, Channels, Dropout, HopLength, SampleRate, checked
+from wavenet.conditioning.frames import ContextFrames, FrameConditioner
+from wavenet.kinds import Real
+from wavenet.nn.upsampling import Scales, StageKind
 
 
 class F0Conditioner(FrameConditioner):
@@ -36,30 +39,27 @@ class F0Conditioner(FrameConditioner):
         ValueError: If a number is out of range, or scales x hold is not hop_length.
     """
 
+    @checked
     def __init__(
         self,
-        sample_rate: int,
-        condition_channels: int,
-        hop_length: int = 64,
-        fmin: float = 60.0,
-        fmax: float = 500.0,
-        centre: float = 150.0,
-        spread: float = 0.4,
-        scales: Sequence[int] = (4, 4),
-        hold: int = 4,
-        upsampling: str = "nearest",
-        context_frames: int = 2,
-        hidden_channels: int = 32,
-        dropout: float = 0.0,
+        sample_rate: SampleRate,
+        condition_channels: Channels,
+        hop_length: HopLength = 64,
+        fmin: LowestPitch = 60.0,
+        fmax: HighestPitch = 500.0,
+        centre: Annotated[float, Real(0, RATES.high, above=True, such=150)] = 150.0,
+        spread: Annotated[float, Real(0, 1000, above=True, such=0.4)] = 0.4,
+        scales: Scales = (4, 4),
+        hold: HopLength = 4,
+        upsampling: StageKind = "nearest",
+        context_frames: ContextFrames = 2,
+        hidden_channels: Channels = 32,
+        dropout: Dropout = 0.0,
     ) -> None:
         pitch = Pitch(sample_rate, hop_length, fmin, fmax)
         super().__init__(
             pitch, 2, condition_channels, scales, hold, upsampling, 1, context_frames, hidden_channels, dropout
         )
-        if not is_number(centre) or not is_number(spread) or centre <= 0 or spread <= 0:
-            raise ValueError(
-                f"F0Conditioner: centre is {centre!r} and spread is {spread!r}; both must be numbers above 0"
-            )
         self.sample_rate, self.hop_length, self.fmin, self.fmax = sample_rate, hop_length, fmin, fmax
         self.centre, self.spread = centre, spread
 

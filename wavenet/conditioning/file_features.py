@@ -1,11 +1,11 @@
 """Features that somebody else made, in files beside the audio."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from wavenet.audio import FileFeatures
-from wavenet.conditioning.frames import FrameConditioner
+from wavenet.bounds import Channels, Dropout, Flag, HopLength, checked
+from wavenet.conditioning.frames import ContextFrames, Edges, FrameConditioner
+from wavenet.nn.upsampling import Activation, Bands, Scales, StageKind
 
 
 class FileConditioner(FrameConditioner):
@@ -31,22 +31,23 @@ class FileConditioner(FrameConditioner):
         ValueError: If a number is out of range, or scales x hold is not hop_length.
     """
 
+    @checked
     def __init__(
         self,
         name: str,
-        num_channels: int,
-        condition_channels: int,
-        hop_length: int = 64,
-        scales: Sequence[int] = (4, 4),
-        hold: int = 4,
-        upsampling: str = "nearest",
-        freq_kernel_size: int = 1,
-        context_frames: int = 2,
-        hidden_channels: int = 64,
-        dropout: float = 0.0,
-        edges: str = "replicate",
-        activation: str = "none",
-        upsampling_bias: bool = False,
+        num_channels: Channels,
+        condition_channels: Channels,
+        hop_length: HopLength = 64,
+        scales: Scales = (4, 4),
+        hold: HopLength = 4,
+        upsampling: StageKind = "nearest",
+        freq_kernel_size: Bands = 1,
+        context_frames: ContextFrames = 2,
+        hidden_channels: Channels = 64,
+        dropout: Dropout = 0.0,
+        edges: Edges = "replicate",
+        activation: Activation = "none",
+        upsampling_bias: Flag = False,
     ) -> None:
         features = FileFeatures(name, num_channels, hop_length)
         super().__init__(

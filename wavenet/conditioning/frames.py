@@ -1,8 +1,8 @@
 """Local conditioning: frames of features, brought to the rate of the samples."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -10,11 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.audio import Features
-from wavenet.checks import check_all_positive_ints, check_positive_int, is_whole
+from wavenet.bounds import Channels, Dropout, Flag, HopLength, checked
 from wavenet.conditioning.base import Conditioner
+from wavenet.kinds import Whole, Word
 from wavenet.nn import Condition, PointwiseConv1d, Upsampling
+from wavenet.nn.upsampling import Activation, Bands, Scales, StageKind
 
 EDGES = ("replicate", "zeros")
+
+ContextFrames = Annotated[int, Whole(0, 1000)]
+Edges = Annotated[str, Word(EDGES)]
 
 
 class FrameConditioner(Conditioner):
@@ -49,32 +54,24 @@ class FrameConditioner(Conditioner):
         ValueError: If a number is out of range, or scales x hold is not hop_length.
     """
 
+    @checked
     def __init__(
         self,
         features: Features,
-        input_channels: int,
-        condition_channels: int,
-        scales: Sequence[int],
-        hold: int,
-        upsampling: str,
-        freq_kernel_size: int,
-        context_frames: int,
-        hidden_channels: int,
-        dropout: float,
-        edges: str = "replicate",
-        activation: str = "none",
-        upsampling_bias: bool = False,
+        input_channels: Channels,
+        condition_channels: Channels,
+        scales: Scales,
+        hold: HopLength,
+        upsampling: StageKind,
+        freq_kernel_size: Bands,
+        context_frames: ContextFrames,
+        hidden_channels: Channels,
+        dropout: Dropout,
+        edges: Edges = "replicate",
+        activation: Activation = "none",
+        upsampling_bias: Flag = False,
     ) -> None:
         super().__init__(features.name, condition_channels, dropout)
-        check_positive_int(type(self).__name__, hidden_channels=hidden_channels)
-        if not is_whole(context_frames) or context_frames < 0:
-            raise ValueError(
-                f"{type(self).__name__}: context_frames is {context_frames!r}; it must be a whole number, 0 or more"
-            )
-        if edges not in EDGES:
-            raise ValueError(f"{type(self).__name__}: edges is '{edges}'; it must be {' or '.join(EDGES)}")
-        check_all_positive_ints(type(self).__name__, scales=scales)
-        check_positive_int(type(self).__name__, hold=hold, freq_kernel_size=freq_kernel_size)
         self.features = features
         self.scales = list(scales)
         self.hold = hold

@@ -1,12 +1,15 @@
 """A mel spectrogram: what makes the model a vocoder."""
 
-from collections.abc import Sequence
+from typing import Annotated
 
 from torch import Tensor
 
 from wavenet.audio import LogMel
-from wavenet.checks import is_number
-from wavenet.conditioning.frames import FrameConditioner
+from wavenet.audio.mel import Floor, HighestBand, LowestBand, NumMels, WindowLength
+from wavenet.bounds import Channels, Dropout, HopLength, SampleRate, checked
+from wavenet.conditioning.frames import ContextFrames, FrameConditioner
+from wavenet.kinds import Real
+from wavenet.nn.upsampling import Bands, Scales, StageKind
 
 
 class MelConditioner(FrameConditioner):
@@ -38,33 +41,32 @@ class MelConditioner(FrameConditioner):
         ValueError: If a number is out of range, or scales x hold is not hop_length.
     """
 
+    @checked
     def __init__(
         self,
-        sample_rate: int,
-        condition_channels: int,
-        n_fft: int = 1024,
-        hop_length: int = 256,
-        n_mels: int = 80,
-        fmin: float = 0.0,
-        fmax: float | None = None,
-        floor: float = 1e-5,
-        mean: float = -5.0,
-        std: float = 2.2,
-        scales: Sequence[int] = (4, 4, 4),
-        hold: int = 4,
-        upsampling: str = "nearest",
-        freq_kernel_size: int = 1,
-        context_frames: int = 2,
-        hidden_channels: int = 64,
-        dropout: float = 0.0,
+        sample_rate: SampleRate,
+        condition_channels: Channels,
+        n_fft: WindowLength = 1024,
+        hop_length: HopLength = 256,
+        n_mels: NumMels = 80,
+        fmin: LowestBand = 0.0,
+        fmax: HighestBand | None = None,
+        floor: Floor = 1e-5,
+        mean: Annotated[float, Real(-1000, 1000, such=-5)] = -5.0,
+        std: Annotated[float, Real(0, 1000, above=True, such=2.2)] = 2.2,
+        scales: Scales = (4, 4, 4),
+        hold: HopLength = 4,
+        upsampling: StageKind = "nearest",
+        freq_kernel_size: Bands = 1,
+        context_frames: ContextFrames = 2,
+        hidden_channels: Channels = 64,
+        dropout: Dropout = 0.0,
     ) -> None:
         mel = LogMel(sample_rate, n_fft, hop_length, n_mels, fmin, fmax, floor)
         super().__init__(
             mel, n_mels, condition_channels, scales, hold, upsampling, freq_kernel_size, context_frames,
             hidden_channels, dropout,
         )  # fmt: skip
-        if not is_number(mean) or not is_number(std) or std <= 0:
-            raise ValueError(f"MelConditioner: mean is {mean!r} and std is {std!r}; both are numbers, std above 0")
         self.sample_rate, self.n_fft, self.hop_length, self.n_mels = sample_rate, n_fft, hop_length, n_mels
         self.fmin, self.fmax, self.floor, self.mean, self.std = fmin, fmax, floor, mean, std
 

@@ -14,14 +14,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from filelock import FileLock
 
 from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, trim_silence, write
-from wavenet.audio.files import MAX_RATE, MIN_RATE
+from wavenet.bounds import RATES, Workers, checked
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
 from wavenet.data.jobs import run_jobs
+from wavenet.kinds import Real
 from wavenet.writing import reason, sweep, write_text
 
 CACHE_VERSION = 2
@@ -42,13 +44,14 @@ class _Job:
         return str(self.utterance.path)
 
 
+@checked
 def prepare(
     dataset: Dataset,
     sample_rate: int,
     cache_dir: str | os.PathLike[str],
-    trim_db: float | None = None,
-    min_seconds: float = 0.1,
-    num_processes: int | None = None,
+    trim_db: Annotated[float, Real(0, 200, above=True, such=40)] | None = None,
+    min_seconds: Annotated[float, Real(0, 86400, such=0.1)] = 0.1,
+    num_processes: Workers | None = None,
     progress: bool = True,
 ) -> Corpus:
     """Prepare a dataset, or find it prepared.
@@ -68,9 +71,10 @@ def prepare(
     Raises:
         DatasetError: If the rate is none that audio has, the dataset is not there, nothing usable is left,
             or the cache cannot be written.
+        ValueError: If another number is out of range.
     """
-    if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise DatasetError(f"the wanted rate is {sample_rate} Hz; it must be {MIN_RATE} to {MAX_RATE}")
+    if not RATES.allows(sample_rate):
+        raise DatasetError(f"the wanted rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from wavenet.bounds import BatchSize, SegmentLength, checked
 from wavenet.checks import check_positive_int
 from wavenet.data.corpus import Corpus
 
@@ -43,10 +44,17 @@ class TrainingSegments(Dataset):
         ValueError: If a number is out of range.
     """
 
+    @checked
     def __init__(
-        self, corpus: Corpus, segment_length: int, context_length: int, seed: int, margin: int = 0, frame: int = 1
+        self,
+        corpus: Corpus,
+        segment_length: SegmentLength,
+        context_length: int,
+        seed: int,
+        margin: int = 0,
+        frame: int = 1,
     ) -> None:
-        lengths = {"segment_length": segment_length, "context_length": context_length, "frame": frame}
+        lengths = {"context_length": context_length, "frame": frame}
         check_positive_int("TrainingSegments", **lengths)
         if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
             raise ValueError(f"TrainingSegments: margin is {margin!r}; it must be a whole number of at least 0")
@@ -118,11 +126,11 @@ class SegmentStream(Sampler[list[int]]):
         start: Number of batches that were already seen (by each process).
 
     Raises:
-        ValueError: If batch_size is not a whole number of at least 1.
+        ValueError: If batch_size is out of range.
     """
 
-    def __init__(self, batch_size: int, rank: int = 0, world_size: int = 1, start: int = 0) -> None:
-        check_positive_int("SegmentStream", batch_size=batch_size)
+    @checked
+    def __init__(self, batch_size: BatchSize, rank: int = 0, world_size: int = 1, start: int = 0) -> None:
         self._batch_size, self._rank, self._world_size, self._start = batch_size, rank, world_size, start
 
     def __iter__(self) -> Iterator[list[int]]:

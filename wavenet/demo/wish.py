@@ -1,14 +1,17 @@
 """One request for audio, as it stands in a query."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
+from wavenet.bounds import bounds_of
 from wavenet.demo.offer import RESYNTHESISE, Offer
+from wavenet.generation import Stream
+from wavenet.kinds import Kind, Real
 
 _CONDITION = "conditions."
 _SETTINGS = ("mode", "seconds", "seed", "temperature", "top_k")
-_HOTTEST = 1000  # as on the command line
+_BOUNDS = bounds_of(Stream)
 
 
 @dataclass(frozen=True)
@@ -57,30 +60,33 @@ class Wish:
             raise ValueError(f"mode is {mode[:60]!r}; it must be {' or '.join(offer.modes)} for this model")
         seconds = None
         if mode != RESYNTHESISE:
-            seconds = _number("seconds", given.get("seconds", "2"), 0, offer.limits.max_seconds)
-            if seconds == 0:
-                raise ValueError("seconds is 0; it must be above 0")
+            longest = Real(0, offer.limits.max_seconds, above=True)
+            seconds = _number("seconds", given.get("seconds", "2"), longest)
         return cls(
             mode,
             seconds,
-            _whole("seed", given.get("seed", "0"), 0, 2**63 - 1),
-            _number("temperature", given.get("temperature", "1"), 0, _HOTTEST),
-            _whole("top_k", given["top_k"], 1, 2**16) if given.get("top_k") else None,
+            _whole("seed", given.get("seed", "0"), _BOUNDS["seed"]),
+            _number("temperature", given.get("temperature", "1"), _BOUNDS["temperature"]),
+            _whole("top_k", given["top_k"], _BOUNDS["top_k"]) if given.get("top_k") else None,
             {name: given[f"{_CONDITION}{name}"] for name in offer.names if given.get(f"{_CONDITION}{name}")},
         )
 
 
-def _whole(name: str, text: str, low: int, high: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-        raise ValueError(f"{name} is {text[:60]!r}; it must be a whole number from {low} to {high}")
-    return int(text)
+def _whole(name: str, text: str, kind: Kind) -> int:
+    plain = text.isascii() and text.isdigit() and len(text) < 20
+    return _of(kind, name, int(text) if plain else None, text)
 
 
-def _number(name: str, text: str, low: float, high: float) -> float:
+def _number(name: str, text: str, kind: Kind) -> float:
     try:
-        value = float(text) if len(text) < 40 else math.nan
+        value = float(text) if len(text) < 40 else None
     except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {text[:60]!r}; it must be a number from {low:g} to {high:g}")
+        value = None
+    return _of(kind, name, value, text)
+
+
+def _of(kind: Kind, name: str, value: Any, text: str) -> Any:
+    """The value, if it is one and of the kind."""
+    if value is None or not kind.allows(value):
+        raise ValueError(f"{name} is {text[:60]!r}; it must be {kind}")
     return value

@@ -19,9 +19,9 @@ class GaussianMixture(Mixture):
 
     Args:
         num_mixtures: Components; 1 is the single Gaussian.
-        bits: Resolution of the samples, 2 to 16.
+        bits: Resolution of the samples.
         encoding_channels: Functions of a sample that the network is fed.
-        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends, -30 to 0. -9 is four bins of 16 bits.
+        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends. -9 is four bins of 16 bits.
 
     Raises:
         ValueError: If a number is out of range.

@@ -15,9 +15,9 @@ class LogisticMixture(Mixture):
 
     Args:
         num_mixtures: Components.
-        bits: Resolution of the samples, 2 to 16.
+        bits: Resolution of the samples.
         encoding_channels: Functions of a sample that the network is fed.
-        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends, -30 to 0. -11 is half a bin of 16 bits.
+        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends. -11 is half a bin of 16 bits.
 
     Raises:
         ValueError: If a number is out of range.

@@ -2,15 +2,17 @@
 
 import math
 from abc import abstractmethod
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.audio import check_samples, mu_law_compand, mu_law_decode
-from wavenet.checks import check_positive_int, is_number
+from wavenet.bounds import Channels, checked
 from wavenet.distributions.base import OutputDistribution, at_least_float32, takes_mode
 from wavenet.distributions.features import root_mean_square, smooth_features
+from wavenet.kinds import Real, Whole
 
 LOG_SCALE_MAX = 30.0  # so that no scale, and no share of a bin in it, becomes 0 or infinite in float32
 CLIMBS = 100  # steps to a mode at most; a few are enough but where two components are about to merge
@@ -29,9 +31,9 @@ class Mixture(OutputDistribution):
 
     Args:
         num_mixtures: K.
-        bits: Resolution of the samples, 2 to 16.
+        bits: Resolution of the samples; 16 for CD quality.
         encoding_channels: Functions of a sample that the network is fed.
-        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends, -30 to 0.
+        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends.
 
     Raises:
         ValueError: If a number is out of range.
@@ -41,14 +43,15 @@ class Mixture(OutputDistribution):
     needs_float32 = True
     first_log_scale: float  # of a new model; a network's last layer begins around 0
 
-    def __init__(self, num_mixtures: int, bits: int, encoding_channels: int, log_scale_min: float) -> None:
+    @checked
+    def __init__(
+        self,
+        num_mixtures: Annotated[int, Whole(1, 1024)],
+        bits: Annotated[int, Whole(2, 16)],
+        encoding_channels: Channels,
+        log_scale_min: Annotated[float, Real(-LOG_SCALE_MAX, 0, such=-9)],
+    ) -> None:
         super().__init__()
-        name = type(self).__name__
-        check_positive_int(name, num_mixtures=num_mixtures, bits=bits, encoding_channels=encoding_channels)
-        if not 2 <= bits <= 16:
-            raise ValueError(f"{name}: bits is {bits}; it must be 2 to 16, and 16 for CD quality")
-        if not is_number(log_scale_min) or not -LOG_SCALE_MAX <= log_scale_min <= 0:
-            raise ValueError(f"{name}: log_scale_min is {log_scale_min!r}; it must be -30 to 0, such as -9")
         self.num_mixtures = num_mixtures
         self.bits = bits
         self.encoding_channels = encoding_channels

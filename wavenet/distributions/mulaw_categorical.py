@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from wavenet.audio import mu_law_decode, mu_law_encode
-from wavenet.checks import check_positive_int, is_whole
+from wavenet.bounds import Channels, checked
 from wavenet.distributions.base import OutputDistribution, at_least_float32, takes_mode
 from wavenet.distributions.features import root_mean_square, smooth_features
+from wavenet.kinds import Whole
 
-_MOST_CLASSES = 65536
 _PIECE = 2**18  # logits that are looked at at once: 1 MB of float32, which stays in a CPU's cache
 
 
@@ -26,7 +26,7 @@ class MuLawCategorical(OutputDistribution):
     neighbouring levels begin as neighbours, and learning is faster for it.
 
     Args:
-        num_classes: Number of mu-law classes, 2 to 65536.
+        num_classes: Number of mu-law classes; the most are as fine as 16-bit audio.
         embedding_channels: Channels of the embedding that the network is fed.
 
     Raises:
@@ -36,19 +36,16 @@ class MuLawCategorical(OutputDistribution):
     num_uniforms = 1
     supports_top_k = True
 
-    def __init__(self, num_classes: int = 256, embedding_channels: int = 64) -> None:
+    @checked
+    def __init__(self, num_classes: Annotated[int, Whole(2, 65536)] = 256, embedding_channels: Channels = 64) -> None:
         super().__init__()
-        check_positive_int("MuLawCategorical", embedding_channels=embedding_channels)
-        if not is_whole(num_classes) or not 2 <= num_classes <= _MOST_CLASSES:
-            raise ValueError(
-                f"MuLawCategorical: num_classes is {num_classes!r}; it must be a whole number from 2 to "
-                f"{_MOST_CLASSES}, as fine as 16-bit audio"
-            )
         self.num_classes = num_classes
         self.embedding_channels = embedding_channels
         self.in_channels = embedding_channels
         self.parameter_channels = num_classes
         self.embedding = nn.Embedding(num_classes, embedding_channels)
+        if self.embedding.weight.is_meta:  # an outline: thousands of columns would take seconds, and hold nothing
+            return
         with torch.no_grad():
             self.embedding.weight.copy_(_smooth_embedding(num_classes, embedding_channels))
 

@@ -4,17 +4,20 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from wavenet.bounds import CHANNELS, KERNELS, MOST_CATEGORIES, MOST_LAYERS, RATES
+from wavenet.kinds import Whole
+
 NO_FLOOR = -30.0  # a log-scale that no sample can tell from 0
 _LATER = ("upsample_net", "output_distribution", "cin_pad")  # came after 0.1.1
-_SIZES = {  # those that must be there, and the largest that each may be
-    "sample_rate": 2**20,
-    "layers": 500,
-    "stacks": 500,
-    "kernel_size": 2**10,
-    "out_channels": 2**16,
-    "residual_channels": 2**10,
-    "gate_channels": 2**14,
-    "skip_out_channels": 2**14,
+_SIZES = {  # those that must be there, and what each may be: as much as can be loaded
+    "sample_rate": RATES,
+    "layers": Whole(1, MOST_LAYERS),
+    "stacks": Whole(1, MOST_LAYERS),
+    "kernel_size": KERNELS,
+    "out_channels": Whole(1, 2**16),
+    "residual_channels": CHANNELS,
+    "gate_channels": CHANNELS,  # and even
+    "skip_out_channels": CHANNELS,
 }
 
 
@@ -76,7 +79,7 @@ def read(hparams: Any) -> Hyperparameters:
     """
     if not isinstance(hparams, dict):
         raise ValueError("holds no hyperparameters by name")
-    sizes = {name: _whole(hparams, name, most) for name, most in _SIZES.items()}
+    sizes = {name: _whole(hparams, name, kind.high, kind.low) for name, kind in _SIZES.items()}
     if sizes["layers"] % sizes["stacks"]:
         raise ValueError(f"has layers={sizes['layers']} in stacks={sizes['stacks']}, which does not divide them")
     later = any(name in hparams for name in _LATER)
@@ -99,7 +102,7 @@ def read(hparams: Any) -> Hyperparameters:
         "halved" if legacy else "averaged" if later else "added",
         local,
         everywhere,
-        _whole(hparams, "n_speakers", 10**5) if everywhere else 0,
+        _whole(hparams, "n_speakers", MOST_CATEGORIES) if everywhere else 0,
         _upsampling(hparams, later, sizes["sample_rate"]) if local else Upsampling(1),
     )
     read.differs = _differences(read, hparams)

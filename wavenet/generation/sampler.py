@@ -4,26 +4,28 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from wavenet.checks import is_number, is_whole, memory_of_this_machine
+from wavenet.bounds import checked_as, refuse
+from wavenet.checks import memory_of_this_machine
 from wavenet.generation.backend import Backend
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.guidance import GuidedWaveNet
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
+from wavenet.kinds import Real, Whole, Word
 from wavenet.model import State, WaveNet
-from wavenet.native import UnknownNetworkError
+from wavenet.native import WEIGHTS, UnknownNetworkError
 from wavenet.nn import Condition, join
 
 _BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (CPUBackend, ReferenceBackend)
 }  # fastest first
-_MOST_UTTERANCES = 2**20
-_LAST_SEED = 2**63 - 1
+UTTERANCES = Whole(1, 2**16)
+SECONDS = Real(0, 86400, above=True, such=2)  # of an utterance; a day
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
@@ -121,7 +123,7 @@ class Stream(Iterator[Tensor]):
         speaker: Short for conditions={"speaker": ...}: one name, or one for each utterance.
         conditions: What the model's conditioners ask for, by name. What changes with time covers the
             prompt and then what is made.
-        seed: Seed of the first utterance, 0 to 2**63 - 1.
+        seed: Seed of the first utterance.
         temperature: 1 draws from the model's distribution, less is more careful, 0 takes the most
             likely sample.
         top_k: Draw among this many of the likeliest values only; not for mixtures, which have no classes.
@@ -142,26 +144,26 @@ class Stream(Iterator[Tensor]):
         ValueError: If an argument is out of range; the message says what would be right.
     """
 
+    @checked_as("stream")
     def __init__(
         self,
         model: WaveNet,
         seconds: float | Sequence[float] | None = None,
-        num: int = 1,
+        num: Annotated[int, UTTERANCES] = 1,
         *,
         speaker: str | list[str] | None = None,
         conditions: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        guidance: float = 1.0,
+        seed: Annotated[int, Whole(0, 2**63 - 1)] = 0,
+        temperature: Annotated[float, Real(0, 1000, such=1)] = 1.0,
+        top_k: Annotated[int, Whole(1, 65536)] | None = None,
+        guidance: Annotated[float, Real(-1000, 1000, such=1)] = 1.0,
         prompt: Tensor | None = None,
-        chunk: int = 4000,
+        chunk: Annotated[int, Whole(1, 2**24)] = 4000,
         state: StreamState | None = None,
         backend: str = "auto",
-        threads: int | None = None,
-        weights: str = "float32",
+        threads: Annotated[int, Whole(1, 1024)] | None = None,
+        weights: Annotated[str, Word(tuple(WEIGHTS))] = "float32",
     ) -> None:
-        _check(num, seed, temperature, top_k, chunk, threads)
         if top_k is not None and not model.distribution.supports_top_k:
             raise ValueError(
                 f"stream: top_k is {top_k}, but {type(model.distribution).__name__} has no classes to choose among; "
@@ -366,28 +368,6 @@ def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Conditi
     return State(torch.cat([state.previous for state in states]), layers)
 
 
-def _check(
-    num: int,
-    seed: int,
-    temperature: float,
-    top_k: int | None,
-    chunk: int,
-    threads: int | None,
-) -> None:
-    if not is_whole(num) or not 1 <= num <= _MOST_UTTERANCES:
-        raise ValueError(f"stream: num is {num!r}; it must be a whole number from 1 to {_MOST_UTTERANCES}")
-    if not is_whole(chunk) or chunk < 1:
-        raise ValueError(f"stream: chunk is {chunk!r}; it must be a whole number of at least 1")
-    if not is_whole(seed) or not 0 <= seed <= _LAST_SEED:
-        raise ValueError(f"stream: seed is {seed!r}; it must be a whole number from 0 to {_LAST_SEED}")
-    if not is_number(temperature) or temperature < 0:
-        raise ValueError(f"stream: temperature is {temperature!r}; it must be 0 or more, 1 is the model's own")
-    if top_k is not None and (not is_whole(top_k) or top_k < 1):
-        raise ValueError(f"stream: top_k is {top_k!r}; it must be a whole number of at least 1, or null for all")
-    if threads is not None and (not is_whole(threads) or threads < 1):
-        raise ValueError(f"stream: threads is {threads!r}; it must be at least 1, or null for as many as are useful")
-
-
 def _lengths(seconds: float | Sequence[float], num: int, sample_rate: int) -> list[int]:
     """Samples of each utterance."""
     each: list[Any] = [seconds] * num
@@ -396,6 +376,5 @@ def _lengths(seconds: float | Sequence[float], num: int, sample_rate: int) -> li
     if len(each) != num:
         raise ValueError(f"stream: seconds has {len(each)} lengths; it must be one number, or {num} for num={num}")
     for length in each:
-        if not is_number(length) or length <= 0:
-            raise ValueError(f"stream: seconds is {length!r}; it must be a number above 0")
+        refuse("stream", "seconds", length, SECONDS)
     return [max(1, round(length * sample_rate)) for length in each]

@@ -1,10 +1,13 @@
 """The context stack: a small network that hears far back, slowly, and tells the large one."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
 from wavenet.audio import mu_law_compand
-from wavenet.checks import check_positive_int
+from wavenet.bounds import Channels, DilationCycle, GateChannels, KernelSize, NumCycles, checked
+from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import PointwiseConv1d
 from wavenet.nn.condition import Condition, join
 from wavenet.nn.stack import ResidualStack, cycle_of_dilations
@@ -38,19 +41,19 @@ class ContextStack(nn.Module):
         ValueError: If a number is out of range.
     """
 
+    @checked
     def __init__(
         self,
-        condition_channels: int,
-        pool: int = 64,
-        residual_channels: int = 16,
-        gate_channels: int = 32,
-        skip_channels: int = 32,
-        kernel_size: int = 2,
-        dilation_cycle: int = 7,
-        num_cycles: int = 1,
+        condition_channels: Channels,
+        pool: Annotated[int, Whole(1, 65536)] = 64,
+        residual_channels: Channels = 16,
+        gate_channels: GateChannels = 32,
+        skip_channels: Channels = 32,
+        kernel_size: KernelSize = 2,
+        dilation_cycle: DilationCycle = 7,
+        num_cycles: NumCycles = 1,
     ) -> None:
         super().__init__()
-        check_positive_int("ContextStack", condition_channels=condition_channels, pool=pool)
         self.condition_channels = condition_channels
         self.pool = pool
         self.residual_channels = residual_channels

@@ -1,10 +1,13 @@
 """The gated residual layer."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavenet.checks import check_positive_int, is_number, is_whole
+from wavenet.bounds import CHANNELS, Channels, Dilation, Dropout, Flag, GateChannels, KernelSize, ResidualScale, checked
+from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
 from wavenet.nn.condition import Condition
 
@@ -34,50 +37,28 @@ class GatedResidualLayer(nn.Module):
         ValueError: If a number is out of range, or gate_channels cannot be split.
     """
 
+    @checked
     def __init__(
         self,
-        residual_channels: int,
-        gate_channels: int,
-        skip_channels: int,
-        kernel_size: int,
-        dilation: int,
-        condition_channels: int = 0,
-        bias: bool = True,
-        residual: bool = True,
-        groups: int = 1,
-        dropout: float = 0.0,
-        residual_scale: float = 1.0,
+        residual_channels: Channels,
+        gate_channels: GateChannels,
+        skip_channels: Channels,
+        kernel_size: KernelSize,
+        dilation: Dilation,
+        condition_channels: Annotated[int, Whole(0, CHANNELS.high)] = 0,
+        bias: Flag = True,
+        residual: Flag = True,
+        groups: Channels = 1,
+        dropout: Dropout = 0.0,
+        residual_scale: ResidualScale = 1.0,
     ) -> None:
         super().__init__()
-        check_positive_int(
-            "GatedResidualLayer",
-            residual_channels=residual_channels,
-            gate_channels=gate_channels,
-            skip_channels=skip_channels,
-        )
-        if gate_channels % 2:
-            raise ValueError(
-                f"GatedResidualLayer: gate_channels is {gate_channels}; it must be even, "
-                f"because it is split into filter and gate: {gate_channels + 1} would do"
-            )
-        if not is_whole(condition_channels) or condition_channels < 0:
-            raise ValueError(
-                f"GatedResidualLayer: condition_channels is {condition_channels!r}; it must be a whole number from 0"
-            )
-        check_positive_int("GatedResidualLayer", groups=groups)
         for name, channels, parts in (("residual_channels", residual_channels, 1), ("gate_channels", gate_channels, 2)):
             if channels % (parts * groups):
                 raise ValueError(
                     f"GatedResidualLayer: {name} is {channels}; it must be a multiple of {parts * groups} for "
                     f"groups={groups}"
                 )
-        if not is_number(dropout) or not 0 <= dropout < 1:
-            raise ValueError(f"GatedResidualLayer: dropout is {dropout!r}; it must be at least 0 and below 1")
-        if not is_number(residual_scale) or not 0 < residual_scale <= 1:
-            raise ValueError(
-                f"GatedResidualLayer: residual_scale is {residual_scale!r}; it must be above 0 and at most 1, such as "
-                "0.7071067811865476"
-            )
         self.groups = groups
         self.dropout = dropout
         self.residual_scale = residual_scale

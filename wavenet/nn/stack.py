@@ -1,13 +1,26 @@
 """Stacks of gated residual layers in cycles of doubling dilation."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from wavenet.checks import check_all_positive_ints, check_positive_int
+from wavenet.bounds import (
+    CHANNELS,
+    Channels,
+    DilationCycle,
+    Dilations,
+    Dropout,
+    Flag,
+    GateChannels,
+    KernelSize,
+    NumCycles,
+    ResidualScale,
+    checked,
+)  # fmt: skip
+from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import PointwiseConv1d, convolve
 from wavenet.nn.condition import Condition
 from wavenet.nn.plain import is_plain
@@ -16,7 +29,8 @@ from wavenet.nn.residual import GatedResidualLayer
 _LONG = 16  # steps from which on the skips of all layers are one product
 
 
-def cycle_of_dilations(dilation_cycle: int, num_cycles: int) -> list[int]:
+@checked
+def cycle_of_dilations(dilation_cycle: DilationCycle, num_cycles: NumCycles) -> list[int]:
     """Dilations 1, 2, 4, ... 2**(dilation_cycle - 1), repeated num_cycles times (section 2.1).
 
     Args:
@@ -32,7 +46,6 @@ def cycle_of_dilations(dilation_cycle: int, num_cycles: int) -> list[int]:
     >>> cycle_of_dilations(4, 2)
     [1, 2, 4, 8, 1, 2, 4, 8]
     """
-    check_positive_int("cycle_of_dilations", dilation_cycle=dilation_cycle, num_cycles=num_cycles)
     return [2**i for i in range(dilation_cycle)] * num_cycles
 
 
@@ -83,25 +96,23 @@ class ResidualStack(nn.Module):
         ValueError: If a number is out of range, or there are no dilations.
     """
 
+    @checked
     def __init__(
         self,
-        residual_channels: int,
-        gate_channels: int,
-        skip_channels: int,
-        kernel_size: int,
-        dilations: Sequence[int],
-        condition_channels: int = 0,
-        bias: bool = True,
-        groups: int = 1,
-        dropout: float = 0.0,
-        residual_scale: float = 1.0,
-        last_residual: bool = False,
+        residual_channels: Channels,
+        gate_channels: GateChannels,
+        skip_channels: Channels,
+        kernel_size: KernelSize,
+        dilations: Dilations,
+        condition_channels: Annotated[int, Whole(0, CHANNELS.high)] = 0,
+        bias: Flag = True,
+        groups: Channels = 1,
+        dropout: Dropout = 0.0,
+        residual_scale: ResidualScale = 1.0,
+        last_residual: Flag = False,
         make_layer: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        check_all_positive_ints("ResidualStack", dilations=dilations)
-        if not dilations:
-            raise ValueError("ResidualStack: dilations is empty; it needs one dilation for each layer, such as [1, 2]")
         numbers: dict[str, Any] = {
             "residual_channels": residual_channels,
             "gate_channels": gate_channels,

@@ -2,15 +2,22 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavenet.checks import check_all_positive_ints, check_positive_int
+from wavenet.bounds import Flag, HopLength, checked
+from wavenet.kinds import ListOf, Whole, Word
 
 KINDS = ("nearest", "transposed")
 ACTIVATIONS = ("none", "relu")
+
+Scales = Annotated[Sequence[int], ListOf(Whole(1, 1024), 0, 16, "[4,4]")]
+StageKind = Annotated[str, Word(KINDS)]
+Bands = Annotated[int, Whole(1, 63, step=2)]
+Activation = Annotated[str, Word(ACTIVATIONS)]
 
 
 class Upsampling(nn.Module):
@@ -39,29 +46,22 @@ class Upsampling(nn.Module):
         ValueError: If the product is not hop_length, or a number is out of range.
     """
 
+    @checked
     def __init__(
         self,
-        hop_length: int,
-        scales: Sequence[int],
-        hold: int = 1,
-        kind: str = "nearest",
-        freq_kernel_size: int = 1,
-        activation: str = "none",
-        bias: bool = False,
+        hop_length: HopLength,
+        scales: Scales,
+        hold: HopLength = 1,
+        kind: StageKind = "nearest",
+        freq_kernel_size: Bands = 1,
+        activation: Activation = "none",
+        bias: Flag = False,
     ) -> None:
         super().__init__()
-        check_positive_int("Upsampling", hop_length=hop_length, hold=hold, freq_kernel_size=freq_kernel_size)
-        check_all_positive_ints("Upsampling", scales=scales)
         if math.prod(scales) * hold != hop_length:
             product = " x ".join(map(str, [*scales, hold]))
             made = math.prod(scales) * hold
             raise ValueError(f"Upsampling: hop_length is {hop_length}; it must be scales x hold = {product} = {made}")
-        if kind not in KINDS:
-            raise ValueError(f"Upsampling: kind is '{kind}'; it must be {' or '.join(KINDS)}")
-        if freq_kernel_size % 2 == 0:
-            raise ValueError(f"Upsampling: freq_kernel_size is {freq_kernel_size}; it must be odd, such as 3")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"Upsampling: activation is '{activation}'; it must be {' or '.join(ACTIVATIONS)}")
         self.hold, self.kind, self.scales, self.activation = hold, kind, list(scales), activation
         self.filters = nn.ParameterList(
             _interpolation(scale, freq_kernel_size, transposed=kind == "transposed") for scale in scales

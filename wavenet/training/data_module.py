@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader
 
+from wavenet.bounds import BatchSize, Seed, SegmentLength, Workers, check_batch, checked
 from wavenet.data import Corpus, SegmentStream, TrainingSegments, WholeUtterances
 
 
@@ -21,26 +22,30 @@ class SegmentData(L.LightningDataModule):
         seed: Seed of the stream.
         margin: Samples heard after a segment; see `wavenet.data.TrainingSegments`.
         frame: What is heard begins at a multiple of this many samples.
+
+    Raises:
+        ValueError: If a number is out of range, or a batch would be too large.
     """
 
+    @checked
     def __init__(
         self,
         train: Corpus,
         validation: Corpus,
-        segment_length: int,
+        segment_length: SegmentLength,
         context_length: int,
-        batch_size: int,
-        num_workers: int = 0,
-        seed: int = 0,
+        batch_size: BatchSize,
+        num_workers: Workers = 0,
+        seed: Seed = 0,
         margin: int = 0,
         frame: int = 1,
     ) -> None:
         super().__init__()
+        check_batch(batch_size, segment_length)
         self._segments = TrainingSegments(train, segment_length, context_length, seed, margin, frame)
         self._validation = validation
         self._batch_size = batch_size
         self._num_workers = num_workers
-        SegmentStream(batch_size)  # a wrong batch_size fails here, not after the model is built
 
     def describe(self, segment: int) -> str:
         """Where a training segment lies, for people."""

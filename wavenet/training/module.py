@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from wavenet.bounds import Betas, Compile, Flag, LearningRate, Share, Steps, WeightDecay, checked
 from wavenet.checkpoint import check_described, describe
 from wavenet.checkpoint.about import check_about, number
 from wavenet.checkpoint.description import FORMAT_VERSION
@@ -28,7 +29,6 @@ SPIKES_FROM = 200  # steps; before, a high loss is nothing unusual
 SPIKE_BITS = 1.0  # bits per sample
 MOST_SKIPPED = 3  # steps
 _VALIDATED = ("bits_per_sample", "step", "samples")
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 
 
 def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fraction: float) -> float:
@@ -67,28 +67,22 @@ class WaveNetTraining(L.LightningModule):
         ValueError: If a number is out of range.
     """
 
+    @checked
     def __init__(
         self,
         model: WaveNet,
-        lr: float,
-        betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.01,
-        warmup_steps: int = 100,
-        final_lr_fraction: float = 0.05,
-        compile: bool | str = False,
-        gradient_checkpointing: bool = False,
+        lr: LearningRate | None = None,
+        betas: Betas = (0.9, 0.99),
+        weight_decay: WeightDecay = 0.01,
+        warmup_steps: Steps = 100,
+        final_lr_fraction: Share = 0.05,
+        compile: Compile = False,
+        gradient_checkpointing: Flag = False,
         optimizer: Maker | None = None,
     ) -> None:
         super().__init__()
-        if optimizer is None and not 0 < lr < 1:
-            raise ValueError(f"optimizer.lr is {lr}; it must be above 0 and below 1, such as 0.001")
-        if warmup_steps < 0 or not 0 <= final_lr_fraction <= 1:
-            raise ValueError(
-                f"optimizer.warmup_steps is {warmup_steps} and optimizer.final_lr_fraction is {final_lr_fraction}; "
-                "they must be at least 0, and between 0 and 1"
-            )
-        if not isinstance(compile, bool) and compile not in COMPILE_MODES:
-            raise ValueError(f"compile is '{compile}'; it must be true, false or one of {', '.join(COMPILE_MODES)}")
+        if (lr is None) == (optimizer is None):
+            raise ValueError("WaveNetTraining: give either lr, of AdamW, or an optimizer of your own with its lr")
         check_about(model.about)  # what could not be read again would make checkpoints that cannot be
         self.model = model
         for module in model.modules():
@@ -218,6 +212,7 @@ class WaveNetTraining(L.LightningModule):
         else:
             matrices, others = decayed_and_free(self.model)
             groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
+            assert self._lr is not None
             optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=not self._scales_gradients)
 
         def factor(step: int) -> float:

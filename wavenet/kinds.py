@@ -1,15 +1,17 @@
-"""Kinds of settings: which values each may have, and how that is said to a user."""
+"""Kinds of values: which ones a setting or an argument may have, and how that is said to a user."""
 
 import math
+import numbers
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 
 class Kind(Protocol):
-    """What a setting may be; `str` of it completes the sentence "it must be ..."."""
+    """What a value may be; `str` of it completes the sentence "it must be ..."."""
 
     def allows(self, value: Any) -> bool:
-        """Whether a plain value of a config (a number, string, list, dict or None) is one of these."""
+        """Whether a plain value (a number, of Python or NumPy, a string, list, dict or None) is one of these."""
         ...
 
 
@@ -29,9 +31,10 @@ class Whole:
 
     def allows(self, value: Any) -> bool:
         """See `Kind`."""
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             return False
-        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+        number = int(value)
+        return self.low <= number <= self.high and (number - self.low) % self.step == 0
 
     def __str__(self) -> str:
         name = "a whole number" if self.step == 1 else "an odd number" if self.low % 2 else "an even number"
@@ -58,10 +61,11 @@ class Real:
 
     def allows(self, value: Any) -> bool:
         """See `Kind`."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _is_finite(value):
             return False
-        over = self.low < value if self.above else self.low <= value
-        return over and (value < self.high if self.below else value <= self.high)
+        number: Any = value
+        over = self.low < number if self.above else self.low <= number
+        return over and (number < self.high if self.below else number <= self.high)
 
     def __str__(self) -> str:
         low = f"a number {'above' if self.above else 'of at least'} {self.low:g}"
@@ -130,10 +134,12 @@ class ListOf:
 
     def allows(self, value: Any) -> bool:
         """See `Kind`."""
-        return isinstance(value, list) and self.low <= len(value) <= self.high and all(map(self.kind.allows, value))
+        listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        return listed and self.low <= len(value) <= self.high and all(map(self.kind.allows, value))
 
     def __str__(self) -> str:
-        return f"a list such as {self.such}, of which each is {self.kind}"
+        many = f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
+        return f"a list of {many}, such as {self.such}, of which each is {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,13 @@ class Either:
 
 FLAG = Word((True, False))
 NULL = Word((None,))
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can be
+        return False
 
 
 def or_null(*kinds: Kind) -> Either:

@@ -1,0 +1,205 @@
+"""Where bounds stand: on the constructor's argument, and what looks at them there.
+
+    class Echo(nn.Module):
+        @checked
+        def __init__(self, taps: Annotated[int, Whole(1, 1024)] = 2) -> None: ...
+
+`checked` refuses other values before the constructor's body runs; `bounds_of(Echo)` is {"taps": Whole(1, 1024)}, and
+the command line, the readers of saved models and runs, and the demo's page take it from there. So what may be trained
+may be saved, loaded and resumed.
+
+What concerns several arguments or parts at once (how many layers, how long a receptive field) are the numbers in
+capitals.
+"""
+
+import functools
+import inspect
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from wavenet.kinds import FLAG, NULL, Either, Kind, ListOf, Real, Text, Whole, Word, shown
+
+MOST_PARTS = 32  # of a model: itself, its distribution, its conditioners, its context stack
+MOST_CATEGORIES = 2**14  # names of a condition; saved runs and models hold them all
+MOST_LAYERS = 500  # of all stacks together
+LONGEST_FIELD = 2**24  # samples of the receptive field; generation remembers as many
+MOST_BATCH_SAMPLES = 2**28  # batch_size x segment_length
+MOST_TOGETHER = {"embedding_channels": 4096, "encoding_channels": 4096, "n_mels": 512}  # in all parts of a model
+
+RATES = Whole(1000, 1_000_000)  # Hz; beyond them a recording's header is damaged
+CHANNELS = Whole(1, 4096)
+KERNELS = Whole(1, 1024)
+SampleRate = Annotated[int, RATES]
+Channels = Annotated[int, CHANNELS]
+GateChannels = Annotated[int, Whole(2, 4096, step=2)]
+KernelSize = Annotated[int, KERNELS]
+DilationCycle = Annotated[int, Whole(1, 24)]  # 2**24 samples are minutes
+NumCycles = Annotated[int, Whole(1, MOST_LAYERS)]
+Dilation = Annotated[int, Whole(1, LONGEST_FIELD)]  # samples
+Dilations = Annotated[Sequence[int], ListOf(Whole(1, LONGEST_FIELD), 1, MOST_LAYERS, "[1,2,4]")]
+ResidualScale = Annotated[float, Real(0, 1, above=True, such=0.7071)]
+HopLength = Annotated[int, Whole(1, 65536)]  # samples
+Dropout = Annotated[float, Real(0, 1, below=True, such=0.1)]
+Names = Annotated[Any, ListOf(Text("a name", numbers=True), 1, MOST_CATEGORIES, "[allison,june]")]
+Flag = Annotated[bool, FLAG]
+Seed = Annotated[int, Whole(0, 2**32 - 1)]
+Workers = Annotated[int, Whole(0, 256)]  # each is a process
+SegmentLength = Annotated[int, Whole(1, LONGEST_FIELD)]  # samples
+BatchSize = Annotated[int, Whole(1, 2**16)]  # segments
+
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
+LearningRate = Annotated[float, Real(0, 1, above=True, below=True, such=0.001)]
+Betas = Annotated[Sequence[float], ListOf(Real(0, 1, below=True), 2, 2, "[0.9,0.99]")]
+WeightDecay = Annotated[float, Real(0, 100, such=0.01)]
+Steps = Annotated[int, Whole(0, 10**9)]  # more than any run takes
+Share = Annotated[float, Real(0, 1, such=0.05)]
+Compile = Annotated[bool | str, Either((FLAG, Word(COMPILE_MODES)))]
+
+_Checked = TypeVar("_Checked", bound=Callable[..., Any])
+
+
+def bounds_of(owner: Callable[..., Any]) -> Mapping[str, Kind]:
+    """What the arguments of a function, or of a class's constructor, may be.
+
+    An argument that a class's own constructor says nothing of has the bound that one of its base classes states for
+    it, and if the constructor takes `**kwargs`, their arguments are its own: `class Mine(WaveNet)` with
+    `def __init__(self, gain: Annotated[float, Real(0, 10)], **kwargs)` has all bounds of WaveNet, and one more.
+
+    Args:
+        owner: A function or a class.
+
+    Returns:
+        The kind of each argument that has one stated, by name.
+
+    >>> def play(rate: SampleRate, gain: Annotated[float, Real(0, 10)] | None = None, name: str = ""): ...
+    >>> {name: str(kind) for name, kind in bounds_of(play).items()}
+    {'rate': 'a whole number from 1000 to 1000000', 'gain': 'a number of at least 0 and at most 10, or null'}
+    """
+    return _of_class(owner) if inspect.isclass(owner) else _of_function(owner)
+
+
+def stated_by(hint: Any) -> Kind | None:
+    """The kind that an annotation states, or None.
+
+    >>> str(stated_by(Channels | None))
+    'a whole number from 1 to 4096, or null'
+    """
+    for more in getattr(hint, "__metadata__", ()):
+        if callable(getattr(more, "allows", None)):
+            return more
+    if get_origin(hint) not in (Union, UnionType):
+        return None
+    kinds = [NULL if each is type(None) else stated_by(each) for each in get_args(hint)]
+    known = tuple(kind for kind in kinds if kind is not None)
+    return Either(known) if len(known) == len(kinds) else None
+
+
+def checked(function: _Checked) -> _Checked:
+    """A decorator: before the function's body runs, refuse arguments that are not of the kinds stated for them.
+
+    Numbers of NumPy are handed on as Python's own, which can be saved.
+
+    Args:
+        function: A function or a class's `__init__`; or a dataclass, whose constructor is looked at.
+
+    Returns:
+        The function, its signature unchanged; or the class.
+
+    Raises:
+        ValueError: On a call, such as "CausalConv1d: kernel_size is 0; it must be a whole number from 1 to 1024".
+    """
+    return _checked(function)
+
+
+def checked_as(owner: str) -> Callable[[_Checked], _Checked]:
+    """`checked`, with messages that begin with another name than the class's or the function's."""
+    return lambda function: _checked(function, owner)
+
+
+def refuse(owner: str, name: str, value: Any, kind: Kind) -> None:
+    """Raise unless a value is of a kind.
+
+    Raises:
+        ValueError: Names the owner, the argument, its value and what would be right.
+
+    >>> refuse("CausalConv1d", "dilation", 0, Whole(1, 9))
+    Traceback (most recent call last):
+    ValueError: CausalConv1d: dilation is 0; it must be a whole number from 1 to 9
+    """
+    if not kind.allows(value):
+        raise ValueError(f"{owner}: {name} is {shown(value)}; it must be {kind}")
+
+
+def check_batch(batch_size: int, segment_length: int) -> None:
+    """Refuse a batch of more samples than any machine has use for.
+
+    Raises:
+        ValueError: Names both numbers.
+    """
+    if batch_size * segment_length > MOST_BATCH_SAMPLES:
+        raise ValueError(
+            f"batch_size x segment_length is {batch_size} x {segment_length}, more than {MOST_BATCH_SAMPLES} samples; "
+            "make one of them smaller"
+        )
+
+
+def _checked(function: Any, owner: str | None = None) -> Any:
+    if inspect.isclass(function):
+        function.__init__ = _checked(function.__init__, owner)
+        return function
+    signature = inspect.signature(function)
+    of_self = next(iter(signature.parameters), None) == "self"
+
+    @functools.wraps(function)
+    def check_and_call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # says what is missing or unknown
+        name = owner or (type(args[0]).__name__ if of_self else function.__name__)
+        for argument, kind in bounds_of(function).items():
+            if argument in given.arguments:
+                value = given.arguments[argument]
+                refuse(name, argument, value, kind)
+                given.arguments[argument] = _plain(value)
+        return function(*given.args, **given.kwargs)
+
+    return check_and_call
+
+
+@functools.cache
+def _of_class(owner: type) -> dict[str, Kind]:
+    found: dict[str, Kind] = {}
+    names, open_ended = set(), True
+    for base in owner.__mro__:
+        constructor = base.__dict__.get("__init__")
+        if not inspect.isfunction(constructor):
+            continue
+        parameters = inspect.signature(constructor).parameters
+        if open_ended:  # what it takes, its subclasses hand on to it
+            names |= parameters.keys()
+            open_ended = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+        stated = _of_function(constructor)
+        found = {name: kind for name, kind in stated.items() if name in names} | found
+    return found
+
+
+@functools.cache
+def _of_function(function: Callable[..., Any]) -> dict[str, Kind]:
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError:  # a name that is only there for type checkers
+        hints = getattr(function, "__annotations__", {})
+    kinds = {name: stated_by(hint) for name, hint in hints.items() if name != "return"}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy, also in a list or a tuple, as Python's own."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    if isinstance(value, numbers.Integral) and not isinstance(value, int):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, int | float) else value
