@@ -123,7 +123,7 @@ def test_wrong_input_is_named(small):
         WaveNet(MuLawCategorical(), 16000, {"speaker": conditioner})
     with pytest.raises(ValueError, match="sample_rate is 0"):
         WaveNet(MuLawCategorical(), 0)
-    with pytest.raises(ValueError, match="gate_channels is 3; it must be even"):
+    with pytest.raises(ValueError, match="gate_channels is 3; it must be an even number"):
         WaveNet(MuLawCategorical(), 16000, gate_channels=3)
     with pytest.raises(ValueError, match="dilation_cycle is 0"):
         WaveNet(MuLawCategorical(), 16000, dilation_cycle=0)

@@ -39,6 +39,7 @@ DilationCycle = Annotated[int, Whole(1, 24)]  # 2**24 samples are minutes
 NumCycles = Annotated[int, Whole(1, MOST_LAYERS)]
 Dilation = Annotated[int, Whole(1, LONGEST_FIELD)]  # samples
 Dilations = Annotated[Sequence[int], ListOf(Whole(1, LONGEST_FIELD), 1, MOST_LAYERS, "[1,2,4]")]
+Groups = Annotated[int, Whole(1, 2048)]  # each has a filter and a gate
 ResidualScale = Annotated[float, Real(0, 1, above=True, such=0.7071)]
 HopLength = Annotated[int, Whole(1, 65536)]  # samples
 Dropout = Annotated[float, Real(0, 1, below=True, such=0.1)]

@@ -157,6 +157,18 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Maker:
+    """A class to be called later, as Hydra writes it."""
+
+    def allows(self, value: Any) -> bool:
+        """See `Kind`."""
+        return isinstance(value, dict) and isinstance(value.get("_target_"), str) and value.get("_partial_") is True
+
+    def __str__(self) -> str:
+        return "a class of your own, such as {_target_: mymodule.Layer, _partial_: true}"
+
+
+@dataclass(frozen=True)
 class Either:
     """One kind or another."""
 

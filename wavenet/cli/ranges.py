@@ -16,7 +16,7 @@ from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategor
 from wavenet.evaluation.bytes import QUANTIZATIONS
 from wavenet.generation import Stream
 from wavenet.generation.sampler import SECONDS, UTTERANCES
-from wavenet.kinds import FLAG, Either, Kind, ListOf, Real, Table, Text, Whole, Word, or_null
+from wavenet.kinds import FLAG, Either, Kind, ListOf, Maker, Real, Table, Text, Whole, Word, or_null
 from wavenet.model import WaveNet
 from wavenet.nn import ContextStack
 
@@ -49,7 +49,8 @@ _OPTIMIZER = _stated(  # of WaveNetTraining: its module knows Lightning, whose i
     warmup_steps=bounds.Steps,
     final_lr_fraction=bounds.Share,
 )
-_MODEL: dict[str, Kind] = {"_target_": _CLASS} | _from(WaveNet)
+_MODEL: dict[str, Kind] = {"_target_": _CLASS, "make_layer": or_null(Maker()), "make_stack": or_null(Maker())}
+_MODEL |= _from(WaveNet)
 
 PREPARATION: dict[str, Kind] = {
     "validation_fraction": Real(0, 1, below=True, such=0.1),

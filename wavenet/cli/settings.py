@@ -121,6 +121,8 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
         if kind is not None and not (foreign and name not in _ALWAYS and not group.startswith("logger")):
             if not kind.allows(value):
                 raise ValueError(f"{key} is {shown(value)}; it must be {kind}")
+            if isinstance(value, dict) and "_target_" in value:
+                _check_keys(key, value, _known(command, key, value))
         elif isinstance(value, dict):
             _check_keys(key, value, _known(command, key, value))
             _check_group(command, key, value, written[name])

@@ -6,7 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavenet.bounds import CHANNELS, Channels, Dilation, Dropout, Flag, GateChannels, KernelSize, ResidualScale, checked
+from wavenet.bounds import (
+    CHANNELS,
+    Channels,
+    Dilation,
+    Dropout,
+    Flag,
+    GateChannels,
+    Groups,
+    KernelSize,
+    ResidualScale,
+    checked,
+)
 from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
 from wavenet.nn.condition import Condition
@@ -48,7 +59,7 @@ class GatedResidualLayer(nn.Module):
         condition_channels: Annotated[int, Whole(0, CHANNELS.high)] = 0,
         bias: Flag = True,
         residual: Flag = True,
-        groups: Channels = 1,
+        groups: Groups = 1,
         dropout: Dropout = 0.0,
         residual_scale: ResidualScale = 1.0,
     ) -> None:

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from wavenet.bounds import (
     CHANNELS,
+    MOST_LAYERS,
     Channels,
     DilationCycle,
     Dilations,
     Dropout,
     Flag,
     GateChannels,
+    Groups,
     KernelSize,
     NumCycles,
     ResidualScale,
@@ -46,6 +48,10 @@ def cycle_of_dilations(dilation_cycle: DilationCycle, num_cycles: NumCycles) -> 
     >>> cycle_of_dilations(4, 2)
     [1, 2, 4, 8, 1, 2, 4, 8]
     """
+    if dilation_cycle * num_cycles > MOST_LAYERS:
+        raise ValueError(
+            f"dilation_cycle x num_cycles make {dilation_cycle * num_cycles} layers; a model has {MOST_LAYERS} at most"
+        )
     return [2**i for i in range(dilation_cycle)] * num_cycles
 
 
@@ -106,7 +112,7 @@ class ResidualStack(nn.Module):
         dilations: Dilations,
         condition_channels: Annotated[int, Whole(0, CHANNELS.high)] = 0,
         bias: Flag = True,
-        groups: Channels = 1,
+        groups: Groups = 1,
         dropout: Dropout = 0.0,
         residual_scale: ResidualScale = 1.0,
         last_residual: Flag = False,
