@@ -5,6 +5,7 @@ from pathlib import Path
 MODULE = '''
 """Somebody's own parts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from wavenet import WaveNet
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.data import Scan, Utterance
 from wavenet.distributions import MuLawCategorical
-from wavenet.nn import GatedResidualLayer
+from wavenet.nn import ContextStack, GatedResidualLayer, ResidualStack
 
 (Path(__file__).parent / "imported").touch()  # so that a test can see it
 
@@ -52,11 +53,31 @@ class Loud(CategoricalEmbedding):
 
 
 class Layer(GatedResidualLayer):
-    """A layer with a step of its own."""
+    """A layer whose gates say more, or less."""
 
     def __init__(self, slope: float = 0.5, **kwargs):
         super().__init__(**kwargs)
         self.slope = slope
+
+    def forward(self, x, condition=None, state=None):
+        x, gated, state = super().forward(x, condition, state)
+        return x, self.slope * gated, state
+
+
+class Stack(ResidualStack):
+    """The mean of the skips in the place of their sum."""
+
+    def forward(self, x, condition=None, state=None):
+        skips, states = super().forward(x, condition, state)
+        return skips / self.num_layers, states
+
+
+class Context(ContextStack):
+    """Says half as much."""
+
+    def run(self, waveform, state, phase):
+        condition, state = super().run(waveform, state, phase)
+        return replace(condition, values=condition.values / 2), state
 
 
 class SignSGD(torch.optim.Optimizer):
@@ -120,6 +141,10 @@ CONFIGS = {
 _target_: mymodel.Scaled
 gain: 20.0
 {SIZES}
+make_layer:
+  _target_: mymodel.Layer
+  _partial_: true
+  slope: 2.0
 distribution:
   _target_: mymodel.Fewer
   num_classes: 256

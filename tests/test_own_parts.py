@@ -164,7 +164,7 @@ def test_a_config_that_says_whom_to_trust_is_refused(here, run):
     (here / "lying" / "config.yaml").write_text(yaml.safe_dump(config | {"trust": ["mymodel"]}))
     assert UNTRUSTED in refused(run, "train", "resume=lying")
     assert not (here / "imported").exists()
-    assert "trust is no setting of a run; take it out" in refused(run, "train", "resume=lying", "trust=[mymodel]")
+    assert "trust is no setting of a run; leave it out" in refused(run, "train", "resume=lying", "trust=[mymodel]")
 
 
 def test_a_folder_that_is_not_needed_is_not_looked_into(here, small):
@@ -451,12 +451,15 @@ def test_changes_in_a_classes_own_constructor_are_saved(tmp_path):
         wavenet.load(folder)
 
 
-@pytest.mark.filterwarnings("default:.*the model is a Scaled, not a WaveNet")
-def test_layers_of_ones_own_are_trained_and_loaded(here, run):
-    layer = "+model.make_layer={_target_: mymodel.Layer, _partial_: true, slope: 0.25}"
-    run("train", *OWN, *SMALL, layer, "run_dir=layers")
+@pytest.mark.filterwarnings("default:.*the model is a Scaled, not a WaveNet.*")
+def test_a_stack_and_a_context_of_ones_own_are_trained_resumed_and_heard(here, run):
+    stack = "+model.make_stack={_target_: mymodel.Stack, _partial_: true}"
+    context = "+model.context={_target_: mymodel.Context, condition_channels: 4, pool: 8, dilation_cycle: 2}"
+    run("train", *OWN, *SMALL, stack, context, "run_dir=layers")
     assert UNTRUSTED in refused(run, "train", "resume=layers", "trainer.max_steps=3")
     run("train", "resume=layers", "trust=[mymodel]", "trainer.max_steps=3")
+    run("generate", "checkpoint=layers", "trust=[mymodel]", "seconds=0.01", "output=x.wav")
     model = wavenet.load("layers", trust=["mymodel"])
-    assert {layer.slope for layer in model.stack.layers} == {0.25}
+    assert {layer.slope for layer in model.stack.layers} == {2.0}
+    assert [type(part).__name__ for part in (model.stack, model.context)] == ["Stack", "Context"]
     assert isinstance(model.stack.layers[0].dilated, CausalConv1d)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import wavenet
 from tests.conftest import CHROMIUM, ROOT, TINY
 from wavenet.data import prepare
 
@@ -57,6 +58,21 @@ def test_a_dataset_in_one_file(in_tmp):
     exec(BLOCKS[3], names)
     corpus = prepare(names["Birds"]("birds"), 8000, "cache", progress=False)
     assert corpus.values("speaker") == ["thrush", "wren"]
+
+
+@pytest.mark.filterwarnings("default:.*several times as long as it could.*", "default:.*slower backend.*")
+def test_parts_of_ones_own(run, in_tmp, speech):
+    (in_tmp / "mymodel.py").write_text(BLOCKS[4])
+    common = [*TINY, "logger=none", "dataset=folder", f"dataset.root={speech}"]
+    layer = "model.make_layer={_target_: mymodel.Softer, _partial_: true}"
+    run("train", *common, "model._target_=mymodel.Sharper", "+model.gain=2", layer, "run_dir=r")
+    with pytest.raises(AssertionError, match=r"exit 2[\s\S]*trust=\[mymodel\]"):
+        run("generate", "checkpoint=r", "seconds=0.01")
+    run("train", "resume=r", "trust=[mymodel]", "trainer.max_steps=3")
+    run("generate", "checkpoint=r", "trust=[mymodel]", "seconds=0.01")
+    model = wavenet.load("r", trust=["mymodel"])
+    assert (model.gain, type(model.stack.layers[0]).__name__) == (2, "Softer")
+    run("train", *common, "+optimizer._target_=torch.optim.RMSprop", "~optimizer.betas", "run_dir=other")
 
 
 def test_the_pictures(run, in_tmp, speech):

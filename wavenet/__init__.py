@@ -33,6 +33,8 @@ loss = -model.log_prob(waveform)[0].mean()  # in nats; divided by ln(2), bits pe
   `wavenet.nn` the causal layers.
 - `wavenet.audio` has waveforms and their features, `wavenet.data` the datasets, `wavenet.training` Lightning's part,
   `wavenet.evaluation` the scores, and `wavenet.report` the page that shows them.
+- `wavenet.native` is what native code on a CPU shares, and says which networks it computes; `wavenet.bounds` is what
+  every number may be.
 - `wavenet.exchange` has models for other programs and from them, `wavenet.demo` the page to play with one.
 
 What users can do wrong raises a ValueError (or a subclass, such as `wavenet.checkpoint.CheckpointError`) of one line,

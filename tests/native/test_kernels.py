@@ -10,11 +10,12 @@ from numba import njit
 import wavenet
 from tests.generation.test_cpu import each_mixture, needs_float16
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
-from wavenet.native import WEIGHTS, instructions
+from wavenet.native import instructions
 from wavenet.native.draw import GAUSSIAN, LOGISTIC, draw, draw_from_mixture
 from wavenet.native.elementwise import exponential, gate
 from wavenet.native.instructions import LANES, PANEL, jit
 from wavenet.native.packing import mixture_settings
+from wavenet.native.rounding import WEIGHTS
 from wavenet.native.tiles import product
 
 

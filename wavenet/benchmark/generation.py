@@ -21,8 +21,9 @@ from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State, WaveNet
-from wavenet.native import WEIGHTS, Layout
+from wavenet.native import Layout
 from wavenet.native.instructions import HAS_FLOAT16
+from wavenet.native.rounding import WEIGHTS
 
 SAMPLE_RATE = 16000
 SHAPES: dict[str, dict[str, Any]] = {

@@ -65,8 +65,8 @@ def check_run(cfg: DictConfig) -> WaveNet:
         )
     check_batch(cfg.batch_size, cfg.segment_length)
     _check_memory(cfg, model)
-    check_kept(cfg, model)
     _check_optimizer(cfg, model)
+    check_kept(cfg, model)
     return model
 
 

@@ -18,7 +18,8 @@ from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.kinds import Real, Whole, Word
 from wavenet.model import State, WaveNet
-from wavenet.native import WEIGHTS, UnknownNetworkError
+from wavenet.native import UnknownNetworkError
+from wavenet.native.rounding import WEIGHTS
 from wavenet.nn import Condition, join
 
 _BACKENDS: dict[str, type[Backend]] = {

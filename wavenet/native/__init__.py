@@ -10,11 +10,10 @@ import torch
 
 from wavenet.model import WaveNet
 from wavenet.native.layout import Layout, UnknownNetworkError, unsupported_reason
-from wavenet.native.rounding import WEIGHTS, dtype_of, with_rounded_weights, without_parametrizations
+from wavenet.native.rounding import dtype_of, with_rounded_weights, without_parametrizations
 from wavenet.native.threads import Workers, yield_address
 
 __all__ = [
-    "WEIGHTS",
     "Layout",
     "UnknownNetworkError",
     "Workers",
