@@ -326,7 +326,7 @@ def _warn_slower(name: str, refusals: list[str]) -> None:
     reasons = "; ".join(refusals)
     warnings.warn(
         f"generating with the slower backend '{name}', because {reasons}; it takes some tens of times as long",
-        stacklevel=4,
+        stacklevel=6,
     )
 
 
