@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 
 TUTORIAL = Path(__file__).resolve().parents[1] / "data" / "tutorial" / "from-conv1d-to-wavenet.md"
 FIRST = ["generation", "checkpoint", "model", "distributions", "conditioning", "nn", "audio", "data"]
-INNER = ["benchmark", "checks", "cli", "machine", "untrusted", "writing"]  # nobody's but the package's own
+INNER = ["benchmark", "checks", "cli", "kinds", "machine", "untrusted", "writing"]  # nobody's but the package's own
 
 
 def main() -> None:
