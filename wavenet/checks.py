@@ -3,7 +3,6 @@
 import math
 import numbers
 import os
-from collections.abc import Sequence
 from typing import Any
 
 
@@ -24,19 +23,6 @@ def check_positive_int(owner: str, **values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{owner}: {name} is {value!r}; it must be a whole number of at least 1")
-
-
-def check_all_positive_ints(owner: str, **values: Sequence[int]) -> None:
-    """Raise unless every named value is a list of ints of at least 1.
-
-    >>> check_all_positive_ints("ResidualStack", dilations=[1, 0])
-    Traceback (most recent call last):
-    ValueError: ResidualStack: dilations is [1, 0]; it must be a list of whole numbers of at least 1
-    """
-    for name, value in values.items():
-        listed = isinstance(value, Sequence) and not isinstance(value, str)
-        if not listed or not all(is_whole(each) and each >= 1 for each in value):
-            raise ValueError(f"{owner}: {name} is {value!r}; it must be a list of whole numbers of at least 1")
 
 
 def is_whole(value: Any) -> bool:

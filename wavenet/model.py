@@ -28,7 +28,7 @@ from wavenet.bounds import (
     ResidualScale,
     SampleRate,
     checked,
-)  # fmt: skip
+)
 from wavenet.conditioning import Conditioner
 from wavenet.distributions import OutputDistribution
 from wavenet.nn import CausalConv1d, Condition, ContextStack, Head, ResidualStack, cycle_of_dilations

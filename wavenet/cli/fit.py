@@ -20,7 +20,7 @@ from wavenet.cli.settings import arguments_of, check, check_known
 from wavenet.cli.targets import SCHEDULE, class_given
 from wavenet.data import Corpus, Dataset
 from wavenet.model import WaveNet
-from wavenet.native import Layout, unsupported_reason
+from wavenet.native import Layout, UnknownNetworkError
 from wavenet.training import WaveNetTraining, make_optimizer
 from wavenet.untrusted import check_json
 
@@ -70,24 +70,24 @@ def check_run(cfg: DictConfig) -> WaveNet:
     return model
 
 
-def check_kept(cfg: DictConfig, outline: WaveNet | None = None) -> None:
+def check_kept(cfg: DictConfig, model: WaveNet | None = None) -> None:
     """Refuse a run that could not be resumed, or whose model could not be loaded: both are tried, without memory.
 
     Args:
         cfg: The config of the run.
-        outline: The model that it describes, if it was built already.
+        model: The one that it describes, if it was built already, with its weights or without.
 
     Raises:
         ValueError: Names what is in the way.
     """
     check("train", cfg)
     text_of(cfg)
-    outline = _outline(cfg) if outline is None else outline
+    model = _outline(cfg) if model is None else model
     try:
-        check_json(describe(outline))
+        check_json(describe(model))
     except ValueError as error:
         raise ValueError(f"model: what this run saves could not be loaded: {error}") from error
-    check_described(outline)
+    check_described(model)
 
 
 def training_settings(cfg: DictConfig) -> dict[str, Any]:
@@ -224,9 +224,10 @@ def _check_memory(cfg: DictConfig, model: WaveNet) -> None:
             f"skip_channels={model.skip_channels} and {model.stack.num_layers} layers: training their weights "
             f"needs {_gigabytes(weights)}, and {_gigabytes(there)} can be had here; make one of these numbers smaller"
         )
-    if unsupported_reason(model) is not None:
-        return  # nobody knows what another network keeps
-    layout = Layout(model)
+    try:
+        layout = Layout(model)
+    except UnknownNetworkError:  # nobody knows what that keeps
+        return
     heard = cfg.batch_size * (cfg.segment_length + model.receptive_field + model.margin)
     of_a_layer = layout.residual_channels + layout.half_channels
     of_a_sample = len(layout.layers) * of_a_layer + 2 * layout.parameter_channels

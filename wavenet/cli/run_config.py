@@ -69,6 +69,11 @@ def load_run_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig
     return cfg
 
 
+def kept(cfg: DictConfig) -> dict[str, Any]:
+    """The settings that a run keeps: all but whom the user trusts, which is to be said anew each time."""
+    return {name: value for name, value in plain(cfg).items() if name != "trust"}
+
+
 def text_of(cfg: DictConfig) -> str:
     """A run's config as it is saved, read back by the very reader that resuming it uses.
 
@@ -77,8 +82,7 @@ def text_of(cfg: DictConfig) -> str:
     Raises:
         ValueError: If it could not be read again; names the key, its value and the fix.
     """
-    settings = plain(cfg)
-    settings.pop("trust", None)
+    settings = kept(cfg)
     text = OmegaConf.to_yaml(OmegaConf.create(settings))
     try:
         if len(text.encode()) > _LIMIT:

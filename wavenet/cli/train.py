@@ -17,11 +17,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from wavenet.checkpoint import build_without_memory, check_described, describe, refusing
+from wavenet.checkpoint import build_without_memory, describe, refusing
 from wavenet.checkpoint.trust import Trust
 from wavenet.cli.command import command, plain
 from wavenet.cli.fit import check_kept, check_run, make_dataset, name_categories, optimizer_of, training_settings
-from wavenet.cli.run_config import load_run_config
+from wavenet.cli.run_config import kept, load_run_config
 from wavenet.cli.settings import arguments_of
 from wavenet.cli.targets import class_given
 from wavenet.data import Corpus, add_features, prepare, split
@@ -77,9 +77,8 @@ def main(cfg: DictConfig) -> None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     corpus = prepare(make_dataset(cfg.dataset), outline.sample_rate, **plain(cfg.preparation))
     name_categories(cfg, corpus)
-    check_kept(cfg)  # with all names
     model = instantiate(cfg.model, _convert_="all")
-    check_described(model)
+    check_kept(cfg, model)  # with all names
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
@@ -106,7 +105,7 @@ def main(cfg: DictConfig) -> None:
         _write_config(cfg, run)
         _introduce(trainer, model, corpus, train, validation, run)
     if isinstance(trainer.logger, WandbLog):
-        trainer.logger.begin(_kept(cfg))
+        trainer.logger.begin(kept(cfg))
     try:
         trainer.fit(module, data, ckpt_path=resumption and resumption.checkpoint, weights_only=True)
     except Stopped as stopped:
@@ -117,14 +116,9 @@ def main(cfg: DictConfig) -> None:
         _conclude(trainer, run)
 
 
-def _kept(cfg: DictConfig) -> dict[str, Any]:
-    """The settings that a run keeps: all but whom the user trusts, which is to be said anew each time."""
-    return {name: value for name, value in plain(cfg).items() if name != "trust"}
-
-
 def _write_config(cfg: DictConfig, run: Path) -> None:
     """Put the config into the run's folder, which is made with it in it: there is no run that cannot resume."""
-    text = OmegaConf.to_yaml(OmegaConf.create(_kept(cfg)))
+    text = OmegaConf.to_yaml(OmegaConf.create(kept(cfg)))
     if run.is_dir():
         write_text(run / "config.yaml", text)
         return

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from wavenet.model import WaveNet
 from wavenet.nn import CausalConv1d, GatedResidualLayer, Head, PointwiseConv1d, ResidualStack, filters_and_gates
-from wavenet.nn.plain import class_of, has_hooks
+from wavenet.nn.plain import has_hooks
 
 _NETWORK = (WaveNet, CausalConv1d, PointwiseConv1d, GatedResidualLayer, ResidualStack, Head)
 _AS_WRITTEN: dict[type, dict[str, Any]] = {
@@ -282,7 +283,7 @@ def changed(place: str, module: nn.Module, kind: type[nn.Module]) -> str | None:
         module: The module.
         kind: The only class that it may be of.
     """
-    if class_of(module) is not kind:
+    if type_before_parametrizations(module) is not kind:
         return f"{place} is a {type(module).__name__}, not a {kind.__name__}"
     if has_hooks(module):
         return f"{place} has hooks"

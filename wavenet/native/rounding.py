@@ -5,12 +5,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from wavenet.model import WaveNet
 from wavenet.native.layout import Layout, UnknownNetworkError
 from wavenet.nn import Head
-from wavenet.nn.plain import class_of
 
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
@@ -80,7 +79,8 @@ def without_parametrizations(model: WaveNet) -> WaveNet:
         if is_parametrized(module):
             names = list(module._modules["parametrizations"]._modules)  # pyright: ignore[reportOptionalMemberAccess]
             computed = {name: getattr(module, name).detach().clone() for name in names}
-            module.__class__ = class_of(module)  # torch's own removal would change a class that copies share
+            # torch's own removal would change a class that copies share
+            module.__class__ = type_before_parametrizations(module)
             del module._modules["parametrizations"]
             for name, values in computed.items():
                 module.register_parameter(name, nn.Parameter(values, requires_grad=False))

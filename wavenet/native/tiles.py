@@ -47,6 +47,13 @@ def _vector_of_weights(b: Any, kind: Any, address: Any, index: int) -> Any:
     return b.bitcast(b.shl(wide, ir.Constant(wide.type, [16] * LANES)), VECTOR)
 
 
+def _in_all_lanes(b: Any, value: Any) -> Any:
+    """Emit a vector that holds a float in every lane."""
+    nothing = ir.Constant(VECTOR, ir.Undefined)
+    first = b.insert_element(nothing, value, ir.Constant(I32, 0))
+    return b.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+
+
 def _make_tile(rows: int, panels: int) -> Any:
     """Make the innermost loop: out[r, p] += sum over k of weights[p, k] * x[r, k].
 
@@ -90,11 +97,7 @@ def _make_tile(rows: int, panels: int) -> Any:
             k.add_incoming(following, loop)
             for r in range(rows):
                 value = b.load(pointer(b, b.add(x, b.mul(number(r), x_stride)), F32, k))
-                everywhere = b.shuffle_vector(
-                    b.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(I32, 0)),
-                    ir.Constant(VECTOR, ir.Undefined),
-                    ir.Constant(ir.VectorType(I32, LANES), [0] * LANES),
-                )
+                everywhere = _in_all_lanes(b, value)
                 for i, vector in enumerate(vectors):
                     total = multiply_add(b, vector, everywhere, sums[r][i])
                     sums[r][i].add_incoming(zero if kind == types.int8 else before[r][i], entry)
@@ -141,11 +144,7 @@ def add_tile(
     totals = []
     for r in range(TILE_ROWS):
         value = b.load(pointer(b, b.add(x_at, b.mul(number(r), x_row)), ir.FloatType()))
-        everywhere = b.shuffle_vector(
-            b.insert_element(ir.Constant(VECTOR, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)),
-            ir.Constant(VECTOR, ir.Undefined),
-            ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES),
-        )
+        everywhere = _in_all_lanes(b, value)
         totals.append([multiply_add(b, vector, everywhere, sums[r][v]) for v, vector in enumerate(vectors)])
     following = [(k, number(0), b.add(k, number(1))), (x_at, x, b.add(x_at, x_step))]
     following.append((matrix_at, matrix, b.add(matrix_at, matrix_step)))

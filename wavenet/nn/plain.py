@@ -2,7 +2,7 @@
 
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -20,17 +20,11 @@ def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     False
     """
     return (
-        class_of(module) is kind
+        (type(module) is kind or type_before_parametrizations(module) is kind)
         and not has_hooks(module)
         and "forward" not in module.__dict__
         and not _has_any_global_hook()
     )
-
-
-def class_of(module: nn.Module) -> type[nn.Module]:
-    """A module's class, without the one that parametrizing it puts on top."""
-    kind = type(module)
-    return kind.__bases__[0] if kind.__name__.startswith("Parametrized") and is_parametrized(module) else kind
 
 
 def has_hooks(module: nn.Module) -> bool:

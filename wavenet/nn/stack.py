@@ -21,7 +21,7 @@ from wavenet.bounds import (
     NumCycles,
     ResidualScale,
     checked,
-)  # fmt: skip
+)
 from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import PointwiseConv1d, convolve
 from wavenet.nn.condition import Condition

@@ -77,8 +77,7 @@ class CPUNetwork:
 
         self._model = model
         self._kernels = cpu_kernels
-        self._layout = layout = Layout(model)
-        self._dilations = torch.tensor([layer.dilation for layer in layout.layers])
+        self._read_layout()
         self._workers = Workers()
         self._free: dict[int, Tensor] = {}  # memory of the last backward pass, by its size
 
@@ -92,6 +91,9 @@ class CPUNetwork:
             return
         if (refusal := self.refusal(self._model)) is not None:
             raise UnknownNetworkError(refusal)
+        self._read_layout()
+
+    def _read_layout(self) -> None:
         self._layout = Layout(self._model)
         self._dilations = torch.tensor([layer.dilation for layer in self._layout.layers])
 

@@ -1,6 +1,7 @@
 """The LightningModule: loss, optimizer and schedule around a WaveNet."""
 
 import copy
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from wavenet.model import WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
-from wavenet.training.optimizer import Maker, decayed_and_free, make_optimizer
+from wavenet.training.optimizer import Maker, make_optimizer
 
 SPIKES_FROM = 200  # steps; before, a high loss is nothing unusual
 SPIKE_BITS = 1.0  # bits per sample
@@ -207,13 +208,9 @@ class WaveNetTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer, in which weight decay leaves biases and embeddings alone, and its schedule."""
-        if self._optimizer is not None:
-            optimizer = make_optimizer(self._optimizer, self.model)
-        else:
-            matrices, others = decayed_and_free(self.model)
-            groups = [{"params": matrices, "weight_decay": self._weight_decay}, {"params": others, "weight_decay": 0.0}]
-            assert self._lr is not None
-            optimizer = torch.optim.AdamW(groups, lr=self._lr, betas=self._betas, fused=not self._scales_gradients)
+        settings: dict[str, Any] = {"lr": self._lr, "betas": self._betas, "weight_decay": self._weight_decay}
+        adamw = functools.partial(torch.optim.AdamW, **settings, fused=not self._scales_gradients)
+        optimizer = make_optimizer(self._optimizer or adamw, self.model)
 
         def factor(step: int) -> float:
             return warm_up_then_cosine(step, self._warmup_steps, self.trainer.max_steps, self._final_lr_fraction)
