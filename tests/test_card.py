@@ -20,7 +20,7 @@ from wavenet.checkpoint.card import card
 from wavenet.checkpoint.markdown import escaped, literal
 from wavenet.data import Licence, Origin, prepare, split
 from wavenet.data.folder import Folder
-from wavenet.training import WaveNetTraining, about_run
+from wavenet.training import WaveNetTraining, run_metadata
 
 ABOUT = {
     "package": "0.1.0",
@@ -45,16 +45,16 @@ def test_training_says_what_a_card_needs(run, in_tmp, speech):
     settings += ["dataset.licence=CC-BY-4.0", "dataset.attribution=The speakers", "run_dir=r", "seed=5"]
     said = run("train", *settings, "samples.final_seconds=0")
     for name in ("last", "best"):
-        about = wavenet.load(f"r/checkpoints/{name}.ckpt").about
-        data, training, validation = about["data"], about["training"], about["validation"]
+        metadata = wavenet.load(f"r/checkpoints/{name}.ckpt").metadata
+        data, training, validation = metadata["data"], metadata["training"], metadata["validation"]
         assert (data["name"], data["utterances"], data["speakers"], data["held_out_utterances"]) == ("folder", 9, 3, 3)
         assert data["licences"] == [{"name": "CC-BY-4.0", "attribution": "The speakers"}]
-        assert (training["steps"], training["seed"], about["package"]) == (2, 5, wavenet.__version__)
+        assert (training["steps"], training["seed"], metadata["package"]) == (2, 5, wavenet.__version__)
         assert validation["step"] == 2 and 7 < validation["bits_per_sample"] < 9
     assert f"done     2 steps, {validation['bits_per_sample']:.4f} bits" in said
     model = wavenet.load("r")
     again = wavenet.load(wavenet.save(model, "saved"))
-    assert again.about == about
+    assert again.metadata == metadata
     metadata, text = front((in_tmp / "saved" / "README.md").read_text())
     assert metadata["license"] == "cc-by-4.0"
     assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == round(validation["bits_per_sample"], 4)
@@ -64,11 +64,11 @@ def test_training_says_what_a_card_needs(run, in_tmp, speech):
 def test_scores_of_an_evaluation(run, in_tmp, speech):
     settings = [*TINY, "dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true", "logger=none"]
     run("train", *settings, "run_dir=r", "samples.final_seconds=0")
-    assert "evaluation" not in wavenet.load("r").about
+    assert "evaluation" not in wavenet.load("r").metadata
     run("evaluate", "checkpoint=r")
     model, path = wavenet.load("r"), in_tmp / "r" / "evaluation.json"
     found = json.loads(path.read_text())
-    scores = model.about["evaluation"]["scores"]
+    scores = model.metadata["evaluation"]["scores"]
     assert list(scores) == ["allison", "carlo", "june", "all"]
     assert {n: s["bits_per_sample"] for n, s in scores.items()} == {
         n: s["value"] for n, s in found["bits_per_sample"].items()
@@ -78,7 +78,7 @@ def test_scores_of_an_evaluation(run, in_tmp, speech):
     assert metadata["model-index"][0]["results"][0]["metrics"][0]["value"] == round(bits, 4)
     assert f"**{bits:.4f} bits per sample** on held-out utterances (by `wavenet evaluate` on folder" in text
     assert f"| june | {scores['june']['bits_per_sample']:.4f} | {scores['june']['as_16_bit']:.4f} | 1 |" in text
-    assert "evaluation" not in wavenet.load("r/checkpoints/last.ckpt").about  # it was of best.ckpt
+    assert "evaluation" not in wavenet.load("r/checkpoints/last.ckpt").metadata  # it was of best.ckpt
     for change in (
         {"weights": "int8"},
         {"dataset": 3},
@@ -87,29 +87,29 @@ def test_scores_of_an_evaluation(run, in_tmp, speech):
         {"bits_per_sample": {"june": {"value": "low"}, "\u202e": found["bits_per_sample"]["june"]}},
     ):
         path.write_text(json.dumps(found | change))
-        assert "evaluation" not in wavenet.load("r").about
+        assert "evaluation" not in wavenet.load("r").metadata
     path.write_text("{")
-    assert "evaluation" not in wavenet.load("r").about
+    assert "evaluation" not in wavenet.load("r").metadata
     path.write_text(json.dumps(found))
     os.utime(path, (1, 1))  # of an earlier checkpoint
-    assert "evaluation" not in wavenet.load("r").about
+    assert "evaluation" not in wavenet.load("r").metadata
 
 
 def test_a_resumed_run_knows_the_last_validation(small):
     training, again = WaveNetTraining(small(), lr=0.001), {}
-    training.on_load_checkpoint({"wavenet": {"about": ABOUT}})
+    training.on_load_checkpoint({"wavenet": {"metadata": ABOUT}})
     training.on_save_checkpoint(again)
-    assert again["wavenet"]["about"] == {"training": {"steps": 0}, "validation": ABOUT["validation"]}
-    for about in (None, {"validation": 3}, {"validation": {"bits_per_sample": 4.0, "step": "x", "samples": 1}}):
-        training.on_load_checkpoint({"wavenet": {"about": about}})
+    assert again["wavenet"]["metadata"] == {"training": {"steps": 0}, "validation": ABOUT["validation"]}
+    for metadata in (None, {"validation": 3}, {"validation": {"bits_per_sample": 4.0, "step": "x", "samples": 1}}):
+        training.on_load_checkpoint({"wavenet": {"metadata": metadata}})
         training.on_save_checkpoint(again)
-        assert again["wavenet"]["about"] == {"training": {"steps": 0}}
+        assert again["wavenet"]["metadata"] == {"training": {"steps": 0}}
 
 
 def test_older_checkpoints_say_nothing_and_load(small, tmp_path):
     training_checkpoint(small(("ann",)), tmp_path / "last.ckpt")
     model = wavenet.load(tmp_path / "last.ckpt")
-    assert model.about is None
+    assert model.metadata is None
     folder = wavenet.save(model, tmp_path / "m")
     assert set(json.loads((folder / "config.json").read_text())) == {"format_version", "model"}
     metadata, text = front((folder / "README.md").read_text())
@@ -120,7 +120,7 @@ def test_older_checkpoints_say_nothing_and_load(small, tmp_path):
 
 def test_facts_of_the_card(small):
     model = small(("ann", "bob"), dilation_cycle=4)
-    model.about = ABOUT | {"data": ABOUT["data"] | {"hub": "june/birds"}}
+    model.metadata = ABOUT | {"data": ABOUT["data"] | {"hub": "june/birds"}}
     metadata, text = front(card(model, "june/wavenet-birds"))
     assert metadata["datasets"] == ["june/birds"] and metadata["library_name"] == "wavenet"
     assert metadata["license"] == "cc-by-4.0" and "pipeline_tag" not in metadata
@@ -150,7 +150,7 @@ def test_facts_of_the_card(small):
 )
 def test_licences_by_the_names_that_the_hub_has(small, names, expected):
     model = small()
-    model.about = {"data": {"name": "x", "licences": [{"name": name} for name in names]}}
+    model.metadata = {"data": {"name": "x", "licences": [{"name": name} for name in names]}}
     metadata, text = front(card(model))
     assert metadata.get("license") == expected
     said = section(text, "Data and licence")
@@ -202,11 +202,11 @@ def parsed(markdown):
 def test_nothing_that_a_stranger_wrote_is_more_than_text(small, words):
     plain, model = small(("ann", "bob")), small((words, "bob"))
     for each, said in ((plain, "said"), (model, words)):
-        each.about = ABOUT | {"package": said, "date": said, said: said}
+        each.metadata = ABOUT | {"package": said, "date": said, said: said}
         score = {"bits_per_sample": 4.5, "as_16_bit": 9, "samples": 1, "utterances": 1}
-        each.about["evaluation"] = {"dataset": said, "scores": {said: score, "all": score}}
-        each.about["data"] = ABOUT["data"] | {"name": said, "hub": said}
-        each.about["data"]["licences"] = [{"name": said, "attribution": said}]
+        each.metadata["evaluation"] = {"dataset": said, "scores": {said: score, "all": score}}
+        each.metadata["data"] = ABOUT["data"] | {"name": said, "hub": said}
+        each.metadata["data"]["licences"] = [{"name": said, "attribution": said}]
     metadata, text = front(card(model))
     assert not metadata.keys() & {"license", "datasets"}
     shape, code = parsed(text)
@@ -223,9 +223,9 @@ def test_escaping_leaves_what_is_harmless():
 
 
 @pytest.mark.parametrize(
-    ("about", "message"),
+    ("metadata", "message"),
     [
-        ([], "its 'about' is no dict"),
+        ([], "its metadata is no dict"),
         ({"x": float("nan")}, "something else than names and finite numbers"),
         ({"x": object()}, "something else than names and finite numbers"),
         ({"x": torch.zeros(1)}, "something else than names and finite numbers"),
@@ -234,9 +234,9 @@ def test_escaping_leaves_what_is_harmless():
         ({"x": ["y" * 1000] * 200}, "characters; 131072 are enough"),
     ],
 )
-def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, about, message):
+def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, metadata, message):
     model = small()
-    model.about = about
+    model.metadata = metadata
     with pytest.raises(CheckpointError, match=message):
         wavenet.save(model, tmp_path / "m")
     assert not (tmp_path / "m").exists()
@@ -245,7 +245,7 @@ def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, ab
 
 
 @pytest.mark.parametrize(
-    "about",
+    "metadata",
     [
         {},
         {"data": 3},
@@ -256,11 +256,11 @@ def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, ab
         {"training": [], "package": {}},
     ],
 )
-def test_a_card_takes_from_a_stranger_only_what_it_knows(small, tmp_path, about):
+def test_a_card_takes_from_a_stranger_only_what_it_knows(small, tmp_path, metadata):
     folder = wavenet.save(small(), tmp_path / "m")
-    edit(folder, lambda config: config.update(about=about))
+    edit(folder, lambda config: config.update(metadata=metadata))
     model = wavenet.load(folder)
-    assert model.about == about
+    assert model.metadata == metadata
     assert "fill this in" in front(card(model))[1]
 
 
@@ -268,6 +268,6 @@ def test_more_licences_than_a_card_can_name(speech, tmp_path):
     corpus = prepare(Folder(speech), 8000, tmp_path, progress=False)
     licences = tuple(Licence(f"L{n}", "\u3000日本\n" * 300) for n in range(60))
     train, held_out = split(replace(corpus, origin=Origin(licences)), 0.1)
-    data = about_run(train, held_out, seed=1)["data"]
+    data = run_metadata(train, held_out, seed=1)["data"]
     assert len(data["licences"]) == 50 and data["more_licences"] == 10
     assert all(len(licence["attribution"]) <= 500 for licence in data["licences"])

@@ -51,7 +51,7 @@ def test_whole_equals_chunks_equals_steps(combination):
 
     def step(piece, state):
         condition, layers, position = state or (model.condition(told, 2), None, 0)
-        now = None if condition is None else condition.piece(position, piece.shape[1])
+        now = None if condition is None else condition.slice(position, piece.shape[1])
         parameters, layers = model(piece, now, layers)
         return parameters, (condition, layers, position + piece.shape[1])
 

@@ -53,7 +53,7 @@ def same(model, other):
 
 def test_what_is_pushed_is_loaded_to_the_bit(hub, small):
     model = small(("ann", "bob"))
-    model.about = {"data": {"name": "birds", "licences": [{"name": "CC0-1.0"}]}}
+    model.metadata = {"data": {"name": "birds", "licences": [{"name": "CC0-1.0"}]}}
     assert wavenet.push_to_hub(model, "june/birds", token=WRITER) == f"{hub.url}/june/birds"
     repo = hub.repos["june/birds"]
     assert set(repo.files) == FILES | {".gitattributes"} and not repo.private
@@ -62,7 +62,7 @@ def test_what_is_pushed_is_loaded_to_the_bit(hub, small):
     assert card.startswith("---\nlibrary_name: wavenet\n") and "license: cc0-1.0\n" in card
     assert 'wavenet.load("june/birds")' in card and "# birds" in card
     again = wavenet.load("june/birds")
-    assert same(again, model) and again.about == model.about and not again.training
+    assert same(again, model) and again.metadata == model.metadata and not again.training
     made = [wavenet.generate(each, 0.05, speaker="bob", seed=3, backend="reference") for each in (model, again)]
     assert torch.equal(*made)
     assert hub.fetched() == {"config.json", "model.safetensors"}
@@ -188,9 +188,12 @@ def test_a_hostile_repository_is_refused_and_nothing_else_of_it_is_fetched(hub, 
         "pickle": (good | {"model.safetensors": bomb}, "not readable as safetensors"),
         "target": (with_config(good, lambda c: c["model"].update(distribution=target)), "'os.system' is not one of"),
         "large": (with_config(good, lambda c: c["model"].update(num_cycles=10**9)), "a whole number from 1 to 500"),
-        "about": (with_config(good, lambda c: c.update(about={"x": "\x1b[31m"})), "control characters"),
-        "invisible": (with_config(good, lambda c: c.update(about={"x": "\u202e"})), "cannot be printed"),
-        "lists": (with_config(good, lambda c: c.update(about={"x": "x" * 4000, "y": ["x" * 4000] * 40})), "are enough"),
+        "metadata": (with_config(good, lambda c: c.update(metadata={"x": "\x1b[31m"})), "control characters"),
+        "invisible": (with_config(good, lambda c: c.update(metadata={"x": "\u202e"})), "cannot be printed"),
+        "lists": (
+            with_config(good, lambda c: c.update(metadata={"x": "x" * 4000, "y": ["x" * 4000] * 40})),
+            "are enough",
+        ),
     }
     for name, (files, message) in repos.items():
         hub.make(f"eve/{name}", files | more)

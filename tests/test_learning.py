@@ -42,7 +42,7 @@ def learn(model, waveforms, speakers, steps):
     return bits
 
 
-def model_for(speakers=(), distribution=None, conditioners=None):
+def build_checked_on_meta(speakers=(), distribution=None, conditioners=None):
     conditioners = {"speaker": CategoricalEmbedding("speaker", speakers, 8)} if speakers else conditioners
     return wavenet.WaveNet(
         distribution or MuLawCategorical(256, 32),
@@ -59,7 +59,7 @@ def model_for(speakers=(), distribution=None, conditioners=None):
 
 
 def test_three_tones_are_learnt_and_spoken():
-    model = model_for()
+    model = build_checked_on_meta()
     bits = learn(model, sines(*TONES)[None], None, 300)
     assert 7 < bits[0] < 10
     assert bits[-1] < 0.25 * bits[0]
@@ -76,7 +76,7 @@ def test_three_tones_are_learnt_and_spoken():
 )
 def test_a_tone_is_learnt_with_every_mixture(distribution):
     """Two bits a sample, and more, are learnt; and the beginning of the tone is gone on with."""
-    model, tone = model_for(distribution=distribution), sines(TONES[1])
+    model, tone = build_checked_on_meta(distribution=distribution), sines(TONES[1])
     bits = learn(model, tone[None], None, 300)
     assert 14 < bits[0] < 60
     assert bits[-1] < 12
@@ -87,7 +87,7 @@ def test_a_tone_is_learnt_with_every_mixture(distribution):
 
 def test_the_asked_speakers_tone_is_spoken():
     speakers = ["low", "middle", "high"]
-    model = model_for(tuple(speakers))
+    model = build_checked_on_meta(tuple(speakers))
     learn(model, torch.stack([sines(tone) for tone in TONES]), speakers, 300)
     made = wavenet.generate(model.eval(), 0.5, num=3, speaker=speakers)
     for waveform, own in zip(made, TONES, strict=True):
@@ -116,7 +116,7 @@ FOLLOWERS = {
 def test_a_contour_is_followed(name):
     """What is told decides the sound: told of another utterance, the same sound is far less likely."""
     conditioner = FOLLOWERS[name]()
-    model = model_for(conditioners={name: conditioner})
+    model = build_checked_on_meta(conditioners={name: conditioner})
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
 
     def tell(count):

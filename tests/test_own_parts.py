@@ -18,12 +18,12 @@ import wavenet
 from tests.conftest import ROOT, TINY
 from tests.own_parts import write_own_parts
 from wavenet import WaveNet
-from wavenet.checkpoint import CheckpointError, UntrustedError, build, check_described, check_trust, describe
+from wavenet.checkpoint import CheckpointError, UntrustedError, build, check_reconstructs, check_trust, describe
 from wavenet.checkpoint.trust import constructor_parameters, dataset_class, module_class, optimizer_class
 from wavenet.distributions import MuLawCategorical
 from wavenet.nn import CausalConv1d
 from wavenet.training import WaveNetTraining, make_optimizer
-from wavenet.training.optimizer import check_optimizer_state, decayed_and_free
+from wavenet.training.optimizer import check_optimizer_state, weight_decay_groups
 
 OWN = ["--config-dir", "conf", "model=scaled", "dataset=mine", "optimizer=mine", "logger=csv"]
 SMALL = [setting for setting in TINY if not setting.startswith("model.")]
@@ -262,7 +262,7 @@ def test_frozen_weights_are_not_for_the_optimizer(small):
     model.input.requires_grad_(False)
     model.head[1].requires_grad_(False)
     frozen = {id(p) for part in (model.input, model.head[1]) for p in part.parameters()}
-    decayed, free = decayed_and_free(model)
+    decayed, free = weight_decay_groups(model)
     assert not frozen & {id(p) for p in decayed + free}
     assert len(decayed) + len(free) + len(frozen) == len(list(model.parameters()))
     sgd, rprop = (
@@ -325,7 +325,7 @@ def test_classes_as_arguments_are_described_and_built_again():
     assert list(config)[1:5] == ["make_tail", "other", "distribution", "sample_rate"]
     again = build(config, [__name__])
     assert describe(again) == config and again.tail.depth == 2
-    check_described(model)
+    check_reconstructs(model)
     with pytest.raises(UntrustedError):
         build(config)
     for wrong in (lambda c: c["other"].update(_partial_="yes"), lambda c: c["other"].update(height=3)):
@@ -425,7 +425,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_changed_network_is_not_saved_as_another_one(small, tmp_path, change):
     model = small(("ann",))
-    check_described(model)
+    check_reconstructs(model)
     change(model)
     with pytest.raises(CheckpointError, match=rf"m: not saved: {CHANGES[change]}; make the change in the constructor"):
         wavenet.save(model, tmp_path / "m")

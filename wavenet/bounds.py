@@ -19,49 +19,49 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from wavenet.kinds import FLAG, NULL, Either, Kind, ListOf, Real, Text, Whole, Word, shown
+from wavenet.types import BOOLEAN, NULL, AnyOf, Integer, ListOf, OneOf, Real, Text, ValueType, format_value
 
-MOST_PARTS = 32  # of a model: itself, its distribution, its conditioners, its context stack
-MOST_CATEGORIES = 2**14  # names of a condition; saved runs and models hold them all
-MOST_LAYERS = 500  # of all stacks together
-LONGEST_FIELD = 2**24  # samples of the receptive field; generation remembers as many
-MOST_BATCH_SAMPLES = 2**28  # batch_size x segment_length
-MOST_TOGETHER = {"embedding_channels": 4096, "encoding_channels": 4096, "n_mels": 512}  # in all parts of a model
+MAX_PARTS = 32  # of a model: itself, its distribution, its conditioners, its context stack
+MAX_CATEGORIES = 2**14  # names of a condition; saved runs and models hold them all
+MAX_LAYERS = 500  # of all stacks together
+MAX_RECEPTIVE_FIELD = 2**24  # samples of the receptive field; generation remembers as many
+MAX_BATCH_SAMPLES = 2**28  # batch_size x segment_length
+MAX_TOTALS = {"embedding_channels": 4096, "encoding_channels": 4096, "n_mels": 512}  # in all parts of a model
 
-RATES = Whole(1000, 1_000_000)  # Hz; beyond them a recording's header is damaged
-CHANNELS = Whole(1, 4096)
-KERNELS = Whole(1, 1024)
+RATES = Integer(1000, 1_000_000)  # Hz; beyond them a recording's header is damaged
+CHANNELS = Integer(1, 4096)
+KERNELS = Integer(1, 1024)
 SampleRate = Annotated[int, RATES]
 Channels = Annotated[int, CHANNELS]
-GateChannels = Annotated[int, Whole(2, 4096, step=2)]
+GateChannels = Annotated[int, Integer(2, 4096, step=2)]
 KernelSize = Annotated[int, KERNELS]
-DilationCycle = Annotated[int, Whole(1, 24)]  # 2**24 samples are minutes
-NumCycles = Annotated[int, Whole(1, MOST_LAYERS)]
-Dilation = Annotated[int, Whole(1, LONGEST_FIELD)]  # samples
-Dilations = Annotated[Sequence[int], ListOf(Whole(1, LONGEST_FIELD), 1, MOST_LAYERS, "[1,2,4]")]
-Groups = Annotated[int, Whole(1, 2048)]  # each has a filter and a gate
-ResidualScale = Annotated[float, Real(0, 1, above=True, such=0.7071)]
-HopLength = Annotated[int, Whole(1, 65536)]  # samples
-Dropout = Annotated[float, Real(0, 1, below=True, such=0.1)]
-Names = Annotated[Any, ListOf(Text("a name", numbers=True), 1, MOST_CATEGORIES, "[allison,june]")]
-Flag = Annotated[bool, FLAG]
-Seed = Annotated[int, Whole(0, 2**32 - 1)]
-Workers = Annotated[int, Whole(0, 256)]  # each is a process
-SegmentLength = Annotated[int, Whole(1, LONGEST_FIELD)]  # samples
-BatchSize = Annotated[int, Whole(1, 2**16)]  # segments
+DilationCycle = Annotated[int, Integer(1, 24)]  # 2**24 samples are minutes
+NumCycles = Annotated[int, Integer(1, MAX_LAYERS)]
+Dilation = Annotated[int, Integer(1, MAX_RECEPTIVE_FIELD)]  # samples
+Dilations = Annotated[Sequence[int], ListOf(Integer(1, MAX_RECEPTIVE_FIELD), 1, MAX_LAYERS, "[1,2,4]")]
+Groups = Annotated[int, Integer(1, 2048)]  # each has a filter and a gate
+ResidualScale = Annotated[float, Real(0, 1, exclusive_low=True, example=0.7071)]
+HopLength = Annotated[int, Integer(1, 65536)]  # samples
+Dropout = Annotated[float, Real(0, 1, exclusive_high=True, example=0.1)]
+Names = Annotated[Any, ListOf(Text("a name", numbers=True), 1, MAX_CATEGORIES, "[allison,june]")]
+Flag = Annotated[bool, BOOLEAN]
+Seed = Annotated[int, Integer(0, 2**32 - 1)]
+Workers = Annotated[int, Integer(0, 256)]  # each is a process
+SegmentLength = Annotated[int, Integer(1, MAX_RECEPTIVE_FIELD)]  # samples
+BatchSize = Annotated[int, Integer(1, 2**16)]  # segments
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
-LearningRate = Annotated[float, Real(0, 1, above=True, below=True, such=0.001)]
-Betas = Annotated[Sequence[float], ListOf(Real(0, 1, below=True), 2, 2, "[0.9,0.99]")]
-WeightDecay = Annotated[float, Real(0, 100, such=0.01)]
-Steps = Annotated[int, Whole(0, 10**9)]  # more than any run takes
-Share = Annotated[float, Real(0, 1, such=0.05)]
-Compile = Annotated[bool | str, Either((FLAG, Word(COMPILE_MODES)))]
+LearningRate = Annotated[float, Real(0, 1, exclusive_low=True, exclusive_high=True, example=0.001)]
+Betas = Annotated[Sequence[float], ListOf(Real(0, 1, exclusive_high=True), 2, 2, "[0.9,0.99]")]
+WeightDecay = Annotated[float, Real(0, 100, example=0.01)]
+Steps = Annotated[int, Integer(0, 10**9)]  # more than any run takes
+Share = Annotated[float, Real(0, 1, example=0.05)]
+Compile = Annotated[bool | str, AnyOf((BOOLEAN, OneOf(COMPILE_MODES)))]
 
 _Checked = TypeVar("_Checked", bound=Callable[..., Any])
 
 
-def bounds_of(owner: Callable[..., Any]) -> Mapping[str, Kind]:
+def bounds_of(owner: Callable[..., Any]) -> Mapping[str, ValueType]:
     """What the arguments of a function, or of a class's constructor, may be.
 
     An argument that a class's own constructor says nothing of has the bound that one of its base classes states for
@@ -81,20 +81,20 @@ def bounds_of(owner: Callable[..., Any]) -> Mapping[str, Kind]:
     return _of_class(owner) if inspect.isclass(owner) else _of_function(owner)
 
 
-def stated_by(hint: Any) -> Kind | None:
+def type_in_annotation(hint: Any) -> ValueType | None:
     """The kind that an annotation states, or None.
 
-    >>> str(stated_by(Channels | None))
+    >>> str(type_in_annotation(Channels | None))
     'a whole number from 1 to 4096, or null'
     """
-    for more in getattr(hint, "__metadata__", ()):
-        if callable(getattr(more, "allows", None)):
-            return more
+    for extra in getattr(hint, "__metadata__", ()):
+        if callable(getattr(extra, "accepts", None)):
+            return extra
     if get_origin(hint) not in (Union, UnionType):
         return None
-    kinds = [NULL if each is type(None) else stated_by(each) for each in get_args(hint)]
+    kinds = [NULL if each is type(None) else type_in_annotation(each) for each in get_args(hint)]
     known = tuple(kind for kind in kinds if kind is not None)
-    return Either(known) if len(known) == len(kinds) else None
+    return AnyOf(known) if len(known) == len(kinds) else None
 
 
 def checked(function: _Checked) -> _Checked:
@@ -119,7 +119,7 @@ def checked_as(owner: str) -> Callable[[_Checked], _Checked]:
     return lambda function: _checked(function, owner)
 
 
-def refuse(owner: str, name: str, value: Any, kind: Kind) -> None:
+def check_value(owner: str, name: str, value: Any, kind: ValueType) -> None:
     """Raise unless a value is of a kind.
 
     Raises:
@@ -129,8 +129,8 @@ def refuse(owner: str, name: str, value: Any, kind: Kind) -> None:
     Traceback (most recent call last):
     ValueError: CausalConv1d: dilation is 0; it must be a whole number from 1 to 9
     """
-    if not kind.allows(value):
-        raise ValueError(f"{owner}: {name} is {shown(value)}; it must be {kind}")
+    if not kind.accepts(value):
+        raise ValueError(f"{owner}: {name} is {format_value(value)}; it must be {kind}")
 
 
 def check_batch(batch_size: int, segment_length: int) -> None:
@@ -139,9 +139,9 @@ def check_batch(batch_size: int, segment_length: int) -> None:
     Raises:
         ValueError: Names both numbers.
     """
-    if batch_size * segment_length > MOST_BATCH_SAMPLES:
+    if batch_size * segment_length > MAX_BATCH_SAMPLES:
         raise ValueError(
-            f"batch_size x segment_length is {batch_size} x {segment_length}, more than {MOST_BATCH_SAMPLES} samples; "
+            f"batch_size x segment_length is {batch_size} x {segment_length}, more than {MAX_BATCH_SAMPLES} samples; "
             "make one of them smaller"
         )
 
@@ -163,7 +163,7 @@ def _checked(function: Any, owner: str | None = None) -> Any:
         for argument, kind in bounds_of(function).items():
             if argument in given.arguments:
                 value = given.arguments[argument]
-                refuse(name, argument, value, kind)
+                check_value(name, argument, value, kind)
                 given.arguments[argument] = _plain(value)
         return function(*given.args, **given.kwargs)
 
@@ -171,8 +171,8 @@ def _checked(function: Any, owner: str | None = None) -> Any:
 
 
 @functools.cache
-def _of_class(owner: type) -> dict[str, Kind]:
-    found: dict[str, Kind] = {}
+def _of_class(owner: type) -> dict[str, ValueType]:
+    found: dict[str, ValueType] = {}
     names, open_ended = set(), True
     for base in owner.__mro__:
         constructor = base.__dict__.get("__init__")
@@ -188,12 +188,12 @@ def _of_class(owner: type) -> dict[str, Kind]:
 
 
 @functools.cache
-def _of_function(function: Callable[..., Any]) -> dict[str, Kind]:
+def _of_function(function: Callable[..., Any]) -> dict[str, ValueType]:
     try:
         hints = get_type_hints(function, include_extras=True)
     except NameError:  # a name that is only there for type checkers
         hints = getattr(function, "__annotations__", {})
-    kinds = {name: stated_by(hint) for name, hint in hints.items() if name != "return"}
+    kinds = {name: type_in_annotation(hint) for name, hint in hints.items() if name != "return"}
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 

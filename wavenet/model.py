@@ -151,7 +151,7 @@ class WaveNet(nn.Module):
         self.weight_norm = weight_norm
         self.make_layer = make_layer
         self.make_stack = make_stack
-        self.about: dict[str, Any] | None = None
+        self.metadata: dict[str, Any] | None = None
 
         self.distribution = distribution
         self.conditioners = nn.ModuleDict(conditioners)
@@ -197,7 +197,7 @@ class WaveNet(nn.Module):
         return tuple(c.features for c in self.conditioners.values() if c.features is not None)  # pyright: ignore
 
     def condition(
-        self, conditions: Mapping[str, Any] | None, batch_size: int, chance: Tensor | None = None
+        self, conditions: Mapping[str, Any] | None, batch_size: int, dropout_uniform: Tensor | None = None
     ) -> Condition | None:
         """Add up what the conditioners make of the named conditions.
 
@@ -205,7 +205,7 @@ class WaveNet(nn.Module):
             conditions: Such as {"speaker": "p225", "mel": (n_mels, frames)}, one for all utterances,
                 or {"speaker": ["p225", "p226"], "mel": (2, n_mels, frames)}.
             batch_size: B.
-            chance: See `wavenet.conditioning.Conditioner.forward`.
+            dropout_uniform: See `wavenet.conditioning.Conditioner.forward`.
 
         Returns:
             The condition, or None if the model has no conditioners.
@@ -215,7 +215,7 @@ class WaveNet(nn.Module):
         """
         total = None
         for conditioner in self.conditioners.values():
-            part = conditioner(conditions or {}, batch_size, chance)
+            part = conditioner(conditions or {}, batch_size, dropout_uniform)
             total = part if total is None else total + part
         return total
 

@@ -12,7 +12,7 @@ import torch
 from tests.conftest import PROMPTS
 from tests.reliability.mutants import encoded, patched
 from wavenet.audio import AudioError, claimed_seconds, log_mel_spectrogram, read, resample, trim_silence, write
-from wavenet.audio.picture import spectrogram_image
+from wavenet.audio.spectrogram_image import spectrogram_image
 
 
 def tone(hertz, rate, seconds=0.5):

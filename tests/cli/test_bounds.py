@@ -12,22 +12,22 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 import wavenet
-from tests.cli.test_settings import numbers_of
+from tests.cli.test_validation import numbers_of
 from tests.configured import choices, composed
 from tests.conftest import TINY
 from wavenet import WaveNet, bounds
 from wavenet.bounds import bounds_of, checked
-from wavenet.checkpoint import build_without_memory, describe
-from wavenet.cli import fit, run_config
+from wavenet.checkpoint import build_on_meta, describe
+from wavenet.cli import preflight, saved_config
 from wavenet.cli.command import plain
-from wavenet.cli.ranges import kind_of
-from wavenet.cli.settings import check
+from wavenet.cli.schema import type_of_setting
+from wavenet.cli.validation import check
 from wavenet.conditioning import CategoricalEmbedding, F0Conditioner, FileConditioner, MelConditioner
 from wavenet.data.segments import SegmentStream, TrainingSegments
 from wavenet.distributions import MuLawCategorical
 from wavenet.generation import Stream
-from wavenet.kinds import Either, Real, Whole, or_null
 from wavenet.training import SegmentData, WaveNetTraining
+from wavenet.types import AnyOf, Integer, Real, optional
 
 SMALLEST = [  # whatever stands at its end, the rest is as small as it can be
     *TINY, "logger=none", "batch_size=1", f"segment_length={2**24}", "model.gate_channels=2", "model.skip_channels=1",
@@ -49,7 +49,7 @@ PARTS = {
 OF_THE_MODEL = ("condition_channels", "sample_rate")  # what a part has in common with it
 TOGETHER = ("hop_length", "hold", "scales")  # see test_factors_of_the_frames_at_their_ends
 ALONE = {
-    ("context", "num_cycles", bounds.MOST_LAYERS),  # ends that no model reaches, for there are others it must fit to
+    ("context", "num_cycles", bounds.MAX_LAYERS),  # ends that no model reaches, for there are others it must fit to
     ("mel", "n_fft", 2), ("mel", "fmin", 500_000), ("mel", "fmax", 5e-324),
     ("f0", "fmax", 5e-324), ("f0", "fmin", 125_000), ("f0", "fmax", 250_000), ("mel", "fmax", 500_000),
 }  # fmt: skip
@@ -57,7 +57,7 @@ ALONE = {
 
 @pytest.fixture(autouse=True)
 def _endless_memory(monkeypatch):
-    monkeypatch.setattr(fit, "memory_of_this_machine", lambda: math.inf)
+    monkeypatch.setattr(preflight, "memory_of_this_machine", lambda: math.inf)
 
 
 def part_of(name):
@@ -68,21 +68,21 @@ def part_of(name):
 def ends(kind):
     """The lowest and the highest that a kind allows."""
     for number in numbers_of(kind):
-        if isinstance(number, Whole):
+        if isinstance(number, Integer):
             yield from (number.low, number.high)
         else:
-            yield math.nextafter(number.low, math.inf) if number.above else number.low
-            yield math.nextafter(number.high, -math.inf) if number.below else number.high
+            yield math.nextafter(number.low, math.inf) if number.exclusive_low else number.low
+            yield math.nextafter(number.high, -math.inf) if number.exclusive_high else number.high
 
 
 def beyond(kind):
     """What is just outside."""
     for number in numbers_of(kind):
-        if isinstance(number, Whole):
+        if isinstance(number, Integer):
             yield from (number.low - number.step, number.high + number.step)
         else:
-            yield number.low if number.above else math.nextafter(number.low, -math.inf)
-            yield number.high if number.below else math.nextafter(number.high, math.inf)
+            yield number.low if number.exclusive_low else math.nextafter(number.low, -math.inf)
+            yield number.high if number.exclusive_high else math.nextafter(number.high, math.inf)
 
 
 @pytest.fixture(params=PARTS)
@@ -110,7 +110,7 @@ def test_every_number_of_every_part_has_a_bound(part):
     numbers = {key for key, value in own.items() if isinstance(value, int | float | list)}
     assert numbers - {"categories"} <= kinds.keys()
     for key, kind in kinds.items():
-        stated = kind_of("train", ".".join(["model", *part_of(name), key]))
+        stated = type_of_setting("train", ".".join(["model", *part_of(name), key]))
         assert stated == kind or (key == "categories" and kind in stated.kinds)
 
 
@@ -123,8 +123,8 @@ def test_what_stands_at_its_end_trains_loads_and_resumes(part):
             at_end = changed(cfg, name, key, value)
             if key == "groups":  # which share the channels
                 at_end.model.update(residual_channels=value, gate_channels=2 * value)
-            fit.check_run(at_end)  # which describes the model, builds it again, and reads the config again
-            model = build_without_memory(describe(fit._outline(at_end)))
+            preflight.check_run(at_end)  # which describes the model, builds it again, and reads the config again
+            model = build_on_meta(describe(preflight._outline(at_end)))
             found = describe(model)
             for step in part_of(name):
                 found = found[step]
@@ -133,8 +133,8 @@ def test_what_stands_at_its_end_trains_loads_and_resumes(part):
 
 def test_what_is_beyond_is_refused_by_everybody(part):
     name, cfg, kinds = part
-    good = describe(fit._outline(cfg))
-    build_without_memory(good)
+    good = describe(preflight._outline(cfg))
+    build_on_meta(good)
     for key, kind in walked(name, kinds).items():
         for value in beyond(kind):
             wrong = changed(cfg, name, key, value)
@@ -149,7 +149,7 @@ def test_what_is_beyond_is_refused_by_everybody(part):
                 place = place[step]
             place[key] = value
             with pytest.raises(ValueError, match=f"the config has {key}="):
-                build_without_memory(description)
+                build_on_meta(description)
 
 
 @pytest.mark.parametrize(
@@ -158,23 +158,23 @@ def test_what_is_beyond_is_refused_by_everybody(part):
 def test_factors_of_the_frames_at_their_ends(scales, hold):
     cfg = composed(*SMALLEST, *PARTS["conditioners.features"])
     cfg.model.conditioners.features.update(scales=scales, hold=hold, hop_length=math.prod(scales) * hold)
-    fit.check_run(cfg)
+    preflight.check_run(cfg)
     for wrong in ({"scales": [1] * 17}, {"scales": [1025]}, {"scales": [0]}, {"hold": 65537}, {"hop_length": 65537}):
         beyond_it = copy.deepcopy(cfg)
         beyond_it.model.conditioners.features.update(wrong)
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be"):
             check("train", beyond_it)
-        description = describe(fit._outline(cfg))
+        description = describe(preflight._outline(cfg))
         description["conditioners"]["features"].update(wrong)
         with pytest.raises(ValueError, match=f"the config has {next(iter(wrong))}="):
-            build_without_memory(description)
+            build_on_meta(description)
 
 
 def test_the_ends_of_frequencies_that_fit_together():
     wide = composed(*SMALLEST, *MEL, "model.sample_rate=1000000", "model.conditioners.mel.fmax=500000")
-    fit.check_run(wide)
+    preflight.check_run(wide)
     high = ["model.conditioners.f0.fmin=125000", "model.conditioners.f0.fmax=250000"]
-    fit.check_run(composed(*SMALLEST, "model/conditioners=[f0]", "model.sample_rate=1000000", *high))
+    preflight.check_run(composed(*SMALLEST, "model/conditioners=[f0]", "model.sample_rate=1000000", *high))
 
 
 SETTINGS = ["+trainer.num_nodes=1", "model.kernel_size=1", "batch_size=1", "segment_length=1", "logger=none"]
@@ -186,7 +186,7 @@ def settings():
     for group in ("", "samples", "preparation", "optimizer", "trainer"):
         for name in cfg[group] if group else cfg:
             key = f"{group}.{name}" if group else name
-            kind = kind_of("train", key)
+            kind = type_of_setting("train", key)
             if kind is not None and numbers_of(kind) and not isinstance(OmegaConf.select(cfg, key), str):
                 found.append(key)
     return found
@@ -194,19 +194,19 @@ def settings():
 
 @pytest.mark.parametrize("key", settings())
 def test_a_setting_at_its_end_resumes_and_one_beyond_is_refused(key):
-    cfg, kind = composed(*TINY, *SETTINGS), kind_of("train", key)
+    cfg, kind = composed(*TINY, *SETTINGS), type_of_setting("train", key)
     assert kind is not None
     for value in ends(kind):
         OmegaConf.update(cfg, key, value)
         check("train", cfg)
-        assert OmegaConf.select(OmegaConf.create(run_config.text_of(cfg)), key) == value
-    for value in [value for value in beyond(kind) if not kind.allows(value)]:
+        assert OmegaConf.select(OmegaConf.create(saved_config.checked_yaml(cfg)), key) == value
+    for value in [value for value in beyond(kind) if not kind.accepts(value)]:
         OmegaConf.update(cfg, key, value)
         with pytest.raises(ValueError, match=f"^{key} is .*; it must be "):
             check("train", cfg)
         saved = {name: part for name, part in plain(cfg).items() if name != "trust"}
         with pytest.raises(ValueError, match=f"{key} is .*; it must be "):
-            run_config._read(OmegaConf.to_yaml(OmegaConf.create(saved)), ())
+            saved_config._read(OmegaConf.to_yaml(OmegaConf.create(saved)), ())
 
 
 @pytest.mark.parametrize(
@@ -221,40 +221,41 @@ def test_a_setting_at_its_end_resumes_and_one_beyond_is_refused(key):
 )  # fmt: skip
 def test_what_all_parts_ask_for_together_is_bounded_before_a_run_too(overrides, message):
     with pytest.raises((ValueError, InstantiationException), match=message):
-        fit.check_run(composed(*SMALLEST, *overrides))
+        preflight.check_run(composed(*SMALLEST, *overrides))
 
 
 def test_two_filter_banks_are_as_large_as_one_at_most():
-    description = describe(fit._outline(composed(*SMALLEST, *MEL)))
+    description = describe(preflight._outline(composed(*SMALLEST, *MEL)))
     description["conditioners"]["two"] = description["conditioners"]["mel"] | {"n_mels": 512}
     with pytest.raises(ValueError, match="n_mels of all parts are 513 together; they may be 512"):
-        build_without_memory(description)
+        build_on_meta(description)
 
 
 def test_the_bounds_on_sums_allow_what_a_single_part_may_have():
-    for name, most in bounds.MOST_TOGETHER.items():
+    for name, most in bounds.MAX_TOTALS.items():
         keys = [f"model.distribution.{name}", f"model.conditioners.x.{name}"]
         assert (
-            max(number.high for key in keys if (kind := kind_of("train", key)) for number in numbers_of(kind)) <= most
+            max(number.high for key in keys if (kind := type_of_setting("train", key)) for number in numbers_of(kind))
+            <= most
         )
 
 
 def test_as_many_names_as_there_may_be():
     cfg = composed(*SMALLEST, *PARTS["conditioners.speaker"])
-    cfg.model.conditioners.speaker.categories = [f"speaker-{k:06d}" for k in range(bounds.MOST_CATEGORIES)]
-    fit.check_run(cfg)
+    cfg.model.conditioners.speaker.categories = [f"speaker-{k:06d}" for k in range(bounds.MAX_CATEGORIES)]
+    preflight.check_run(cfg)
     cfg.model.conditioners.speaker.categories.append("one more")
     with pytest.raises(ValueError, match="categories is .*; it must be a list of 1 to 16384"):
         check("train", cfg)
     with pytest.raises(ValueError, match="categories"):
-        fit.check_kept(cfg)
+        preflight.check_reloadable(cfg)
 
 
 def test_names_that_are_too_long_together_are_refused_before_a_run():
     cfg = composed(*SMALLEST, *PARTS["conditioners.speaker"])
     cfg.model.conditioners.speaker.categories = [f"{k}" + "x" * 4000 for k in range(300)]
     with pytest.raises(ValueError, match=r"could not be resumed: has \d+ bytes; 1048576 can be read: name fewer"):
-        fit.check_kept(cfg)
+        preflight.check_reloadable(cfg)
 
 
 @pytest.mark.parametrize(
@@ -319,8 +320,14 @@ def test_every_constructor_refuses_what_is_beyond_its_bounds():
     for owner in (*owners, TrainingSegments, Stream, WaveNetTraining):
         assert bounds_of(owner) and hasattr(owner.__init__, "__wrapped__")
     for name in ("seed", "batch_size", "segment_length", "num_workers"):
-        assert kind_of("train", name) == bounds_of(SegmentData)[name]
+        assert type_of_setting("train", name) == bounds_of(SegmentData)[name]
     for name, kind in bounds_of(WaveNetTraining).items():
         key = name if name in ("compile", "gradient_checkpointing") else f"optimizer.{name}"
-        assert kind in (kind_of("train", key), or_null(kind_of("train", key)))  # without lr, an optimizer is given
-    assert isinstance(kind_of("generate", "top_k"), Either) and kind_of("generate", "seed") == bounds_of(Stream)["seed"]
+        assert kind in (
+            type_of_setting("train", key),
+            optional(type_of_setting("train", key)),
+        )  # without lr, an optimizer is given
+    assert (
+        isinstance(type_of_setting("generate", "top_k"), AnyOf)
+        and type_of_setting("generate", "seed") == bounds_of(Stream)["seed"]
+    )

@@ -12,7 +12,7 @@ import pytest
 
 import wavenet
 from tests.conftest import ROOT
-from tests.demo.serving import ask, begin, connect, until
+from tests.demo.serving import ask, connect, start, until
 from tests.reliability.models import make
 
 COMMAND = [sys.executable, "-c", "from wavenet.cli import main; main()", "demo", "checkpoint=tiny", "port=0"]
@@ -58,7 +58,7 @@ def test_it_serves_and_ends_at_a_signal_also_while_something_is_made(started, in
     assert opened.read_text().strip() == url
     for address in (url, elsewhere):
         assert b"<title>WaveNet</title>" in ask(address)[2]
-    connection, _ = begin(url, seconds=3600, conditions__speaker="june")
+    connection, _ = start(url, seconds=3600, conditions__speaker="june")
     hesitating = connect(url)
     hesitating.request("POST", "/generate?mode=continue", b"RIFF", {"Content-Length": "1000"})
     process.send_signal(signal.SIGTERM)

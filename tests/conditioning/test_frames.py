@@ -186,7 +186,7 @@ def test_a_click_is_told_where_it_is_heard(upsampling, bands):
 
     def told(samples):
         with torch.no_grad():
-            return conditioner({"mel": features.extract(samples)}, 1).held(len(samples))[0]
+            return conditioner({"mel": features.extract(samples)}, 1).upsampled(len(samples))[0]
 
     quiet, times, late = told(waveform), torch.arange(len(waveform)), []
     for t in range(2000, len(waveform) - 2000, 97):

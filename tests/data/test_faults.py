@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from wavenet.audio import LogMel
 from wavenet.data import DatasetError, Scan, Utterance, add_features, prepare
 from wavenet.data.folder import Folder
-from wavenet.data.jobs import run_jobs
+from wavenet.data.process_pool import run_jobs
 
 RATE = 8000
 

@@ -10,14 +10,14 @@ from urllib.parse import urlencode
 import torch
 
 from wavenet.demo.server import listen, server_for, url_of
-from wavenet.demo.studio import Studio
+from wavenet.demo.service import GenerationService
 
 
 @contextmanager
-def serving(studio: Studio):
-    """The address of a server for a studio, as long as it is needed."""
+def serving(service: GenerationService):
+    """The address of a server for a service, as long as it is needed."""
     listener = listen("127.0.0.1", 0)
-    server = server_for(studio)
+    server = server_for(service)
     thread = threading.Thread(target=server.run, args=[[listener]])
     thread.start()
     try:
@@ -43,22 +43,22 @@ def ask(url, method="GET", path="/", body=None, headers=None):
         connection.close()
 
 
-def generate(url, body=None, headers=None, **wish):
+def generate(url, body=None, headers=None, **request):
     """What POST /generate says: the samples, or (status, message)."""
-    status, _, answer = ask(url, "POST", f"/generate?{query(**wish)}", body, headers)
+    status, _, answer = ask(url, "POST", f"/generate?{query(**request)}", body, headers)
     if status != 200:
         return status, json.loads(answer)["error"]
     return torch.frombuffer(bytearray(answer), dtype=torch.float32)
 
 
-def query(**wish):
-    return urlencode({name.replace("__", "."): value for name, value in wish.items()})
+def query(**request):
+    return urlencode({name.replace("__", "."): value for name, value in request.items()})
 
 
-def begin(url, **wish):
+def start(url, **request):
     """A connection on which samples are being made; some have come."""
     connection = connect(url)
-    connection.request("POST", f"/generate?{query(**wish)}")
+    connection.request("POST", f"/generate?{query(**request)}")
     answer = connection.getresponse()
     assert answer.status == 200
     assert len(answer.read(4)) == 4

@@ -17,12 +17,12 @@ import torch
 
 import wavenet
 from tests.conftest import PROMPTS, ROOT
-from tests.demo.serving import ask, begin, connect, generate, query, serving, until
+from tests.demo.serving import ask, connect, generate, query, serving, start, until
 from tests.reliability.models import make
 from wavenet.audio import read
-from wavenet.demo import app, recording
-from wavenet.demo.offer import Limits
-from wavenet.demo.studio import Studio
+from wavenet.demo import app, upload
+from wavenet.demo.capabilities import Limits
+from wavenet.demo.service import GenerationService
 
 PAGE = ROOT / "wavenet" / "demo" / "page"
 RECORDING = PROMPTS / "june" / "june_001.flac"
@@ -44,17 +44,19 @@ def models():
 @pytest.fixture(scope="module")
 def quick(models):
     """A server that is quick, and whose limits are not reached."""
-    studio = Studio(models["mu-law"], "tiny", Limits(max_seconds=3, max_upload_bytes=MEGABYTE))
-    with serving(studio) as url:
-        yield studio, url
+    service = GenerationService(models["mu-law"], "tiny", Limits(max_seconds=3, max_upload_bytes=MEGABYTE))
+    with serving(service) as url:
+        yield service, url
 
 
 @pytest.fixture
 def slow(models):
     """A server that takes minutes for what it is asked, and that has one place."""
-    studio = Studio(models["mu-law"], "slow", Limits(max_seconds=3600, max_concurrent=1), backend="reference")
-    with serving(studio) as url:
-        yield studio, url
+    service = GenerationService(
+        models["mu-law"], "slow", Limits(max_seconds=3600, max_concurrent=1), backend="reference"
+    )
+    with serving(service) as url:
+        yield service, url
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def temporary(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["mu-law", "logistic mixture", "context stack"])
 def test_the_same_audio_as_in_python(models, kind):
     model = models[kind]
-    with serving(Studio(model)) as url:
+    with serving(GenerationService(model)) as url:
         heard = generate(url, seconds=0.4, seed=3, temperature=0.9, conditions__speaker="june")
         assert torch.equal(heard, wavenet.generate(model, 0.4, seed=3, temperature=0.9, speaker="june")[0])
         heard = generate(url, seconds=0.2, top_k=5, conditions__speaker="carlo")
@@ -95,7 +97,7 @@ def test_a_recording_is_made_again(models, temporary):
     (temporary / "recording").write_bytes(data)
     waveform, _ = read(temporary / "recording", 8000)
     conditions = {each.name: each.extract(waveform) for each in model.features}
-    with serving(Studio(model)) as url:
+    with serving(GenerationService(model)) as url:
         heard = generate(url, data, seed=2)
         assert len(heard) == len(waveform) == 4501
         assert torch.equal(heard, wavenet.generate(model, 4501 / 8000, seed=2, conditions=conditions)[0])
@@ -113,13 +115,13 @@ def test_what_the_model_is(quick, models):
 
 
 def test_wrong_settings_are_named(quick):
-    for wish, message in (
+    for request, message in (
         ({}, "the model needs a speaker: give speaker=NAME, one of allison, carlo, june"),
         ({"conditions__speaker": "bob"}, "unknown speaker 'bob'; the model knows allison, carlo, june"),
         ({"seconds": 4}, "seconds is '4'; it must be a number above 0 and at most 3"),
         ({"seed": "x"}, "seed is 'x'; it must be a whole number"),
     ):
-        status, said = generate(quick[1], **wish)
+        status, said = generate(quick[1], **request)
         assert status == 400 and message in said
 
 
@@ -163,10 +165,10 @@ def test_a_recording_where_none_is_taken(quick):
 
 
 def test_too_large_a_recording(quick):
-    wish = {"mode": "continue", "conditions__speaker": "june"}
-    status, message = generate(quick[1], bytes(MEGABYTE + 1), **wish)
+    request = {"mode": "continue", "conditions__speaker": "june"}
+    status, message = generate(quick[1], bytes(MEGABYTE + 1), **request)
     assert (status, message) == (413, "your recording has more than 1 MB; send a shorter one")
-    status, _, _ = ask(quick[1], "POST", f"/generate?{query(**wish)}", iter([bytes(1000)] * 2000))  # chunked
+    status, _, _ = ask(quick[1], "POST", f"/generate?{query(**request)}", iter([bytes(1000)] * 2000))  # chunked
     assert status == 413
     assert quick[0].running == 0
 
@@ -174,33 +176,33 @@ def test_too_large_a_recording(quick):
 def test_no_more_is_kept_than_is_taken():
     taken = 0
 
-    async def pieces():
+    async def chunks():
         nonlocal taken
         while True:
             taken += 1000
             yield bytes(1000)
 
-    with pytest.raises(recording.TooLargeError):
-        anyio.run(recording.collect, pieces(), 5500)
+    with pytest.raises(upload.TooLargeError):
+        anyio.run(upload.collect, chunks(), 5500)
     assert taken == 6000
 
 
 @pytest.mark.parametrize("claimed", [10, 5 * 10**9])
 def test_a_length_that_is_a_lie(quick, claimed):
     """A short one cuts the file off; a long one is refused before anything comes."""
-    wish = query(mode="continue", conditions__speaker="june")
+    request = query(mode="continue", conditions__speaker="june")
     with closing(connect(quick[1])) as connection:
         headers = {"Content-Length": str(claimed)}
-        connection.request("POST", f"/generate?{wish}", encoded(NOISE, 8000)[:1000], headers)
+        connection.request("POST", f"/generate?{request}", encoded(NOISE, 8000)[:1000], headers)
         assert connection.getresponse().status == (400 if claimed == 10 else 413)
     assert quick[0].running == 0
 
 
 def test_a_recording_that_never_arrives(slow, monkeypatch):
-    monkeypatch.setattr(recording, "PATIENCE", 0.2)
-    wish = query(mode="continue", conditions__speaker="june")
+    monkeypatch.setattr(upload, "PATIENCE", 0.2)
+    request = query(mode="continue", conditions__speaker="june")
     with closing(connect(slow[1])) as connection:
-        connection.request("POST", f"/generate?{wish}", b"RIFF", {"Content-Length": "1000"})
+        connection.request("POST", f"/generate?{request}", b"RIFF", {"Content-Length": "1000"})
         answer = connection.getresponse()
         assert answer.status == 408
         assert "took too long to arrive" in json.loads(answer.read())["error"]
@@ -208,43 +210,43 @@ def test_a_recording_that_never_arrives(slow, monkeypatch):
 
 
 def test_who_comes_when_all_places_are_taken_is_told_so(slow):
-    studio, url = slow
-    connection, _ = begin(url, seconds=3600, conditions__speaker="june")
+    service, url = slow
+    connection, _ = start(url, seconds=3600, conditions__speaker="june")
     status, message = generate(url, seconds=0.01, conditions__speaker="june")
     assert (status, message.split(";")[0]) == (503, "1 of 1 generations are running already")
     assert ask(url, path="/model")[0] == 200
     connection.close()
-    until(lambda: studio.running == 0)
+    until(lambda: service.running == 0)
     assert len(generate(url, seconds=0.01, conditions__speaker="june")) == 80
 
 
 def test_two_at_once_make_what_each_makes_alone(quick, models):
     with ThreadPoolExecutor(2) as pool:
         wishes = [pool.submit(generate, quick[1], seconds=3, seed=k, conditions__speaker="june") for k in (5, 6)]
-        heard = [wish.result() for wish in wishes]
+        heard = [request.result() for request in wishes]
     assert torch.equal(torch.stack(heard), wavenet.generate(models["mu-law"], 3, num=2, seed=5, speaker="june"))
 
 
-def counted(studio, monkeypatch):
+def counted(service, monkeypatch):
     """How many pieces have been made; a list that grows."""
-    made, pieces = [], studio.pieces
+    made, chunks = [], service.chunks
 
-    def counting(talk):
-        for piece in pieces(talk):
+    def counting(audio_stream):
+        for piece in chunks(audio_stream):
             made.append(len(piece))
             yield piece
 
-    monkeypatch.setattr(studio, "pieces", counting)
+    monkeypatch.setattr(service, "chunks", counting)
     return made
 
 
 def test_nothing_is_made_for_somebody_who_has_left(slow, monkeypatch):
-    studio, url = slow
-    made = counted(studio, monkeypatch)
-    connection, _ = begin(url, seconds=3600, conditions__speaker="june")
+    service, url = slow
+    made = counted(service, monkeypatch)
+    connection, _ = start(url, seconds=3600, conditions__speaker="june")
     until(lambda: len(made) > 3)
     connection.close()
-    until(lambda: studio.running == 0)
+    until(lambda: service.running == 0)
     count = len(made)
     assert len(generate(url, seconds=0.1, conditions__speaker="june")) == 800  # time goes by
     assert sum(made[count:]) <= 4 * 800 and sum(made) < 4 * 3600 * 8000
@@ -252,23 +254,23 @@ def test_nothing_is_made_for_somebody_who_has_left(slow, monkeypatch):
 
 def test_nothing_is_made_ahead_for_somebody_who_does_not_listen(models, monkeypatch):
     """Then the kernel's and the server's buffers are full, and after a while the place is given to others."""
-    studio = Studio(models["mu-law"], limits=Limits(max_seconds=3600, max_concurrent=1))
+    service = GenerationService(models["mu-law"], limits=Limits(max_seconds=3600, max_concurrent=1))
     monkeypatch.setattr(app, "PATIENCE", 0.5)
-    made = counted(studio, monkeypatch)
-    with serving(studio) as url:
-        connection, _ = begin(url, seconds=3600, conditions__speaker="june")
-        until(lambda: studio.running == 0)
+    made = counted(service, monkeypatch)
+    with serving(service) as url:
+        connection, _ = start(url, seconds=3600, conditions__speaker="june")
+        until(lambda: service.running == 0)
         assert sum(made) < 4 * 3600 * 8000 / 2
         connection.close()
 
 
 def test_the_end_of_the_server_is_the_end_of_what_it_makes(models):
-    studio = Studio(models["mu-law"], limits=Limits(max_seconds=3600), backend="reference")
-    with serving(studio) as url:
-        connection, answer = begin(url, seconds=3600, conditions__speaker="june")
+    service = GenerationService(models["mu-law"], limits=Limits(max_seconds=3600), backend="reference")
+    with serving(service) as url:
+        connection, answer = start(url, seconds=3600, conditions__speaker="june")
     with closing(connection), pytest.raises(http.client.IncompleteRead):
         answer.read()
-    assert studio.running == 0
+    assert service.running == 0
 
 
 PATHS = [
@@ -319,7 +321,7 @@ def test_other_names_of_this_machine_are_refused(quick, host):
 
 
 def test_only_the_page_itself_may_ask(quick):
-    wish = {"seconds": 0.01, "conditions__speaker": "june"}
+    request = {"seconds": 0.01, "conditions__speaker": "june"}
     own = quick[1]
     for headers in (
         {"Origin": "http://evil.example"},
@@ -329,16 +331,16 @@ def test_only_the_page_itself_may_ask(quick):
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": own},
     ):
-        assert generate(own, headers=headers, **wish) == (403, "only the page itself may ask for audio")
+        assert generate(own, headers=headers, **request) == (403, "only the page itself may ask for audio")
     for headers in ({"Origin": own}, {"Origin": own, "Sec-Fetch-Site": "same-origin"}, {}):
-        assert len(generate(own, headers=headers, **wish)) == 80
+        assert len(generate(own, headers=headers, **request)) == 80
 
 
 def test_an_error_of_our_own_says_nothing_of_this_machine(quick, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError(f"{ROOT}/somewhere: {SECRET}")
 
-    monkeypatch.setattr(quick[0], "begin", fail)
+    monkeypatch.setattr(quick[0], "start", fail)
     with caplog.at_level(logging.ERROR, "uvicorn.error"):
         status, message = generate(quick[1], conditions__speaker="june")
         until(lambda: SECRET in caplog.text)  # there is the traceback

@@ -13,8 +13,8 @@ from tests.conftest import CHROMIUM, PROMPTS
 from tests.demo.serving import serving, until
 from tests.reliability.models import make
 from wavenet.audio import read, write
-from wavenet.demo.offer import Limits
-from wavenet.demo.studio import Studio
+from wavenet.demo.capabilities import Limits
+from wavenet.demo.service import GenerationService
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -71,7 +71,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """Open a studio's page; in the end, nothing may have been complained about or asked of anybody else."""
+    """Open a service's page; in the end, nothing may have been complained about or asked of anybody else."""
     open_ones, complaints = [], []
 
     def call(url, **how):
@@ -98,10 +98,10 @@ def models():
 
 @pytest.fixture(scope="module")
 def quick(models):
-    studio = Studio(models["mu-law"], "tiny", Limits(max_seconds=10, max_upload_bytes=MEGABYTE))
-    studio.warm_up()
-    with serving(studio) as url:
-        yield studio, url
+    service = GenerationService(models["mu-law"], "tiny", Limits(max_seconds=10, max_upload_bytes=MEGABYTE))
+    service.warm_up()
+    with serving(service) as url:
+        yield service, url
 
 
 def generate(page):
@@ -243,9 +243,9 @@ def test_the_spectrogram_is_a_fourier_transform(opened, quick):
 
 
 def test_a_slow_model_is_waited_for_drawn_as_it_comes_and_stopped(opened, models, tmp_path):
-    studio = Studio(models["mu-law"], "slow", Limits(max_seconds=60, max_concurrent=1), backend="reference")
-    studio.warm_up()
-    with serving(studio) as url:
+    service = GenerationService(models["mu-law"], "slow", Limits(max_seconds=60, max_concurrent=1), backend="reference")
+    service.warm_up()
+    with serving(service) as url:
         page = opened(url)
         page.get_by_label("Seconds").fill("60")
         page.click("#start")
@@ -253,7 +253,7 @@ def test_a_slow_model_is_waited_for_drawn_as_it_comes_and_stopped(opened, models
         expect(page.locator("#clock")).to_have_text(re.compile(r"^0\.0 of \d\.\d s, plays in about \d+ s"))
         first = page.evaluate(COLUMNS)["drawn"]
         until(lambda: page.evaluate(COLUMNS)["drawn"] > first)
-        assert studio.running == 1
+        assert service.running == 1
 
         other = opened(url)  # by somebody else, meanwhile
         other.click("#start")
@@ -261,7 +261,7 @@ def test_a_slow_model_is_waited_for_drawn_as_it_comes_and_stopped(opened, models
 
         page.get_by_role("button", name="Stop", exact=True).click()
         expect(page.locator("#status")).to_contain_text("Stopped after")
-        until(lambda: studio.running == 0)
+        until(lambda: service.running == 0)
         saved(page, tmp_path)
         made = read(tmp_path / "saved.wav")[0]
         python = wavenet.generate(models["mu-law"], len(made) / 8000, speaker="allison", backend="reference")[0]
@@ -285,7 +285,7 @@ def test_a_recording_is_continued(opened, quick, models):
 
 
 def test_a_recording_is_made_again(opened, models):
-    with serving(Studio(models["vocoder"], "vocoder")) as url:
+    with serving(GenerationService(models["vocoder"], "vocoder")) as url:
         page = opened(url)
         expect(page.get_by_label("Seconds")).to_be_hidden()
         page.click("#start")
@@ -343,7 +343,7 @@ def test_bad_files_are_refused_in_words_and_the_page_goes_on(opened, quick, tmp_
 
 def test_names_of_a_strangers_model_are_only_text(opened):
     model = build_model(*settings(["speaker"]), f"model.conditioners.speaker.categories={json.dumps([NASTY, 'b'])}")
-    with serving(Studio(model.eval(), NASTY)) as url:
+    with serving(GenerationService(model.eval(), NASTY)) as url:
         page = opened(url)
         expect(page.locator("#facts")).to_contain_text(NASTY)
         expect(page).to_have_title(f"{NASTY} - WaveNet")
@@ -354,7 +354,7 @@ def test_names_of_a_strangers_model_are_only_text(opened):
 
 
 def test_a_model_that_no_recording_serves_says_why(opened):
-    with serving(Studio(build_model(*settings(["file"])).eval())) as url:
+    with serving(GenerationService(build_model(*settings(["file"])).eval())) as url:
         page = opened(url)
         expect(page.get_by_role("alert").first).to_contain_text(
             "This model needs 'features', which another program makes"
@@ -375,7 +375,7 @@ def test_a_browser_without_sound_still_draws_and_saves(opened, quick, tmp_path):
 
 
 def test_a_server_that_ends_meanwhile_is_named(opened, models):
-    with serving(Studio(models["mu-law"], "slow", backend="reference")) as url:
+    with serving(GenerationService(models["mu-law"], "slow", backend="reference")) as url:
         page = opened(url)
         page.get_by_label("Seconds").fill("30")
         page.click("#start")

@@ -74,14 +74,14 @@ class Exported:
     """An exported folder, run for a batch: what a program of one's own would do with it."""
 
     def __init__(self, folder):
-        self.folder, self.about = folder, json.loads((folder / "model.json").read_text())
+        self.folder, self.meta = folder, json.loads((folder / "model.json").read_text())
         self.step = session(folder / "step.onnx")
-        self.context = self.about["pool"] and session(folder / "context.onnx")
+        self.context = self.meta["pool"] and session(folder / "context.onnx")
 
     def condition(self, told, batch, samples):
         """The sum of all conditions, (B, condition_channels, samples)."""
-        total = np.zeros((batch, self.about["condition_channels"], samples), np.float32)
-        for name, one in self.about["conditions"].items():
+        total = np.zeros((batch, self.meta["condition_channels"], samples), np.float32)
+        for name, one in self.meta["conditions"].items():
             graph = session(self.folder / one["file"])
             if "categories" in one:
                 values = graph.run(None, {name: np.array([one["categories"].index(word) for word in told[name]])})[0]
@@ -96,13 +96,13 @@ class Exported:
         batch, _, samples = drawn.shape
         heard, parameters = np.zeros((batch, samples + 1), np.float32), []
         states, memory = beginning(self.step, batch), beginning(self.context, batch)
-        pool, said = self.about["pool"], 0
+        pool, said = self.meta["pool"], 0
         for t in range(samples):
             feed = {"sample": heard[:, t : t + 1], "uniforms": drawn[:, :, t]}
             feed["temperature"] = np.array(temperature, np.float32)
             if pool and t and t % pool == 0:
                 said, *memory = self.context.run(None, {"samples": heard[:, t - pool : t]} | named(memory))
-            if self.about["condition_channels"]:
+            if self.meta["condition_channels"]:
                 feed["condition"] = condition[:, :, t : t + 1] + said
             heard[:, t + 1 : t + 2], of_next, *states = self.step.run(None, feed | named(states))
             parameters.append(of_next)

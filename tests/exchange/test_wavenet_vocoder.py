@@ -184,7 +184,7 @@ def test_saved_and_run_by_the_native_loop(run, in_tmp, kind):
     assert "6 layers in 2 cycles, 3 taps" in output and "receptive field 29 samples (4 ms) at 8000 Hz" in output
     assert "dropped  optimizer, global_step=1000" in output and "differs  mel is not computed from sound" in output
     model = wavenet.load("ours")
-    assert CPUBackend.refusal(model) is None
+    assert CPUBackend.unsupported_reason(model) is None
     theirs, ours = told(hparams, 1, 240)
     audio = wavenet.generate(model, None, conditions=ours, seed=2, backend="cpu")
     assert audio.shape == (1, 240) and audio.std() > 0.01

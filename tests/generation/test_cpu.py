@@ -68,7 +68,7 @@ def test_parameters_with_conditions_equal_the_reference(small, contour, speakers
     got = CPUBackend(model).parameters(x, condition)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
     for k in range(3):
-        assert torch.equal(CPUBackend(model).parameters(x[k : k + 1], condition.of([k]))[0], got[k])
+        assert torch.equal(CPUBackend(model).parameters(x[k : k + 1], condition.select([k]))[0], got[k])
 
 
 def test_drawn_samples_equal_the_reference():
@@ -135,7 +135,7 @@ def test_a_distribution_that_it_does_not_know_is_refused(small):
     class Mine(GaussianMixture):
         pass
 
-    assert CPUBackend.refusal(small(distribution=Mine)) == "it does not know the output distribution Mine"
+    assert CPUBackend.unsupported_reason(small(distribution=Mine)) == "it does not know the output distribution Mine"
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])

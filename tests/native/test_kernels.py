@@ -72,14 +72,14 @@ def test_draw(classes):
     levels = distribution.sample(torch.eye(classes).T[None] * 100, torch.full((1, 1, classes), 0.5))[0]
     for temperature, top_k in ((1.0, 0), (0.5, 0), (1.0, 1), (0.9, classes // 2), (1.0, classes), (0.0, 0)):
         logits = (generator.standard_normal((400, classes)) * 3).astype(np.float32)
-        chances = generator.random(400).astype(np.float32)
-        chances[:2] = 0, 1 - 2**-24
+        probabilities = generator.random(400).astype(np.float32)
+        probabilities[:2] = 0, 1 - 2**-24
         room = np.empty(classes, np.float32)
         drawn = [
             draw(row.ctypes.data, classes, u, np.float32(temperature), top_k, room.ctypes.data)
-            for row, u in zip(logits, chances, strict=True)
+            for row, u in zip(logits, probabilities, strict=True)
         ]
-        parameters, numbers = torch.from_numpy(logits.T.copy())[None], torch.from_numpy(chances)[None, None]
+        parameters, numbers = torch.from_numpy(logits.T.copy())[None], torch.from_numpy(probabilities)[None, None]
         expected = distribution.sample(parameters, numbers, temperature, top_k or None)
         differs = levels[drawn] != expected[0]
         assert differs.sum() <= 2

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import wavenet
 from wavenet.generation.cpu import CPUBackend
-from wavenet.native import Layout, UnknownNetworkError, native_refusal, unsupported_reason
+from wavenet.native import Layout, UnknownNetworkError, native_unsupported_reason, unsupported_reason
 from wavenet.native.instructions import jit
 from wavenet.nn import GatedResidualLayer
 from wavenet.training import CPUNetwork
@@ -73,7 +73,7 @@ def test_anything_may_be_asked_about():
 def test_dropout_counts_in_training_only(small):
     model = small(dropout=0.5)
     assert unsupported_reason(model) is None
-    assert CPUNetwork.refusal(model) == "it computes the plain network, and the layers have dropout"
+    assert CPUNetwork.unsupported_reason(model) == "it computes the plain network, and the layers have dropout"
     assert unsupported_reason(model.train()) == "stack.layers.0 has dropout, and is in training"
 
 
@@ -142,7 +142,7 @@ def test_the_comparison_finds_what_the_layout_does_not(small, monkeypatch):
         return real(self)
 
     monkeypatch.setattr(Layout, "weights", wrong)
-    assert native_refusal(model) is None
+    assert native_unsupported_reason(model) is None
     with pytest.raises(UnknownNetworkError, match="its outputs differ by"):
         CPUBackend(model)
     with pytest.raises(UnknownNetworkError, match="its outputs differ by"):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from wavenet.nn import Condition, PointwiseConv1d, Upsampling, join
+from wavenet.nn import Condition, PointwiseConv1d, Upsampling, batch_conditions
 
 
 def values(length, batch=2, channels=3):
@@ -20,7 +20,7 @@ def test_held_is_the_definition(hop, offset):
     condition = Condition(values(6 if hop else 1), hop, offset)
     length = 6 * hop - offset if hop else 17
     assert condition.num_samples == (length if hop else math.inf)
-    held = condition.held(length).expand(-1, -1, length)
+    held = condition.upsampled(length).expand(-1, -1, length)
     for t in range(length):
         assert torch.equal(held[..., t], at(condition, t))
 
@@ -28,12 +28,12 @@ def test_held_is_the_definition(hop, offset):
 @pytest.mark.parametrize(("hop", "offset"), [(1, 0), (4, 0), (4, 3), (5, 2)])
 def test_a_piece_is_the_same_samples(hop, offset):
     condition = Condition(values(6), hop, offset)
-    whole = condition.held(6 * hop - offset)
+    whole = condition.upsampled(6 * hop - offset)
     for start in range(whole.shape[-1]):
-        assert torch.equal(condition.after(start).held(1)[..., 0], whole[..., start])
+        assert torch.equal(condition.from_sample(start).upsampled(1)[..., 0], whole[..., start])
         for length in range(1, whole.shape[-1] - start + 1):
-            piece = condition.piece(start, length)
-            assert torch.equal(piece.held(length).expand(-1, -1, length), whole[..., start : start + length])
+            piece = condition.slice(start, length)
+            assert torch.equal(piece.upsampled(length).expand(-1, -1, length), whole[..., start : start + length])
             assert piece.values.shape[-1] <= (length - 2) // hop + 2  # no more than it needs
 
 
@@ -45,34 +45,34 @@ def test_the_sum_is_that_of_the_samples(one, other):
     assert total.num_samples >= length - 5  # what is cut off is less than a value
     length = int(min(total.num_samples, length, 30))
     torch.testing.assert_close(
-        total.held(length).expand(-1, -1, length),
-        a.held(length).expand(-1, -1, length) + b.held(length).expand(-1, -1, length),
+        total.upsampled(length).expand(-1, -1, length),
+        a.upsampled(length).expand(-1, -1, length) + b.upsampled(length).expand(-1, -1, length),
     )
 
 
 def test_utterances_at_different_places_are_joined():
     a, b = Condition(values(6, 1), 4, 1), Condition(values(6, 1), 4, 3)
     for parts in ((a, b), (a, a), (Condition(values(1, 1)), Condition(values(1, 1)))):
-        joined = join(list(parts), 9).held(9).expand(-1, -1, 9)
+        joined = batch_conditions(list(parts), 9).upsampled(9).expand(-1, -1, 9)
         for k, part in enumerate(parts):
-            assert torch.equal(joined[k], part.held(9).expand(-1, -1, 9)[0])
-    assert join([a, a], 9).hop_length == 4
+            assert torch.equal(joined[k], part.upsampled(9).expand(-1, -1, 9)[0])
+    assert batch_conditions([a, a], 9).hop_length == 4
 
 
 def test_too_few_values_are_named():
     condition = Condition(values(5), 4, 1)
-    for call in (lambda: condition.held(20), lambda: condition.piece(10, 10)):
+    for call in (lambda: condition.upsampled(20), lambda: condition.slice(10, 10)):
         with pytest.raises(ValueError, match="the conditions cover 19 samples; "):
             call()
     with pytest.raises(ValueError, match="cover 19 samples; more are asked for"):
-        condition.after(19)
+        condition.from_sample(19)
 
 
 def test_projecting_before_holding_is_the_same():
     """To the bit, because every sample's sum has the same terms in the same order."""
     project, condition = PointwiseConv1d(3, 8).double(), Condition(values(20), 16, 5)
-    before = condition.hold(project(condition.values), 300)
-    torch.testing.assert_close(before, project(condition.held(300)), rtol=0, atol=1e-15)
+    before = condition.upsample(project(condition.values), 300)
+    torch.testing.assert_close(before, project(condition.upsampled(300)), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("kind", ["nearest", "transposed"])
@@ -99,7 +99,7 @@ def test_upsampling_is_aligned_and_keeps_the_mean(kind, scales, hold):
     upsample = Upsampling(hop, scales, hold, kind)
     frames = torch.zeros(1, 2, 9)
     frames[:, 1, 4] = 1
-    course = Condition(upsample(frames), hold).held(9 * hop)[0]
+    course = Condition(upsample(frames), hold).upsampled(9 * hop)[0]
     assert course[0].abs().max() == 0
     times = torch.arange(9 * hop)
     assert course[1].sum().item() == pytest.approx(hop, rel=1e-5)

@@ -17,7 +17,7 @@ def test_whole_equals_chunks_equals_steps(pool, dtype):
 
     def step(piece, state):
         condition, state = context(piece, state)
-        return condition.held(piece.shape[1]).expand(-1, -1, piece.shape[1]), state
+        return condition.upsampled(piece.shape[1]).expand(-1, -1, piece.shape[1]), state
 
     verify_streaming(step, torch.rand(2, 45, dtype=dtype) * 2 - 1, context)
 
@@ -30,7 +30,7 @@ def test_gradient_sees_just_the_receptive_field(pool, kernel_size):
     farthest, nearest = 0, -length
     for t in range(length - 2 * pool, length):  # the field is longest at a frame's last sample
         waveform = (torch.rand(1, length, dtype=torch.float64) - 0.5).requires_grad_()
-        context(waveform)[0].held(length)[..., t].sum().backward()
+        context(waveform)[0].upsampled(length)[..., t].sum().backward()
         seen = waveform.grad[0].nonzero().flatten()
         farthest, nearest = max(farthest, t - seen.min().item() + 1), max(nearest, seen.max().item() - t)
     assert farthest == context.receptive_field
@@ -46,7 +46,7 @@ def test_utterances_may_stand_at_different_places_in_a_frame():
     condition, after = context(pieces, both)
     for k, state in enumerate(states):
         alone, alone_after = context(pieces[k : k + 1], state)
-        torch.testing.assert_close(condition.held(20)[k], alone.held(20)[0])
+        torch.testing.assert_close(condition.upsampled(20)[k], alone.upsampled(20)[0])
         for one, other in zip(after, alone_after, strict=True):
             torch.testing.assert_close(one[k], other[0])
 

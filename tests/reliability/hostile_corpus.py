@@ -58,7 +58,7 @@ def corpus(
         "archives": _archives,
         "targets in config.json": _targets,
         "json": _json,
-        "about": _about,
+        "metadata": _metadata,
         "sizes": _sizes,
         "safetensors": _safetensors,
         "states of a run": _states,
@@ -564,9 +564,9 @@ def _json(m: _Maker) -> Iterator[Case]:
         "a number": "1",
         "a list": "[]",
         "null": "null",
-        "another version": good.replace('"format_version": 1', '"format_version": 99'),
-        "no model": '{"format_version": 1}',
-        "a model that is a name": '{"format_version": 1, "model": "wavenet.model.WaveNet"}',
+        "another version": good.replace('"format_version": 2', '"format_version": 99'),
+        "no model": '{"format_version": 2}',
+        "a model that is a name": '{"format_version": 2, "model": "wavenet.model.WaveNet"}',
         "100000 deep": "[" * 100_000 + "]" * 100_000,
         "100000 deep, in names": '{"a":' * 100_000 + "1" + "}" * 100_000,
         "40 deep": good.replace('"bias": true', '"bias": ' + "[" * 40 + "]" * 40),
@@ -585,7 +585,7 @@ def _json(m: _Maker) -> Iterator[Case]:
         assert text != good, name
         yield from m.text(name, text)
     yield from m.text("no UTF-8", b"\xff\xfe" + good.encode("utf-16-le"))
-    yield from m.text("a pickle", pickle.dumps({"format_version": 1, "model": {}}))
+    yield from m.text("a pickle", pickle.dumps({"format_version": 2, "model": {}}))
 
     def sparse(folder: Path) -> None:
         with (folder / "config.json").open("r+b") as file:
@@ -606,12 +606,12 @@ def _instead(path: Path, make: Callable[[Path], object]) -> None:
     make(path)
 
 
-def _about(m: _Maker) -> Iterator[Case]:
+def _metadata(m: _Maker) -> Iterator[Case]:
     """What a model says about how it was made, which is printed on cards."""
     deep: Any = []
     for _ in range(25):
         deep = [deep]
-    for name, about in {
+    for name, metadata in {
         "a list": [],
         "a number": 1,
         "an escape sequence": {"data": {"name": "\x1b[2J"}},
@@ -627,14 +627,14 @@ def _about(m: _Maker) -> Iterator[Case]:
         "an enormous number": {"validation": {"bits_per_sample": 10**400}},
     }.items():
 
-        def edit(folder: Path, about: Any = about) -> None:
+        def edit(folder: Path, metadata: Any = metadata) -> None:
             config = json.loads((folder / "config.json").read_text())
-            (folder / "config.json").write_text(json.dumps(config | {"about": about}))
+            (folder / "config.json").write_text(json.dumps(config | {"metadata": metadata}))
 
         yield from m.saved(name, edit)
-        yield from m.state(f"{name} (.ckpt)", lambda c, a=about: c["wavenet"].update(about=a), ("load", "resume"))
+        yield from m.state(f"{name} (.ckpt)", lambda c, a=metadata: c["wavenet"].update(metadata=a), ("load", "resume"))
     tensor = {"x": torch.zeros(3)}
-    yield from m.state("a tensor (.ckpt)", lambda c: c["wavenet"].update(about=tensor), ("load", "resume"))
+    yield from m.state("a tensor (.ckpt)", lambda c: c["wavenet"].update(metadata=tensor), ("load", "resume"))
 
 
 def _sizes(m: _Maker) -> Iterator[Case]:
@@ -824,8 +824,8 @@ def _states(m: _Maker) -> Iterator[Case]:
         "a best value and a file": callback("BestCheckpoint", best=1.0, path=str(thesis)),
         "a last checkpoint with a file": callback("LastCheckpoint", validation_due=True, path=str(thesis)),
         "a validation that is a number": callback("LastCheckpoint", validation_due=7),
-        "a watch that counts backwards": callback("LossWatch", steps=-1, learnt=False, said=False),
-        "a watch that lacks something": callback("LossWatch", steps=1),
+        "a watch that counts backwards": callback("DivergenceMonitor", steps=-1, learnt=False, said=False),
+        "a watch that lacks something": callback("DivergenceMonitor", steps=1),
         "a log that is a list": callback("TrainingLog", entry=[]),
         "a log of other names": callback("TrainingLog", entry={"step": 1, "../evil": 1.0}),
         "a log of names": callback("TrainingLog", entry={"step": "x"}),

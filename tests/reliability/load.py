@@ -159,10 +159,10 @@ def left_behind(model: WaveNet, cases: list[Case], rounds: int = 4) -> tuple[int
     sizes, threads, alive = [], set(threading.enumerate()), []
     for _ in range(rounds):
         streams = [case.stream(model) for case in cases]
-        for talk in streams:
-            next(talk)
-        alive += [weakref.ref(talk._backend) for talk in streams]
-        del streams, talk
+        for audio_stream in streams:
+            next(audio_stream)
+        alive += [weakref.ref(audio_stream._backend) for audio_stream in streams]
+        del streams, audio_stream
         gc.collect()
         sizes.append(resident())
     deadline = time.monotonic() + 10

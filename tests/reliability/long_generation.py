@@ -129,26 +129,26 @@ def measure(
     """
     conditions = told(model, samples)
     next(wavenet.stream(model, seconds=None, conditions=conditions, backend=backend, chunk=2))  # compiles
-    talk = wavenet.stream(
+    audio_stream = wavenet.stream(
         model, samples / model.sample_rate, conditions=conditions, seed=SEED, backend=backend, chunk=chunk
     )
-    judge = Judge(model, conditions, talk)
+    judge = Judge(model, conditions, audio_stream)
     chunks = -(-samples // chunk)
     due = {chunks * (k + 1) // checks - 1 for k in range(checks)}
     result = Result(0, 0.0, [], [], 0)
     heard = torch.zeros(1, 0)  # all that the network heard before the chunk, as far as it matters
     kept = []  # to be compared when the stream has ended, for that takes memory of its own
     for number in range(chunks):
-        before = talk.state
+        before = audio_stream.state
         begun = time.perf_counter()
-        made = next(talk)
+        made = next(audio_stream)
         result.seconds += time.perf_counter() - begun
         if number in due:
             kept.append((before, heard, made[:, :compared].clone()))
         heard = torch.cat([heard, before.model.previous, made[:, :-1]], dim=1)[:, -judge.reach :]
         result.samples += made.shape[1]
         result.memory.append(resident())
-    assert next(talk, None) is None
+    assert next(audio_stream, None) is None
     result.moments = [judge.compare(*moment) for moment in kept]
     result.values = torch.cat([made for _, _, made in kept], dim=1).unique().numel()
     return result
@@ -157,9 +157,9 @@ def measure(
 class Judge:
     """Runs the model in parallel over the last receptive field, in float32 and float64."""
 
-    def __init__(self, model: WaveNet, conditions: dict[str, Any], talk: Stream) -> None:
+    def __init__(self, model: WaveNet, conditions: dict[str, Any], audio_stream: Stream) -> None:
         self._model, self._exact = model, copy.deepcopy(model).double()
-        self._backend = talk._backend
+        self._backend = audio_stream._backend
         with torch.inference_mode():
             self._condition = model.condition(conditions, 1)
         self._frame = 1 if model.context is None else model.context.pool
@@ -198,7 +198,7 @@ class Judge:
         return heard[:, heard.shape[1] - (position - start) :]
 
     def _of(self, position: int, length: int) -> Condition | None:
-        return None if self._condition is None else self._condition.piece(position, length)
+        return None if self._condition is None else self._condition.slice(position, length)
 
     def _parallel(self, model: WaveNet, past: Tensor, now: Tensor, position: int) -> Tensor:
         """Parameters (1, P, T) of the samples after `now`, from one forward over `past` and `now`."""
@@ -214,7 +214,7 @@ class Judge:
             return self._backend.parameters(now, condition, state)
         layers, said = state.layers, []
         for t in range(now.shape[1]):
-            at = None if condition is None else condition.piece(t, 1)
+            at = None if condition is None else condition.slice(t, 1)
             parameters, layers = self._model(now[:, t : t + 1], at, layers)
             said.append(parameters)
         return torch.cat(said, dim=-1)

@@ -30,7 +30,7 @@ from tests.configured import composed
 from tests.reliability.models import KINDS
 from wavenet import WaveNet
 from wavenet.benchmark.table import header, line_of
-from wavenet.cli.fit import name_categories
+from wavenet.cli.preflight import fill_categories
 from wavenet.data import Corpus, prepare, split
 from wavenet.evaluation import bits_per_sample
 from wavenet.machine import machine_in_words
@@ -142,7 +142,7 @@ def loss_and_gradient(module: Any, batch: dict[str, Any], way: Way) -> tuple[flo
     model, waveform, predicted = module.model, batch["waveform"], batch["predicted"]
     compute = CPUNetwork(model).log_prob if way.native else module._plain_log_prob
     with torch.autocast(waveform.device.type, torch.bfloat16, enabled=way.precision == "bf16-mixed"):
-        condition = model.condition(batch["conditions"], waveform.shape[0], batch.get("chance"))
+        condition = model.condition(batch["conditions"], waveform.shape[0], batch.get("dropout_uniform"))
         log_prob = compute(waveform, condition)
     bits = -(log_prob * predicted).sum() / predicted.sum() / math.log(2)
     gradients = torch.autograd.grad(bits, list(model.parameters()))
@@ -164,7 +164,7 @@ class Experiment:
         self._cfg = composed(*overrides)
         self._steps, self._segment, self._cache, self._accelerator = steps, segment, cache, accelerator
         corpus = prepare(instantiate(self._cfg.dataset), self._cfg.model.sample_rate, cache, progress=False)
-        name_categories(self._cfg, corpus)
+        fill_categories(self._cfg, corpus)
         self._train, self._held_out = split(corpus, self._cfg.validation_fraction)
 
     def run(self, way: Way, followed: dict[str, Way] | None = None) -> Run:

@@ -11,9 +11,9 @@ import torch
 
 import wavenet
 from tests.conftest import TINY
+from wavenet.atomic_files import atomic_write, remove_partial_files
 from wavenet.checkpoint import CheckpointError
 from wavenet.training import LastCheckpoint
-from wavenet.writing import replacing, sweep
 
 SETTINGS = [*TINY, "trainer.max_steps=4", "save_every_n_steps=2", "trainer.val_check_interval=100", "logger=none"]
 
@@ -47,16 +47,16 @@ def hidden(folder):
 
 def test_what_cannot_be_written_changes_nothing(tmp_path):
     path = tmp_path / "a" / "numbers.txt"
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("good")
-    with pytest.raises(OSError, match="File too large"), largest_file(100), replacing(path) as beside:
+    with pytest.raises(OSError, match="File too large"), largest_file(100), atomic_write(path) as beside:
         beside.write_bytes(b"x" * 200)
-    with pytest.raises(KeyboardInterrupt), replacing(path) as beside:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as beside:
         beside.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "good" and os.listdir(path.parent) == ["numbers.txt"]
     (path.parent / ".killed.partial").write_text("half")
-    sweep(path.parent)
+    remove_partial_files(path.parent)
     assert os.listdir(path.parent) == ["numbers.txt"]
 
 

@@ -24,14 +24,14 @@ from wavenet.data import Corpus, add_features
 from wavenet.data.corpus import Prepared
 from wavenet.distributions import LogisticMixture, MuLawCategorical
 from wavenet.evaluation import Clips, Score, bits_per_sample, ratio_interval, similarity, utterance_bits
-from wavenet.report import Plan, compare, examine, render
-from wavenet.report.examination import finite
-from wavenet.report.making import make
+from wavenet.report import ReportSettings, compare, render, report_on_model
+from wavenet.report.model_report import finite
 from wavenet.report.sounds import encode, facts
+from wavenet.report.synthesis import make
 
 RATE = 8000
 NAMES = ["<script>alert(1)</script>", "june", 'Zoë & "co"']
-PLAN = Plan(sound_seconds=0.3, utterances=2, utterance_seconds=0.8, speed_seconds=0.05, seed=5)
+PLAN = ReportSettings(sound_seconds=0.3, utterances=2, utterance_seconds=0.8, speed_seconds=0.05, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +67,20 @@ def singing(**options):
 
 @pytest.fixture(scope="module")
 def spoken(corpus):
-    return examine("spoken", speaking(), corpus, PLAN)
+    return report_on_model("spoken", speaking(), corpus, PLAN)
 
 
 @pytest.fixture(scope="module")
 def sung(corpus):
-    return examine("sung", singing(), add_features(corpus, singing().features, progress=False), PLAN)
+    return report_on_model("sung", singing(), add_features(corpus, singing().features, progress=False), PLAN)
 
 
-def written(*examinations, comparison=None):
+def written(*reports, comparison=None):
     """What the command would write."""
-    models = [{"checkpoint": f"runs/{e.name}", "weights": "float32"} | e.result for e in examinations]
+    models = [{"checkpoint": f"runs/{e.name}", "weights": "float32"} | e.result for e in reports]
     common = {"version": "1", "date": "2000-01-01", "machine": "an abacus", "confidence": 0.95, "seed": 5}
     result = json.loads(json.dumps(finite(common | {"models": models, "comparison": comparison}), allow_nan=False))
-    return result, render(result, examinations)
+    return result, render(result, reports)
 
 
 class Page(HTMLParser):
@@ -141,8 +141,8 @@ def test_bits_are_those_of_the_corpus_and_their_intervals_those_of_its_utterance
 
 
 def test_every_speaker_is_heard_and_the_page_is_the_json(spoken, sung):
-    for examination, kind in ((spoken, "generated"), (sung, "resynthesised")):
-        result, text = written(examination)
+    for report, kind in ((spoken, "generated"), (sung, "resynthesised")):
+        result, text = written(report)
         page, described = Page(text), result["models"][0]["sounds"]
         players = page.all("audio")
         assert [(s["speaker"], s["kind"]) for s in described] == [
@@ -161,14 +161,14 @@ def test_every_speaker_is_heard_and_the_page_is_the_json(spoken, sung):
 
 
 def test_a_recording_is_the_recording_and_what_is_made_is_what_its_seed_makes(spoken, sung, corpus):
-    for examination, built in ((spoken, speaking()), (sung, singing())):
+    for report, built in ((spoken, speaking()), (sung, singing())):
         for number, speaker in enumerate(sorted(NAMES)):
-            recording, made = (sound for sound in examination.sounds if sound.speaker == speaker)
+            recording, made = (sound for sound in report.sounds if sound.speaker == speaker)
             index = [utterance.id for utterance in corpus.utterances].index(recording.utterance)
             torch.testing.assert_close(recording.decoded(), corpus.read(index)[:2400], rtol=0, atol=2 / 2**15)
             assert made.seed == 5 + number and made.utterance == recording.utterance
             length = 2400 if made.kind == "generated" else min(6400, len(corpus.read(index)))
-            alone = make(built, [length], [examination.corpus.conditions(index, 0, length)], made.seed)[0]
+            alone = make(built, [length], [report.corpus.conditions(index, 0, length)], made.seed)[0]
             torch.testing.assert_close(made.decoded(), alone[:2400], rtol=0, atol=2 / 2**15)
 
 
@@ -201,9 +201,9 @@ def test_without_the_extras_the_page_says_what_to_install(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "pystoi", None)
     monkeypatch.setattr(Pitch, "is_available", staticmethod(lambda: False))
-    plan = replace(PLAN, utterances=1, sound_seconds=0, speed_seconds=0)
+    settings = replace(PLAN, utterances=1, sound_seconds=0, speed_seconds=0)
     told = add_features(replace(corpus, utterances=corpus.utterances[:1]), singing().features, progress=False)
-    result, text = written(examine("sung", singing(), told, plan))
+    result, text = written(report_on_model("sung", singing(), told, settings))
     assert set(result["models"][0]["resynthesis"]["reasons"]) == {
         'PESQ needs pip install "wavenet[report]"',
         'STOI needs pip install "wavenet[report]"',
@@ -264,12 +264,12 @@ def test_what_does_not_compare_is_labelled(spoken, sung, corpus):
     fewer = replace(spoken, name="fewer", corpus=replace(corpus, utterances=corpus.utterances[1:]))
     other = replace(spoken, corpus=replace(corpus, name="music"))
     faster = replace(spoken, corpus=replace(corpus, sample_rate=16000))
-    for examination, reason in (
+    for report, reason in (
         (fewer, "spoken has 6 held-out utterances and fewer 5, of which 5 are the same; dataset=NAME takes the same"),
         (other, "the datasets differ: speech, music; dataset=NAME"),
         (faster, "the models speak at 8000, 16000 Hz"),
     ):
-        comparison = compare([spoken, examination])
+        comparison = compare([spoken, report])
         assert not comparison["same_utterances"] and comparison["differences"] == []
         assert comparison["reason"].startswith(reason)
     page = Page(written(spoken, fewer, comparison=compare([spoken, fewer]))[1])
@@ -278,15 +278,15 @@ def test_what_does_not_compare_is_labelled(spoken, sung, corpus):
 
 
 def test_bits_per_byte_are_counted_or_not_with_a_reason(corpus):
-    plan = Plan(clips=Clips(0.25), sound_seconds=0, utterances=0, speed_seconds=0)
-    counted = examine("counted", speaking(), corpus, plan).result["bits_per_byte"]
+    settings = ReportSettings(clips=Clips(0.25), sound_seconds=0, utterances=0, speed_seconds=0)
+    counted = report_on_model("counted", speaking(), corpus, settings).result["bits_per_byte"]
     assert counted["by_speaker"]["all"]["samples"] == sum(u.num_samples for u in corpus.utterances)
     assert 6 < counted["by_speaker"]["all"]["value"] < 10
     assert counted["by_speaker"][NAMES[2]]["interval"] is None
-    long = examine("long", speaking(), corpus, replace(plan, clips=Clips(5, drop_rest=True)))
+    long = report_on_model("long", speaking(), corpus, replace(settings, clips=Clips(5, drop_rest=True)))
     assert long.result["bits_per_byte"]["reason"] == "no utterance is as long as a clip of 5 s"
     told = add_features(corpus, singing().features, progress=False)
-    featured = examine("told", singing(), told, plan)
+    featured = report_on_model("conditions", singing(), told, settings)
     assert featured.result["bits_per_byte"]["reason"].startswith("the model is told mel of each recording")
     page = Page(written(long, featured)[1])
     assert "long: cannot be counted. no utterance is as long" in page.text
@@ -295,16 +295,16 @@ def test_bits_per_byte_are_counted_or_not_with_a_reason(corpus):
 
 def test_published_figures_stand_beside_their_own_kind_only(corpus, spoken):
     def shown(**changes):
-        plan = Plan(clips=Clips(1), sound_seconds=0, utterances=0, speed_seconds=0)
+        settings = ReportSettings(clips=Clips(1), sound_seconds=0, utterances=0, speed_seconds=0)
         short = replace(corpus, name="sc09", sample_rate=16000, utterances=corpus.utterances[:2])
-        found = examine("m", model(rate=16000), short, plan)
+        found = report_on_model("m", model(rate=16000), short, settings)
         found.result.update({k: v for k, v in changes.items() if k != "how"})
         found.result["bits_per_byte"].update(changes.get("how", {}))
         return "SaShiMi, as published" in Page(written(found)[1]).words
 
     assert shown()
     assert not shown(dataset="music")
-    assert not shown(told=["speaker"])
+    assert not shown(conditions=["speaker"])
     assert not shown(sample_rate=8000)
     assert not shown(how={"stretch": False})
 
@@ -319,17 +319,17 @@ def test_speed_is_measured_and_says_on_what(spoken):
 
 def test_narrower_weights_without_their_backend(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "wavenet.native.instructions", None)
-    plan = Plan(sound_seconds=0, speed_seconds=0.01, weights="int8")
-    found = examine("m", speaking(), replace(corpus, utterances=corpus.utterances[5:]), plan)
+    settings = ReportSettings(sound_seconds=0, speed_seconds=0.01, weights="int8")
+    found = report_on_model("m", speaking(), replace(corpus, utterances=corpus.utterances[5:]), settings)
     assert found.result["speed"]["reason"].startswith("weights=int8 are the cpu backend's, which cannot serve: numba")
     assert "which cannot serve" in Page(written(found)[1]).text
 
 
 def test_speakers_can_be_limited_and_a_model_may_be_told_nothing(corpus):
-    found = examine("m", model(), corpus, replace(PLAN, max_speakers=1, speed_seconds=0))
-    assert [(s.speaker, s.told) for s in found.sounds] == [(NAMES[0], ""), (NAMES[0], "nothing")]
+    found = report_on_model("m", model(), corpus, replace(PLAN, max_speakers=1, speed_seconds=0))
+    assert [(s.speaker, s.conditions) for s in found.sounds] == [(NAMES[0], ""), (NAMES[0], "nothing")]
     unnamed = replace(corpus, utterances=[replace(u, conditions={}) for u in corpus.utterances])
-    found = examine("m", model(distribution=LogisticMixture(2)), unnamed, replace(PLAN, speed_seconds=0))
+    found = report_on_model("m", model(distribution=LogisticMixture(2)), unnamed, replace(PLAN, speed_seconds=0))
     assert {s.speaker for s in found.sounds} == {"unknown"}
     assert "MuLaw" not in Page(written(found)[1]).text
 
@@ -337,7 +337,7 @@ def test_speakers_can_be_limited_and_a_model_may_be_told_nothing(corpus):
 def test_a_speaker_called_all_is_not_all_of_them(corpus):
     called = [replace(u, conditions={"speaker": "all"}) for u in corpus.utterances[:2]]
     whole = replace(corpus, utterances=[*called, *corpus.utterances[3:5]])
-    found = examine("m", model(), whole, replace(PLAN, speed_seconds=0))
+    found = report_on_model("m", model(), whole, replace(PLAN, speed_seconds=0))
     bits = found.result["bits_per_sample"]
     assert {name: each["utterances"] for name, each in bits.items()} == {"june": 2, "speaker all": 2, "all": 4}
     assert bits["all"]["samples"] == bits["june"]["samples"] + bits["speaker all"]["samples"]
@@ -348,10 +348,10 @@ def test_a_speaker_called_all_is_not_all_of_them(corpus):
 def test_the_shortest_sounds_and_the_lowest_rate(corpus):
     """Nothing here is worth hearing, and nothing breaks."""
     low = replace(corpus, sample_rate=1000, utterances=corpus.utterances[4:])
-    shortest = Plan(sound_seconds=1e-9, utterances=1, utterance_seconds=1e-9, speed_seconds=1e-9, seed=2**62)
+    shortest = ReportSettings(sound_seconds=1e-9, utterances=1, utterance_seconds=1e-9, speed_seconds=1e-9, seed=2**62)
     settings = [MelConditioner(1000, 3, n_fft=128, hop_length=8, n_mels=6, scales=[2], hold=4, hidden_channels=5)]
     built = model(*settings, rate=1000)
-    found = examine("m", built, add_features(low, built.features, progress=False), shortest)
+    found = report_on_model("m", built, add_features(low, built.features, progress=False), shortest)
     result, text = written(found)
     assert [s["samples"] for s in result["models"][0]["sounds"]] == [1] * 4
     assert any("sample_rate" in reason or "n_fft" in reason for reason in result["models"][0]["resynthesis"]["reasons"])
@@ -397,7 +397,7 @@ def test_progress_ends_where_it_said_it_would(corpus):
         def __exit__(self, *error):
             ended[self.what] = (self.done, self.total)
 
-    examine("m", singing(), told, PLAN, progress=Bar)
+    report_on_model("m", singing(), told, PLAN, progress=Bar)
     assert set(ended) == {"scoring", "making sounds", "comparing", "measuring the speed"}
     assert all(done == total > 0 for done, total in ended.values())
 

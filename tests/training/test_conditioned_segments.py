@@ -78,8 +78,8 @@ def test_the_segments_number_decides_what_is_dropped(corpus):
     torch.nn.init.normal_(model.conditioners["mel"].absent)
     corpus = add_features(corpus, model.features, progress=False)
     first, again = (TrainingSegments(corpus, 50, 64, seed=5, margin=model.margin) for _ in range(2))
-    chances = torch.stack([first[i]["chance"] for i in range(300)])
-    assert torch.equal(chances, torch.stack([again[i]["chance"] for i in range(300)]))
+    chances = torch.stack([first[i]["dropout_uniform"] for i in range(300)])
+    assert torch.equal(chances, torch.stack([again[i]["dropout_uniform"] for i in range(300)]))
     assert 0 <= chances.min() < 0.02 and 0.98 < chances.max() < 1
     assert abs((chances < 0.5).float().mean() - 0.5) < 0.1
     losses = []
@@ -87,7 +87,7 @@ def test_the_segments_number_decides_what_is_dropped(corpus):
     training.trainer = SimpleNamespace(global_step=0)
     for i in range(8):
         batch = torch.utils.data.default_collate([first[i]])
-        dropped = first[i]["chance"] < 0.5
+        dropped = first[i]["dropout_uniform"] < 0.5
         told = model.condition({} if dropped else batch["conditions"], 1)
         log_prob = model.log_prob(batch["waveform"], told)[0][batch["predicted"]]
         torch.testing.assert_close(training.training_step(batch, i), -log_prob.mean())

@@ -197,11 +197,11 @@ def test_it_refuses_what_it_cannot_do(small, monkeypatch):
         nn.init.zeros_(model.stack.layers[0].dilated.conv.weight)
     loss.backward()  # what was read was laid out anew, so later changes are no concern
 
-    assert CPUNetwork.refusal(model) is None
-    assert "float64" in CPUNetwork.refusal(small(dtype=torch.float64))
-    assert "on meta" in CPUNetwork.refusal(small().to("meta"))
+    assert CPUNetwork.unsupported_reason(model) is None
+    assert "float64" in CPUNetwork.unsupported_reason(small(dtype=torch.float64))
+    assert "on meta" in CPUNetwork.unsupported_reason(small().to("meta"))
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
-    assert "NUMBA_DISABLE_JIT" in CPUNetwork.refusal(model)
+    assert "NUMBA_DISABLE_JIT" in CPUNetwork.unsupported_reason(model)
 
 
 def test_wrong_conditions_are_named(small):

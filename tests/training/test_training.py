@@ -19,7 +19,7 @@ from tensorboard.context import RequestContext
 import wavenet
 from tests.conftest import ROOT, TINY
 from tests.contract import verify_streaming
-from wavenet.training import CPUNetwork, LossWatch, WaveNetTraining, keep_freed_memory
+from wavenet.training import CPUNetwork, DivergenceMonitor, WaveNetTraining, keep_freed_memory
 from wavenet.training.module import warm_up_then_cosine
 
 FOUR_STEPS = [*TINY, "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1"]
@@ -114,9 +114,9 @@ def whole(tmp_path_factory, speech):
 )
 def test_a_run_that_was_cut_ends_in_the_same_weights_and_log(run, in_tmp, whole, hook, step, saved, workers):
     """Bit for bit, wherever it was cut: before the first save, after a save, in a validation, in the last one."""
-    from wavenet.training import saving
+    from wavenet.training import checkpointing
 
-    given = getattr(saving.LastCheckpoint, hook)
+    given = getattr(checkpointing.LastCheckpoint, hook)
 
     def then_cut(self, trainer, *rest):
         if hook == "on_train_batch_end":
@@ -125,7 +125,7 @@ def test_a_run_that_was_cut_ends_in_the_same_weights_and_log(run, in_tmp, whole,
             raise SystemExit("power cut")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match="power cut"):
-        patch.setattr(saving.LastCheckpoint, hook, then_cut)
+        patch.setattr(checkpointing.LastCheckpoint, hook, then_cut)
         run("train", *whole[1], "run_dir=cut", f"num_workers={workers}")
     last = in_tmp / "cut" / "checkpoints" / "last.ckpt"
     assert (weights(last)["global_step"] if last.exists() else None) == saved
@@ -169,7 +169,7 @@ def test_the_fastest_form_is_chosen(run, in_tmp, speech, monkeypatch):
     assert len(calls) == 4
     run("train", *settings, "run_dir=narrow", "trainer.precision=bf16-mixed")
     assert len(calls) == 4
-    monkeypatch.setattr(CPUNetwork, "refusal", lambda model: "numba cannot be used here")
+    monkeypatch.setattr(CPUNetwork, "unsupported_reason", lambda model: "numba cannot be used here")
     with pytest.warns(UserWarning, match="several times as long as it could: numba cannot be used here"):
         run("train", *settings, "run_dir=plain")
     assert len(calls) == 4
@@ -317,13 +317,13 @@ def test_a_loss_at_the_baseline_is_remarked_on_once_and_after_learning_ends_the_
             trainer = SimpleNamespace(callback_metrics={"train/bits_per_sample": torch.tensor(value)}, global_step=7)
             watch.on_train_batch_end(trainer, None, None, None, 0)
 
-    watch = LossWatch(baseline_bits=8, patience=3)
+    watch = DivergenceMonitor(baseline_bits=8, patience=3)
     with pytest.warns(UserWarning, match=r"baseline of knowing nothing \(8 bits.*smaller optimizer.lr"):
         steps(watch, 8.1, 7.99, 7.98)
     steps(watch, 7.98, 7.98)  # said once; a second warning would be an error
-    watch = LossWatch(baseline_bits=8, patience=3)
+    watch = DivergenceMonitor(baseline_bits=8, patience=3)
     steps(watch, 8.0, 6.0, 7.9, 7.9, 5.0, 7.9, 7.9)
-    resumed = LossWatch(baseline_bits=8, patience=3)
+    resumed = DivergenceMonitor(baseline_bits=8, patience=3)
     resumed.load_state_dict(watch.state_dict())
     with pytest.raises(FloatingPointError, match=r"by step 7 the loss has been back at the baseline .* for 3 steps"):
         steps(resumed, float("nan"))
@@ -342,9 +342,9 @@ def test_a_spike_is_told_from_the_beginning(small):
 
 
 def test_broken_weights_are_never_saved(run, in_tmp, speech, monkeypatch):
-    from wavenet.training import saving
+    from wavenet.training import checkpointing
 
-    given = saving.LastCheckpoint.on_train_batch_end
+    given = checkpointing.LastCheckpoint.on_train_batch_end
 
     def spoil(self, trainer, pl_module, *rest):
         if trainer.global_step == 3:
@@ -352,7 +352,7 @@ def test_broken_weights_are_never_saved(run, in_tmp, speech, monkeypatch):
                 next(pl_module.parameters()).fill_(float("inf"))
         given(self, trainer, pl_module, *rest)
 
-    monkeypatch.setattr(saving.LastCheckpoint, "on_train_batch_end", spoil)
+    monkeypatch.setattr(checkpointing.LastCheckpoint, "on_train_batch_end", spoil)
     settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "save_every_n_steps=1", "logger=none"]
     with pytest.raises(AssertionError, match="exit 2[\\s\\S]*a weight became NaN or infinite by step 3"):
         run("train", *settings, "run_dir=r")

@@ -6,7 +6,7 @@ import torch
 import wavenet
 from tests.conftest import TINY
 from tests.training.test_training import same, weights
-from wavenet.training import saving
+from wavenet.training import checkpointing
 
 VARIANT = [
     "model.dropout=0.3", "model.weight_norm=true", "model.groups=2", "model.residual_scale=0.7071",
@@ -24,7 +24,7 @@ def test_dropout_is_drawn_again_by_a_resumed_run(run, in_tmp, speech):
     ]  # fmt: skip
     with pytest.warns(UserWarning, match="has dropout"):
         run("train", *settings, "run_dir=whole")
-    given = saving.LastCheckpoint.on_train_batch_end
+    given = checkpointing.LastCheckpoint.on_train_batch_end
 
     def then_cut(self, trainer, *rest):
         given(self, trainer, *rest)
@@ -32,7 +32,7 @@ def test_dropout_is_drawn_again_by_a_resumed_run(run, in_tmp, speech):
             raise SystemExit("power cut")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match="power cut"):
-        patch.setattr(saving.LastCheckpoint, "on_train_batch_end", then_cut)
+        patch.setattr(checkpointing.LastCheckpoint, "on_train_batch_end", then_cut)
         run("train", *settings, "run_dir=cut")
     run("train", "resume=cut")
     whole, cut = (weights(f"{name}/checkpoints/last.ckpt") for name in ("whole", "cut"))

@@ -11,9 +11,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from wavenet.atomic_files import atomic_write, os_error_reason
 from wavenet.audio.resample import resample
 from wavenet.bounds import RATES
-from wavenet.writing import reason, replacing
 
 MIN_RATE, MAX_RATE = RATES.low, RATES.high
 MAX_CHANNELS = 64
@@ -190,10 +190,10 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
     encoded = io.BytesIO()  # libsndfile would hide the system's reason for a write that fails
     try:
         soundfile.write(encoded, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
-        with replacing(path) as beside:
+        with atomic_write(path) as beside:
             beside.write_bytes(encoded.getbuffer())
     except OSError as error:
-        raise AudioError(f"{path}: cannot be written ({reason(error)})") from error
+        raise AudioError(f"{path}: cannot be written ({os_error_reason(error)})") from error
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path}: cannot be written ({error})") from error
 

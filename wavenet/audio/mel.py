@@ -12,14 +12,14 @@ import torchaudio
 from torch import Tensor
 
 from wavenet.audio.features import Features
-from wavenet.bounds import MOST_TOGETHER, RATES, HopLength, SampleRate, checked
-from wavenet.kinds import Real, Whole
+from wavenet.bounds import MAX_TOTALS, RATES, HopLength, SampleRate, checked
+from wavenet.types import Integer, Real
 
-WindowLength = Annotated[int, Whole(2, 2**14, step=2)]  # samples
-NumMels = Annotated[int, Whole(1, MOST_TOGETHER["n_mels"])]
+WindowLength = Annotated[int, Integer(2, 2**14, step=2)]  # samples
+NumMels = Annotated[int, Integer(1, MAX_TOTALS["n_mels"])]
 LowestBand = Annotated[float, Real(0, RATES.high / 2)]  # Hz
-HighestBand = Annotated[float, Real(0, RATES.high / 2, above=True)]  # Hz
-Floor = Annotated[float, Real(0, 1, above=True, such=1e-5)]
+HighestBand = Annotated[float, Real(0, RATES.high / 2, exclusive_low=True)]  # Hz
+Floor = Annotated[float, Real(0, 1, exclusive_low=True, example=1e-5)]
 
 
 @checked

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from wavenet.audio.features import Features
 from wavenet.bounds import RATES, HopLength, SampleRate, checked
-from wavenet.kinds import Real
+from wavenet.types import Real
 
 _PERIODS = 4  # of fmin in a window: longer ones blur a pitch that moves, shorter ones lose low voices
 _SEMITONES = 0.2  # between two candidates: 0.1 takes 3.5 times the time and gains little, as the voice moves anyway
 _OCTAVES_PER_SECOND = 35.92  # how fast the pitch may move: librosa's default
 
 
-LowestPitch = Annotated[float, Real(0, RATES.high / 8, above=True, such=60)]  # Hz
-HighestPitch = Annotated[float, Real(0, RATES.high / 4, above=True, such=500)]  # Hz
+LowestPitch = Annotated[float, Real(0, RATES.high / 8, exclusive_low=True, example=60)]  # Hz
+HighestPitch = Annotated[float, Real(0, RATES.high / 4, exclusive_low=True, example=500)]  # Hz
 
 
 @checked

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wavenet.atomic_files import write_text
 from wavenet.machine import machine
-from wavenet.writing import write_text
 
 
 def header(columns: Mapping[str, int]) -> str:

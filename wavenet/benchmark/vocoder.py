@@ -18,7 +18,7 @@ from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.data.prompts import Prompts
 from wavenet.evaluation import Score, similarity, utterance_bits
 from wavenet.model import WaveNet
-from wavenet.report.making import as_long, make
+from wavenet.report.synthesis import make, repeat_frames
 
 
 @dataclass
@@ -108,7 +108,7 @@ def benchmark_vocoder(
     with_mel, with_speaker = held_out(mel, cache, most), held_out(speaker, cache, most)
     recordings = [with_mel.read(i) for i in range(len(with_mel.utterances))]
     own = [with_mel.conditions(i) for i in range(len(recordings))]
-    others = [c | {"mel": as_long(own[i - 1]["mel"], c["mel"].shape[1])} for i, c in enumerate(own)]
+    others = [c | {"mel": repeat_frames(own[i - 1]["mel"], c["mel"].shape[1])} for i, c in enumerate(own)]
     named = [with_speaker.conditions(i) for i in range(len(recordings))]
     names = sorted({each["speaker"] for each in named})
     wrong = [each | {"speaker": names[names.index(each["speaker"]) - 1]} for each in named]

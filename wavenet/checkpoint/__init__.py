@@ -6,14 +6,14 @@ tensors; only then are they read. Classes from elsewhere are built if the caller
 """
 
 from wavenet.checkpoint.description import build, describe, modules_of
-from wavenet.checkpoint.error import CheckpointError, UntrustedError, refusing
-from wavenet.checkpoint.faithful import check_described
+from wavenet.checkpoint.errors import CheckpointError, UntrustedError, refusing
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import find, load
 from wavenet.checkpoint.push import push_to_hub
-from wavenet.checkpoint.strangers import build_without_memory, check_state
+from wavenet.checkpoint.reconstruction import check_reconstructs
 from wavenet.checkpoint.training_file import TrainingCheckpoint, model_state, read_training_checkpoint
 from wavenet.checkpoint.trust import allowed_class, check_trust, dataset_class, module_class, optimizer_class
+from wavenet.checkpoint.validation import build_on_meta, check_state
 
 __all__ = [
     "CheckpointError",
@@ -21,8 +21,8 @@ __all__ = [
     "UntrustedError",
     "allowed_class",
     "build",
-    "build_without_memory",
-    "check_described",
+    "build_on_meta",
+    "check_reconstructs",
     "check_state",
     "check_trust",
     "dataset_class",

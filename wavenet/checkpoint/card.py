@@ -1,8 +1,8 @@
 """A saved model's README.md: what a stranger has to know before using it, and what its maker owes to the data.
 
 It is a model card in the form of the Hugging Face Hub (Mitchell et al., 2019, https://arxiv.org/abs/1810.03993),
-which reads the YAML at its beginning. All of it comes from the model and from `WaveNet.about`; names in both may be a
-stranger's, and are escaped.
+which reads the YAML at its beginning. All of it comes from the model and from `WaveNet.metadata`; names in both may be
+a stranger's, and are escaped.
 """
 
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 
 from wavenet.audio import LogMel, Pitch
-from wavenet.checkpoint.about import entry, number, words
 from wavenet.checkpoint.markdown import escaped, literal, table
+from wavenet.checkpoint.metadata import entry, number, words
 from wavenet.checkpoint.repository import is_repo
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 
 HERE = "FOLDER"  # stands in a card for the place that the model is loaded from
-_MOST_NAMES = 20  # of a condition, on the card
+_MAX_NAMES = 20  # of a condition, on the card
 _HUB_LICENCES = {  # https://huggingface.co/docs/hub/repositories-licenses: those that recordings have
     "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0",
     "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0",
@@ -49,16 +49,16 @@ def card(model: WaveNet, place: str = HERE) -> str:
     """Write a model's card.
 
     Args:
-        model: The model, with what is known about it in `model.about`.
+        model: The model, with what is known about it in `model.metadata`.
         place: Where it is loaded from, such as "owner/name".
 
     Returns:
         Markdown with YAML before it.
     """
-    about = model.about or {}
+    metadata = model.metadata or {}
     title = place.rsplit("/", 1)[-1] if place != HERE else "A WaveNet"
     parts = [
-        f"---\n{yaml.safe_dump(_metadata(model, about, title), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{yaml.safe_dump(_metadata(model, metadata, title), sort_keys=False, allow_unicode=True)}---",
         f"# {escaped(title)}",
         _summary(model),
         "## Use it",
@@ -66,9 +66,9 @@ def card(model: WaveNet, place: str = HERE) -> str:
         "## What it is",
         _model(model),
         "## Data and licence",
-        _data(about),
+        _data(metadata),
         "## Results",
-        _results(model, about),
+        _results(model, metadata),
         "## Limits",
         _limits(model),
         "## Citation",
@@ -77,17 +77,17 @@ def card(model: WaveNet, place: str = HERE) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(model: WaveNet, about: dict[str, Any], title: str) -> dict[str, Any]:
+def _metadata(model: WaveNet, metadata: dict[str, Any], title: str) -> dict[str, Any]:
     """What the Hub reads: https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
     found: dict[str, Any] = {"library_name": "wavenet", "tags": ["wavenet", "audio", "audio-generation"]}
-    licences = _hub_licences(about)
+    licences = _hub_licences(metadata)
     if licences:
         found["license"] = licences[0] if len(licences) == 1 else licences
     if _is_vocoder(model):
         found["pipeline_tag"] = "audio-to-audio"
         found["tags"].append("vocoder")
-    name, bits = words(about, "data", "name") or words(about, "evaluation", "dataset"), _bits(about)
-    hub = words(about, "data", "hub")
+    name, bits = words(metadata, "data", "name") or words(metadata, "evaluation", "dataset"), _bits(metadata)
+    hub = words(metadata, "data", "hub")
     hub = hub if hub is not None and is_repo(hub) else None
     if hub is not None:
         found["datasets"] = [hub]
@@ -101,17 +101,17 @@ def _metadata(model: WaveNet, about: dict[str, Any], title: str) -> dict[str, An
     return found
 
 
-def _hub_licences(about: dict[str, Any]) -> list[str]:
+def _hub_licences(metadata: dict[str, Any]) -> list[str]:
     """The licences by the Hub's names, each once; none if it has no name for one of them."""
-    names = [name.lower() for name, _ in _licences(about)]
+    names = [name.lower() for name, _ in _licences(metadata)]
     names = list(dict.fromkeys(_OTHER_NAMES.get(name, name) for name in names))
-    complete = number(about, "data", "more_licences") is None and set(names) <= _HUB_LICENCES
+    complete = number(metadata, "data", "more_licences") is None and set(names) <= _HUB_LICENCES
     return names if complete else []
 
 
-def _licences(about: dict[str, Any]) -> list[tuple[str, str]]:
+def _licences(metadata: dict[str, Any]) -> list[tuple[str, str]]:
     """Name and attribution of each licence of the data."""
-    given = entry(about, "data", "licences")
+    given = entry(metadata, "data", "licences")
     listed = given if isinstance(given, list) else []
     each = [(words(licence, "name"), words(licence, "attribution")) for licence in listed]
     return [(name, attribution or "") for name, attribution in each if name]
@@ -184,8 +184,8 @@ def _model(model: WaveNet) -> str:
 
 def _condition(conditioner: Any) -> str:
     if isinstance(conditioner, CategoricalEmbedding):
-        named = ", ".join(escaped(str(name), 60) for name in conditioner.categories[:_MOST_NAMES])
-        more = len(conditioner.categories) - _MOST_NAMES
+        named = ", ".join(escaped(str(name), 60) for name in conditioner.categories[:_MAX_NAMES])
+        more = len(conditioner.categories) - _MAX_NAMES
         said = f"{named} and {more} more, in config.json" if more > 0 else named
     else:
         features = conditioner.features
@@ -194,20 +194,20 @@ def _condition(conditioner: Any) -> str:
     return said + (" (or nothing)" if conditioner.dropout else "")
 
 
-def _data(about: dict[str, Any]) -> str:
-    if entry(about, "data") is None:
+def _data(metadata: dict[str, Any]) -> str:
+    if entry(metadata, "data") is None:
         return _FILL_IN
-    name, utterances = words(about, "data", "name"), number(about, "data", "utterances")
-    seconds, speakers = number(about, "data", "seconds"), number(about, "data", "speakers")
+    name, utterances = words(metadata, "data", "name"), number(metadata, "data", "utterances")
+    seconds, speakers = number(metadata, "data", "seconds"), number(metadata, "data", "speakers")
     lines = [
         f"Learnt from the dataset {escaped(name or '(without a name)', 100)}: {_count(utterances)} utterances, "
         f"{_hours(seconds)}, {_count(speakers)} speaker(s)."
     ]
-    licences = _licences(about)
+    licences = _licences(metadata)
     if not licences:
         return "\n\n".join([*lines, _FILL_IN])
     listed = [f"- {escaped(name, 100)}{': ' if who else ''}{escaped(who)}" for name, who in licences]
-    more = number(about, "data", "more_licences")
+    more = number(metadata, "data", "more_licences")
     if more is not None:
         listed.append(f"- and {more:g} more, which the dataset lists")
     if any(name == "unknown" for name, _ in licences):
@@ -220,34 +220,34 @@ def _data(about: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _bits(about: dict[str, Any]) -> float | None:
+def _bits(metadata: dict[str, Any]) -> float | None:
     """Bits per sample over all that was held out, by an evaluation, else as training saw it."""
-    evaluated = number(about, "evaluation", "scores", "all", "bits_per_sample")
-    return number(about, "validation", "bits_per_sample") if evaluated is None else evaluated
+    evaluated = number(metadata, "evaluation", "scores", "all", "bits_per_sample")
+    return number(metadata, "validation", "bits_per_sample") if evaluated is None else evaluated
 
 
-def _results(model: WaveNet, about: dict[str, Any]) -> str:
-    bits = _bits(about)
-    trained = _trained(about)
+def _results(model: WaveNet, metadata: dict[str, Any]) -> str:
+    bits = _bits(metadata)
+    trained = _trained(metadata)
     lines = [f"Trained: {', '.join(trained)}."] if trained else []
     if bits is None:
         return "\n\n".join([*lines, "Nothing that was held out has been scored."])
-    samples, step = number(about, "validation", "samples"), number(about, "validation", "step")
-    how = f"by `wavenet evaluate` on {escaped(words(about, 'evaluation', 'dataset') or '', 100)}"
-    if entry(about, "evaluation") is None:
+    samples, step = number(metadata, "validation", "samples"), number(metadata, "validation", "step")
+    how = f"by `wavenet evaluate` on {escaped(words(metadata, 'evaluation', 'dataset') or '', 100)}"
+    if entry(metadata, "evaluation") is None:
         how = f"{_hours(None if samples is None else samples / model.sample_rate)}, after {_count(step)} steps"
     lines.append(
         f"**{bits:.4f} bits per sample** on held-out utterances ({how}, with averaged weights): the mean negative "
         "log2-likelihood of each sample given all that came before it. Knowing nothing needs "
         f"{model.distribution.baseline_bits:g} bits."
     )
-    scores = entry(about, "evaluation", "scores")
+    scores = entry(metadata, "evaluation", "scores")
     if isinstance(scores, dict):
         lines.append(table(["Speaker", "Bits per sample", "As 16-bit audio", "Utterances"], _scored(scores)))
     return "\n\n".join(lines)
 
 
-def _trained(about: dict[str, Any]) -> list[str]:
+def _trained(metadata: dict[str, Any]) -> list[str]:
     facts: list[str] = []
     for (group, name), text in {
         ("training", "steps"): "{} steps",
@@ -255,10 +255,10 @@ def _trained(about: dict[str, Any]) -> list[str]:
         ("training", "batch_size"): "{} segments a step",
         ("training", "segment_length"): "{} samples each",
     }.items():
-        value = number(about, group, name)
+        value = number(metadata, group, name)
         facts += [text.format(_count(value))] if value is not None else []
     for name, text in {"package": "wavenet {}", "torch": "torch {}", "date": "begun on {}"}.items():
-        value = words(about, name)
+        value = words(metadata, name)
         facts += [text.format(escaped(value, 60))] if value is not None else []
     return facts
 
@@ -266,7 +266,7 @@ def _trained(about: dict[str, Any]) -> list[str]:
 def _scored(scores: dict[str, Any]) -> list[list[str]]:
     """The rows of a table, all together in the last one."""
     rows = []
-    for speaker in [*[name for name in scores if name != "all"][:_MOST_NAMES], "all"]:
+    for speaker in [*[name for name in scores if name != "all"][:_MAX_NAMES], "all"]:
         numbers = [number(scores, speaker, name) for name in ("bits_per_sample", "as_16_bit", "utterances")]
         bits, as_16_bit, utterances = numbers
         if bits is not None and as_16_bit is not None:

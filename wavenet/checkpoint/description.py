@@ -12,7 +12,6 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from wavenet.checkpoint.trust import Trust, check_arguments, constructor_parameters, module_class
 
-FORMAT_VERSION = 1
 _MARKS = ("_target_", "_partial_")
 
 

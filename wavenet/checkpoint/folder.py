@@ -8,16 +8,17 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from wavenet.checkpoint.about import check_about
+from wavenet.atomic_files import atomic_folder, os_error_reason
 from wavenet.checkpoint.card import card
-from wavenet.checkpoint.description import FORMAT_VERSION, describe
-from wavenet.checkpoint.error import CheckpointError, refusing
-from wavenet.checkpoint.faithful import check_described
-from wavenet.checkpoint.strangers import check_finite, model_for
+from wavenet.checkpoint.description import describe
+from wavenet.checkpoint.errors import CheckpointError, refusing
+from wavenet.checkpoint.metadata import check_metadata
+from wavenet.checkpoint.reconstruction import check_reconstructs
 from wavenet.checkpoint.trust import Trust
+from wavenet.checkpoint.upgrade import FORMAT_VERSION, upgrade_description
+from wavenet.checkpoint.validation import build_checked_on_meta, check_finite
 from wavenet.model import WaveNet
 from wavenet.untrusted import plan_of_safetensors, read_json
-from wavenet.writing import reason, replacing_folder
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -25,7 +26,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
     """Write a model as `config.json`, `model.safetensors` and `README.md`; the folder appears whole or not at all.
 
-    README.md is the model's card, made of the model and of `model.about`: what it is, how to use it, what it learnt
+    README.md is the model's card, made of the model and of `model.metadata`: what it is, how to use it, what it learnt
     from, under which licences, and its bits per sample.
 
     Args:
@@ -36,21 +37,23 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
         The folder.
 
     Raises:
-        CheckpointError: If something else stands at that place, it cannot be written, `model.about` is not
-            plain data, or the model is not what its description says; see `check_described`.
+        CheckpointError: If something else stands at that place, it cannot be written, `model.metadata` is not
+            plain data, or the model is not what its description says; see `check_reconstructs`.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
         raise CheckpointError(f"{folder}: exists and is not a saved model; choose another folder")
     with refusing(folder, fix=""):
-        about = check_about(model.about)
+        metadata = check_metadata(model.metadata)
     try:
-        check_described(model)
+        check_reconstructs(model)
     except ValueError as error:
         raise CheckpointError(f"{folder}: not saved: {error}") from error
-    config = {"format_version": FORMAT_VERSION} | ({"about": about} if about else {}) | {"model": describe(model)}
+    config = (
+        {"format_version": FORMAT_VERSION} | ({"metadata": metadata} if metadata else {}) | {"model": describe(model)}
+    )
     try:
-        with replacing_folder(folder, sign=CONFIG) as beside:
+        with atomic_folder(folder, sign=CONFIG) as beside:
             (beside / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
             (beside / CARD).write_text(card(model), encoding="utf-8")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -61,7 +64,7 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
             # its own writing to a file does not say why it failed
             (beside / WEIGHTS).write_bytes(safetensors.torch.save(state))
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written ({reason(error)})") from error
+        raise CheckpointError(f"{folder}: cannot be written ({os_error_reason(error)})") from error
     return folder
 
 
@@ -73,7 +76,7 @@ def read_folder(folder: Path, trust: Trust = ()) -> tuple[WaveNet, dict[str, Ten
     with refusing(weights):
         plan = plan_of_safetensors(weights)
     with refusing(folder):
-        model = model_for(config, plan, trust)
+        model = build_checked_on_meta(config, plan, trust)
     with refusing(weights):
         state = safetensors.torch.load_file(weights)
         check_finite(state)
@@ -81,12 +84,9 @@ def read_folder(folder: Path, trust: Trust = ()) -> tuple[WaveNet, dict[str, Ten
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read a saved model's `config.json`: its "format_version", "model" and perhaps "about".
+    """Read a saved model's `config.json`: its "format_version", "model" and perhaps "metadata".
 
     Raises:
         ValueError: If it is something else.
     """
-    config = read_json(folder / CONFIG)
-    if not isinstance(config, dict) or config.get("format_version") != FORMAT_VERSION or "model" not in config:
-        raise ValueError(f'not a model config of format_version {FORMAT_VERSION} with a "model" entry')
-    return config
+    return upgrade_description(read_json(folder / CONFIG))

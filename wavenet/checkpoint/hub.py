@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wavenet.checkpoint.about import printable
-from wavenet.checkpoint.error import CheckpointError, refusing
+from wavenet.checkpoint.errors import CheckpointError, refusing
 from wavenet.checkpoint.folder import CONFIG, WEIGHTS, read_config
-from wavenet.checkpoint.strangers import build_without_memory
+from wavenet.checkpoint.metadata import printable
 from wavenet.checkpoint.trust import Trust
+from wavenet.checkpoint.validation import build_on_meta
 from wavenet.untrusted import DESCRIPTION_LIMIT, TEXT_LIMIT
 
 TOKENS = "https://huggingface.co/settings/tokens"
@@ -59,7 +59,7 @@ def fetch(repo: str, revision: str | None = None, trust: Trust = ()) -> Path:
     _check_size(f"{repo}/{CONFIG}", sizes[CONFIG], TEXT_LIMIT)
     folder = _download(repo, revision, [CONFIG])
     with refusing(Path(repo) / CONFIG):
-        outline = build_without_memory(read_config(folder)["model"], trust=trust)
+        outline = build_on_meta(read_config(folder)["model"], trust=trust)
     most = _WIDEST * sum(tensor.numel() for tensor in outline.state_dict().values()) + DESCRIPTION_LIMIT
     _check_size(f"{repo}/{WEIGHTS}", sizes[WEIGHTS], most)
     return _download(repo, revision, [CONFIG, WEIGHTS])

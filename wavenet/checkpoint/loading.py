@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavenet.checkpoint.about import check_about
 from wavenet.checkpoint.description import build, describe, targets_of
-from wavenet.checkpoint.error import CheckpointError, refusing
+from wavenet.checkpoint.errors import CheckpointError, refusing
 from wavenet.checkpoint.folder import CONFIG, read_folder
 from wavenet.checkpoint.hub import fetch
+from wavenet.checkpoint.metadata import check_metadata
 from wavenet.checkpoint.repository import is_repo
 from wavenet.checkpoint.scores import scores_of
 from wavenet.checkpoint.training_file import model_state, read_training_checkpoint
@@ -58,7 +58,9 @@ def load(
         state = model_state(contents["state_dict"])
         scores = scores_of(path)
         with suppress(ValueError):  # a lot is said already
-            model.about = check_about({**(model.about or {}), "evaluation": scores} if scores else model.about)
+            model.metadata = check_metadata(
+                {**(model.metadata or {}), "evaluation": scores} if scores else model.metadata
+            )
     if all(map(is_own, targets_of(describe(model)))):
         model.load_state_dict(state, assign=True)
     else:
@@ -78,7 +80,7 @@ def _with_memory(outline: WaveNet, state: dict[str, Tensor], trust: Trust) -> Wa
         model = build(describe(outline), trust)
     model.to(next(tensor.dtype for tensor in state.values() if tensor.is_floating_point()))
     model.load_state_dict(state)
-    model.about = outline.about
+    model.metadata = outline.metadata
     return model
 
 

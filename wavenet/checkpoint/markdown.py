@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from wavenet.checkpoint.about import printable
+from wavenet.checkpoint.metadata import printable
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from wavenet.checkpoint.card import HERE, card
-from wavenet.checkpoint.error import CheckpointError, refusing
+from wavenet.checkpoint.errors import CheckpointError, refusing
 from wavenet.checkpoint.folder import CARD, CONFIG, WEIGHTS, save
 from wavenet.checkpoint.hub import TOKENS, one_line
 from wavenet.checkpoint.loading import find, load

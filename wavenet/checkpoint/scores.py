@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from wavenet.checkpoint.about import entry, number, words
+from wavenet.checkpoint.metadata import entry, number, words
 from wavenet.untrusted import read_json
 
 EVALUATION = "evaluation.json"
@@ -12,7 +12,7 @@ _MOST = 200  # names
 
 
 def scores_of(checkpoint: Path) -> dict[str, Any] | None:
-    """The scores of a training checkpoint, for `WaveNet.about`.
+    """The scores of a training checkpoint, for `WaveNet.metadata`.
 
     Args:
         checkpoint: In a run's folder, in which evaluation.json may lie.

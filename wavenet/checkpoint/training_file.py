@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from wavenet.checkpoint.error import refusing
-from wavenet.checkpoint.strangers import check_finite, model_for
+from wavenet.checkpoint.errors import refusing
 from wavenet.checkpoint.trust import Trust
+from wavenet.checkpoint.upgrade import upgrade_training_checkpoint
+from wavenet.checkpoint.validation import build_checked_on_meta, check_finite
 from wavenet.model import WaveNet
 from wavenet.untrusted import check_file, check_sums, plan_of_archive
 
@@ -42,10 +43,11 @@ def read_training_checkpoint(path: Path, trust: Trust = ()) -> TrainingCheckpoin
     with refusing(path):
         if not isinstance(plan, dict) or not {"wavenet", "state_dict"} <= plan.keys():
             raise ValueError("not a checkpoint of this package (it has no 'wavenet' entry)")
-        model = model_for(plan["wavenet"], model_state(plan["state_dict"]), trust)
+        plan = upgrade_training_checkpoint(plan)
+        model = build_checked_on_meta(plan["wavenet"], model_state(plan["state_dict"]), trust)
         check_file(path, 8 * sum(tensor.nbytes for tensor in model.state_dict().values()) + _ROOM)
         check_sums(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        contents = upgrade_training_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
         check_finite(model_state(contents["state_dict"]))
     return TrainingCheckpoint(model, contents)
 

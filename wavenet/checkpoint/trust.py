@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from wavenet.checkpoint.error import UntrustedError
+from wavenet.checkpoint.errors import UntrustedError
 
 Trust = Sequence[str]
 _MODULE = re.compile(r"[A-Za-z_]\w{0,80}(\.[A-Za-z_]\w{0,80}){0,15}", re.ASCII)

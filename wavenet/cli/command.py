@@ -17,9 +17,9 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wavenet.cli.mistakes import of_composition, of_construction
-from wavenet.cli.settings import check
-from wavenet.writing import reason as reason_of
+from wavenet.atomic_files import os_error_reason
+from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
+from wavenet.cli.validation import check
 
 _PACKAGE = Path(__file__).parents[1]
 _MISTAKES = (
@@ -73,7 +73,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                 if wanted == "1":
                     raise
                 overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-                _end(name, of_composition(error, name, config_dir(), overrides))
+                _end(name, explain_composition_error(error, name, config_dir(), overrides))
 
         return main
 
@@ -117,9 +117,9 @@ def plain(cfg: Any) -> Any:
 def _reason(error: BaseException) -> str:
     """An error's message, in the user's words where it speaks in a library's."""
     if isinstance(error, InstantiationException):
-        return of_construction(error)
+        return explain_instantiation_error(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {reason_of(error)}"
+        return f"{error.filename or 'a file'}: {os_error_reason(error)}"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "out of memory; use a smaller batch_size, segment_length or model"
     message = str(error).strip().removeprefix("stream: ") or type(error).__name__

@@ -20,28 +20,28 @@ from wavenet.cli.command import command, plain
 def main(cfg: DictConfig) -> None:
     """Serve the page until Ctrl-C or SIGTERM."""
     try:
-        from wavenet.demo.offer import Limits, title_of  # noqa: PLC0415 - an optional extra
+        from wavenet.demo.capabilities import Limits, title_of  # noqa: PLC0415 - an optional extra
         from wavenet.demo.server import listen, server_for, url_of  # noqa: PLC0415
-        from wavenet.demo.studio import Studio  # noqa: PLC0415
+        from wavenet.demo.service import GenerationService  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f'the page needs {error.name}: pip install "wavenet[demo]"') from error
 
     limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
     with _ended_by_signals(), listen(cfg.host, cfg.port) as listener:
         model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
-        studio = Studio(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
+        service = GenerationService(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
         print("warming up (the first time on a machine, the loop is compiled: about ten seconds)", flush=True)
-        for line in studio.warm_up():
+        for line in service.warm_up():
             print(line)
-        if studio.offer.refusal is not None:
-            print(studio.offer.refusal)
+        if service.capabilities.unsupported_reason is not None:
+            print(service.capabilities.unsupported_reason)
 
         def ready() -> None:
-            print(f"{url_of(listener)} has the page for {studio.offer.title}; Ctrl-C ends it", flush=True)
+            print(f"{url_of(listener)} has the page for {service.capabilities.title}; Ctrl-C ends it", flush=True)
             if cfg.open_browser:
                 threading.Thread(target=webbrowser.open, args=[url_of(listener)], daemon=True).start()  # it may wait
 
-        server_for(studio, ready).run([listener])
+        server_for(service, ready).run([listener])
 
 
 @contextmanager

@@ -11,19 +11,19 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
 from wavenet import __version__, load
+from wavenet.atomic_files import os_error_reason, write_text
 from wavenet.checkpoint import find
 from wavenet.cli.command import command, plain, warnings_as_lines
-from wavenet.cli.fit import make_dataset
-from wavenet.cli.run_config import load_run_config
-from wavenet.cli.settings import check_rate
+from wavenet.cli.preflight import make_dataset
+from wavenet.cli.saved_config import load_saved_config
+from wavenet.cli.validation import check_rate
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.evaluation import Clips
 from wavenet.machine import machine_in_words
 from wavenet.model import WaveNet
 from wavenet.native import with_rounded_weights
-from wavenet.report import Examination, Plan, compare, examine, render
-from wavenet.report.examination import finite
-from wavenet.writing import reason, write_text
+from wavenet.report import ModelReport, ReportSettings, compare, render, report_on_model
+from wavenet.report.model_report import finite
 
 
 @command("evaluate")
@@ -37,35 +37,37 @@ def main(cfg: DictConfig) -> None:
     for model in models:
         check_rate(cfg.sample_rate, model.sample_rate)
     corpora = [_held_out(cfg, path, model) for path, model in zip(paths, models, strict=True)]
-    plan = _plan(cfg)
-    examinations, results = [], []
+    report_settings = _report_settings(cfg)
+    reports, results = [], []
     for name, path, model, corpus in zip(_names(given, paths), paths, models, corpora, strict=True):
         with warnings_as_lines():
-            found = examine(name, with_rounded_weights(model, cfg.weights), corpus, plan, model, _progress)
-        examinations.append(found)
+            found = report_on_model(
+                name, with_rounded_weights(model, cfg.weights), corpus, report_settings, model, _progress
+            )
+        reports.append(found)
         results.append({"checkpoint": str(path), "weights": cfg.weights} | found.result)
         _print(found)
-    comparison = compare(examinations, plan.confidence) if len(paths) > 1 else None
+    comparison = compare(reports, report_settings.confidence) if len(paths) > 1 else None
     if comparison is not None:
         _print_comparison(comparison)
     common = {
         "version": __version__,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine_in_words(),
-        "confidence": plan.confidence,
-        "seed": plan.seed,
+        "confidence": report_settings.confidence,
+        "seed": report_settings.seed,
     }
-    page = render(finite(common | {"models": results, "comparison": comparison}), examinations)
+    page = render(finite(common | {"models": results, "comparison": comparison}), reports)
     result = common | (results[0] if comparison is None else {"models": results, "comparison": comparison})
     _write(output.with_suffix(".html"), page)
     _write(output, json.dumps(finite(result), indent=2, allow_nan=False) + "\n")
 
 
-def _plan(cfg: DictConfig) -> Plan:
+def _report_settings(cfg: DictConfig) -> ReportSettings:
     settings = plain(cfg)
     clips = settings["bits_per_byte"]
     seconds = clips.pop("clip_seconds")
-    return Plan(
+    return ReportSettings(
         seed=cfg.seed,
         confidence=cfg.confidence,
         clips=None if seconds is None else Clips(seconds, **clips),
@@ -85,7 +87,7 @@ def _held_out(cfg: DictConfig, path: Path, model: WaveNet) -> Corpus:
         run_config = _home(path) / "config.yaml"
         if not run_config.is_file():
             raise ValueError(f"{run_config} is not there, so the run's dataset is unknown; give dataset=NAME")
-        settings = load_run_config(run_config, cfg.preparation.cache_dir, plain(cfg.trust))
+        settings = load_saved_config(run_config, cfg.preparation.cache_dir, plain(cfg.trust))
     corpus = prepare(make_dataset(settings.dataset), model.sample_rate, **plain(settings.preparation))
     corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
     _, held_out = split(corpus, settings.validation_fraction)
@@ -136,7 +138,7 @@ def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], obje
         yield bar.update
 
 
-def _print(found: Examination) -> None:
+def _print(found: ModelReport) -> None:
     print(found.name)
     print(f"{'speaker':<16} {'bits/sample':>11} {'as 16-bit':>9} {'utterances':>10} {'seconds':>8}  interval of bits")
     for name, score in found.result["bits_per_sample"].items():
@@ -163,7 +165,7 @@ def _write(path: Path, text: str) -> None:
     try:
         write_text(path, text)
     except OSError as error:
-        raise ValueError(f"output is '{path}', and cannot be written ({reason(error)})") from error
+        raise ValueError(f"output is '{path}', and cannot be written ({os_error_reason(error)})") from error
     print(f"written to {path}")
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from wavenet import load, stream
 from wavenet.audio import format_of, read, read_frames, write
 from wavenet.cli.command import command, plain, warnings_as_lines
-from wavenet.cli.settings import check_rate
+from wavenet.cli.validation import check_rate
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.generation.sampler import check_room
 from wavenet.model import WaveNet
@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
     elif seconds is None and not any(features.name in conditions for features in model.features):
         seconds = DEFAULT_SECONDS
     with warnings_as_lines():
-        talk = stream(
+        audio_stream = stream(
             model,
             seconds,
             cfg.num,
@@ -54,16 +54,16 @@ def main(cfg: DictConfig) -> None:
             weights=cfg.weights,
             chunk=1000,  # the progress bar moves as often
         )
-    lengths = talk.lengths
+    lengths = audio_stream.lengths
     assert lengths is not None
     check_room(lengths)
     total = max(lengths)
     pieces = []
     with tqdm(
-        total=total, desc=f"generating ({talk.backend})", unit="sample", unit_scale=True, dynamic_ncols=True
+        total=total, desc=f"generating ({audio_stream.backend})", unit="sample", unit_scale=True, dynamic_ncols=True
     ) as bar:
         began = time.perf_counter()
-        for piece in talk:
+        for piece in audio_stream:
             pieces.append(piece)
             bar.update(piece.shape[1])
             factor = sum(min(bar.n, length) for length in lengths) / rate / (time.perf_counter() - began)

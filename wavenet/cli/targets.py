@@ -14,7 +14,7 @@ _NOTHING = re.compile(r"(?!)")
 _KINDS = {"model": "a WaveNet", "dataset": "a dataset", "optimizer": "a torch.optim.Optimizer", "logger": "a logger"}
 
 
-def class_of(group: str, target: Any, trust: Trust) -> Any:
+def resolve_class(group: str, target: Any, trust: Trust) -> Any:
     """The class that a group of a run's settings names.
 
     Args:
@@ -43,14 +43,14 @@ def class_of(group: str, target: Any, trust: Trust) -> Any:
     return found
 
 
-def class_given(group: str, target: str) -> Any:
-    """As `class_of`, of what the user's own configs and command line say: naming a class there is trusting it.
+def resolve_user_class(group: str, target: str) -> Any:
+    """As `resolve_class`, of what the user's own configs and command line say: naming a class there is trusting it.
 
     Raises:
         ValueError: Names the group, what is given and why it does not do.
     """
     try:
-        return class_of(group, target, () if is_own(target) else modules_of({"_target_": target}))
+        return resolve_class(group, target, () if is_own(target) else modules_of({"_target_": target}))
     except ValueError as error:
         reason = str(error).removeprefix(f"_target_ {target!r} ")
         kind = _KINDS.get(group, "a torch.nn.Module")

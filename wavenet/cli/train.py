@@ -17,34 +17,41 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from wavenet.checkpoint import build_without_memory, describe, refusing
+from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
+from wavenet.checkpoint import build_on_meta, describe, refusing
 from wavenet.checkpoint.trust import Trust
 from wavenet.cli.command import command, plain
-from wavenet.cli.fit import check_kept, check_run, make_dataset, name_categories, optimizer_of, training_settings
-from wavenet.cli.run_config import kept, load_run_config
-from wavenet.cli.settings import arguments_of
-from wavenet.cli.targets import class_given
+from wavenet.cli.preflight import (
+    check_reloadable,
+    check_run,
+    fill_categories,
+    make_dataset,
+    optimizer_factory,
+    training_settings,
+)
+from wavenet.cli.saved_config import kept, load_saved_config
+from wavenet.cli.targets import resolve_user_class
+from wavenet.cli.validation import arguments_of
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
+    AtomicCheckpointIO,
     AudioSamples,
     BestCheckpoint,
+    DivergenceMonitor,
     ExponentialMovingAverage,
     LastCheckpoint,
-    LossWatch,
     SegmentData,
-    Stopped,
     TrainingLog,
     TrainingProgress,
+    TrainingStopped,
     WaveNetTraining,
-    WholeFiles,
-    about_run,
-    die_together,
     keep_freed_memory,
+    kill_with_parent,
     read_resumable,
+    run_metadata,
 )
 from wavenet.training.wandb_log import WandbLog
-from wavenet.writing import replacing_folder, sweep, write_text
 
 _ADAMW = "torch.optim.AdamW"  # the optimizer where none is named
 _NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
@@ -70,19 +77,19 @@ def main(cfg: DictConfig) -> None:
     resumption = None
     if cfg.resume is not None:
         cfg, resumption = _resumed(cfg)
-    die_together()
+    kill_with_parent()
     outline = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     corpus = prepare(make_dataset(cfg.dataset), outline.sample_rate, **plain(cfg.preparation))
-    name_categories(cfg, corpus)
+    fill_categories(cfg, corpus)
     model = instantiate(cfg.model, _convert_="all")
-    check_kept(cfg, model)  # with all names
+    check_reloadable(cfg, model)  # with all names
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
-    model.about = about_run(train, validation, **settings, precision=cfg.trainer.precision)
+    model.metadata = run_metadata(train, validation, **settings, precision=cfg.trainer.precision)
 
     module = WaveNetTraining(model, **training_settings(cfg))
     data = SegmentData(
@@ -101,14 +108,14 @@ def main(cfg: DictConfig) -> None:
     run = Path(cfg.run_dir)
     trainer = _trainer(cfg, run, model, validation, resumption and resumption.purge_step)
     if trainer.is_global_zero:  # nothing was written before everything was built
-        sweep(run, deep=True)  # after a killed process
+        remove_partial_files(run, deep=True)  # after a killed process
         _write_config(cfg, run)
         _introduce(trainer, model, corpus, train, validation, run)
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
     try:
         trainer.fit(module, data, ckpt_path=resumption and resumption.checkpoint, weights_only=True)
-    except Stopped as stopped:
+    except TrainingStopped as stopped:
         if trainer.is_global_zero:
             print(f"stopped  by {stopped}; go on with resume={run}")
         sys.exit(128 + stopped.signum)
@@ -123,7 +130,7 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
         write_text(run / "config.yaml", text)
         return
     try:
-        with replacing_folder(run, sign="config.yaml") as beside:
+        with atomic_folder(run, sign="config.yaml") as beside:
             write_text(beside / "config.yaml", text)
     except OSError as error:
         error.filename = str(run)  # nobody knows the folder beside it
@@ -134,14 +141,14 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, pur
     settings = plain(cfg.trainer)
     logger: Any = False
     if cfg.logger:
-        takes = arguments_of(class_given("logger", cfg.logger._target_))
+        takes = arguments_of(resolve_user_class("logger", cfg.logger._target_))
         purges = {"purge_step": purge_step} if takes is None or "purge_step" in takes else {}
         logger = instantiate(cfg.logger, **purges)
     accumulated = settings.get("accumulate_grad_batches", 1)
     log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
     callbacks: list[Callback] = [
         log,
-        LossWatch(model.distribution.baseline_bits),
+        DivergenceMonitor(model.distribution.baseline_bits),
         AudioSamples(run / "audio", validation, seed=cfg.seed, **plain(cfg.samples)),
         ExponentialMovingAverage(cfg.ema_decay),
     ]
@@ -166,7 +173,7 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, pur
             default_root_dir=run,
             logger=logger,
             callbacks=callbacks,
-            plugins=[WholeFiles()],
+            plugins=[AtomicCheckpointIO()],
         )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
@@ -196,13 +203,15 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
     run = run.resolve()
     checkpoint = run / "checkpoints" / "last.ckpt" if given.is_dir() else given
     trust = plain(cfg.trust)
-    saved = load_run_config(run / "config.yaml", cfg.preparation.cache_dir, trust)
+    saved = load_saved_config(run / "config.yaml", cfg.preparation.cache_dir, trust)
     resumption = Resumption(None, 0)  # of a run that was killed before it first saved: it begins again
     if checkpoint.exists():
-        trained = read_resumable(checkpoint, trust, optimizer_of(saved))  # a damaged or foreign one is refused here
+        trained = read_resumable(
+            checkpoint, trust, optimizer_factory(saved)
+        )  # a damaged or foreign one is refused here
         with refusing(run / "config.yaml", fix=""):
             _check_same(trained.model, saved, trust)
-        resumption = Resumption(checkpoint, LastCheckpoint.steps_to_keep(trained.contents) + 1)
+        resumption = Resumption(checkpoint, LastCheckpoint.logged_steps(trained.contents) + 1)
     own = saved.optimizer.get("_target_", _ADAMW)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
@@ -223,7 +232,7 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
 
 def _check_same(model: WaveNet, saved: DictConfig, trust: Trust) -> None:
     """Raise unless a saved config describes the checkpoint's model, and can be trained with."""
-    same = build_without_memory(plain(saved.model), len(model.state_dict()), trust)
+    same = build_on_meta(plain(saved.model), len(model.state_dict()), trust)
     said, own = describe(same), describe(model)
     for name in dict.fromkeys((*said, *own)):
         given, trained = said.get(name), own.get(name)

@@ -45,13 +45,15 @@ class Conditioner(nn.Module, ABC):
         self.margin = 0
         self.absent = nn.Parameter(torch.zeros(1, condition_channels, 1)) if dropout else None
 
-    def forward(self, conditions: Mapping[str, Any], batch_size: int, chance: Tensor | None = None) -> Condition:
+    def forward(
+        self, conditions: Mapping[str, Any], batch_size: int, dropout_uniform: Tensor | None = None
+    ) -> Condition:
         """Pick its own from a batch's named conditions.
 
         Args:
             conditions: All of the batch's conditions by name.
             batch_size: B.
-            chance: In training, a random number in [0, 1) for each utterance, (B,): below `dropout`
+            dropout_uniform: In training, a random number in [0, 1) for each utterance, (B,): below `dropout`
                 the condition is left out.
 
         Returns:
@@ -64,9 +66,9 @@ class Conditioner(nn.Module, ABC):
         if self.absent is not None and conditions.get(self.name) is None:
             return Condition(self.absent.expand(batch_size, -1, -1))
         condition = self.read(conditions, batch_size)
-        if self.absent is None or chance is None:
+        if self.absent is None or dropout_uniform is None:
             return condition
-        dropped = (chance < self.dropout)[:, None, None].to(self.absent.device)
+        dropped = (dropout_uniform < self.dropout)[:, None, None].to(self.absent.device)
         return replace(condition, values=torch.where(dropped, self.absent, condition.values))
 
     @abstractmethod

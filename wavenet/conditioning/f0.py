@@ -10,8 +10,8 @@ from wavenet.audio import Pitch
 from wavenet.audio.pitch import HighestPitch, LowestPitch
 from wavenet.bounds import RATES, Channels, Dropout, HopLength, SampleRate, checked
 from wavenet.conditioning.frames import ContextFrames, FrameConditioner
-from wavenet.kinds import Real
 from wavenet.nn.upsampling import Scales, StageKind
+from wavenet.types import Real
 
 
 class F0Conditioner(FrameConditioner):
@@ -47,8 +47,8 @@ class F0Conditioner(FrameConditioner):
         hop_length: HopLength = 64,
         fmin: LowestPitch = 60.0,
         fmax: HighestPitch = 500.0,
-        centre: Annotated[float, Real(0, RATES.high, above=True, such=150)] = 150.0,
-        spread: Annotated[float, Real(0, 1000, above=True, such=0.4)] = 0.4,
+        centre: Annotated[float, Real(0, RATES.high, exclusive_low=True, example=150)] = 150.0,
+        spread: Annotated[float, Real(0, 1000, exclusive_low=True, example=0.4)] = 0.4,
         scales: Scales = (4, 4),
         hold: HopLength = 4,
         upsampling: StageKind = "nearest",

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from wavenet.audio import Features
 from wavenet.bounds import Channels, Dropout, Flag, HopLength, checked
 from wavenet.conditioning.base import Conditioner
-from wavenet.kinds import Whole, Word
 from wavenet.nn import Condition, PointwiseConv1d, Upsampling
 from wavenet.nn.upsampling import Activation, Bands, Scales, StageKind
+from wavenet.types import Integer, OneOf
 
 EDGES = ("replicate", "zeros")
 
-ContextFrames = Annotated[int, Whole(0, 1000)]
-Edges = Annotated[str, Word(EDGES)]
+ContextFrames = Annotated[int, Integer(0, 1000)]
+Edges = Annotated[str, OneOf(EDGES)]
 
 
 class FrameConditioner(Conditioner):

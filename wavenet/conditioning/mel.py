@@ -8,8 +8,8 @@ from wavenet.audio import LogMel
 from wavenet.audio.mel import Floor, HighestBand, LowestBand, NumMels, WindowLength
 from wavenet.bounds import Channels, Dropout, HopLength, SampleRate, checked
 from wavenet.conditioning.frames import ContextFrames, FrameConditioner
-from wavenet.kinds import Real
 from wavenet.nn.upsampling import Bands, Scales, StageKind
+from wavenet.types import Real
 
 
 class MelConditioner(FrameConditioner):
@@ -52,8 +52,8 @@ class MelConditioner(FrameConditioner):
         fmin: LowestBand = 0.0,
         fmax: HighestBand | None = None,
         floor: Floor = 1e-5,
-        mean: Annotated[float, Real(-1000, 1000, such=-5)] = -5.0,
-        std: Annotated[float, Real(0, 1000, above=True, such=2.2)] = 2.2,
+        mean: Annotated[float, Real(-1000, 1000, example=-5)] = -5.0,
+        std: Annotated[float, Real(0, 1000, exclusive_low=True, example=2.2)] = 2.2,
         scales: Scales = (4, 4, 4),
         hold: HopLength = 4,
         upsampling: StageKind = "nearest",

@@ -18,12 +18,12 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from wavenet.atomic_files import atomic_write, os_error_reason, remove_partial_files
 from wavenet.audio import AudioError, Features, file_name_for, read
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import DatasetError, Skipped
-from wavenet.data.jobs import run_jobs
 from wavenet.data.prepare import ELSEWHERE
-from wavenet.writing import reason, replacing, sweep
+from wavenet.data.process_pool import run_jobs
 
 FEATURES_VERSION = 1
 _HEADER = 128  # bytes before the numbers in a .npy file of two dimensions
@@ -71,7 +71,9 @@ def add_features(
         with FileLock(folder / ".lock"):
             return _add(corpus, features, num_processes, progress)
     except OSError as error:
-        raise DatasetError(f"{folder}: the features cannot be written ({reason(error)}); {ELSEWHERE}") from error
+        raise DatasetError(
+            f"{folder}: the features cannot be written ({os_error_reason(error)}); {ELSEWHERE}"
+        ) from error
 
 
 def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
@@ -107,7 +109,7 @@ def _add(corpus: Corpus, features: Sequence[Features], num_processes: int | None
         if missing:
             jobs.append(_Job(utterance, missing))
     for parent in {job.utterance.path.parent for job in jobs}:
-        sweep(parent)
+        remove_partial_files(parent)
     outcomes = run_jobs(_extract_one, jobs, "preparing features", num_processes, progress)
     for job, failure in zip(jobs, outcomes, strict=True):
         if failure is not None:
@@ -197,5 +199,5 @@ def _write(path: Path, frames: Tensor) -> None:
     encoded = io.BytesIO()  # numpy would hide the system's reason for a write that fails
     # In Fortran's order the frames of a segment lie side by side on the disk.
     np.save(encoded, np.asfortranarray(frames.detach().numpy().astype(np.float32)))
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(encoded.getbuffer())

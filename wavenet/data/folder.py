@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from wavenet.data.dataset import AUDIO_SUFFIXES, DatasetError, Scan, Skipped, Utterance, one_line, why_missing
-from wavenet.data.index import INDEX, read_index
+from wavenet.data.index_csv import INDEX, read_index
 from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
 
 

@@ -18,13 +18,13 @@ from typing import Annotated
 
 from filelock import FileLock
 
+from wavenet.atomic_files import os_error_reason, remove_partial_files, write_text
 from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, trim_silence, write
 from wavenet.bounds import RATES, Workers, checked
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
-from wavenet.data.jobs import run_jobs
-from wavenet.kinds import Real
-from wavenet.writing import reason, sweep, write_text
+from wavenet.data.process_pool import run_jobs
+from wavenet.types import Real
 
 CACHE_VERSION = 2
 ELSEWHERE = "preparation.cache_dir says where"
@@ -49,8 +49,8 @@ def prepare(
     dataset: Dataset,
     sample_rate: int,
     cache_dir: str | os.PathLike[str],
-    trim_db: Annotated[float, Real(0, 200, above=True, such=40)] | None = None,
-    min_seconds: Annotated[float, Real(0, 86400, such=0.1)] = 0.1,
+    trim_db: Annotated[float, Real(0, 200, exclusive_low=True, example=40)] | None = None,
+    min_seconds: Annotated[float, Real(0, 86400, example=0.1)] = 0.1,
     num_processes: Workers | None = None,
     progress: bool = True,
 ) -> Corpus:
@@ -73,7 +73,7 @@ def prepare(
             or the cache cannot be written.
         ValueError: If another number is out of range.
     """
-    if not RATES.allows(sample_rate):
+    if not RATES.accepts(sample_rate):
         raise DatasetError(f"the wanted rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
     try:
@@ -81,7 +81,9 @@ def prepare(
         with FileLock(folder / ".lock"):
             return _prepare(dataset, folder, sample_rate, trim_db, min_seconds, num_processes, progress)
     except OSError as error:
-        raise DatasetError(f"{folder}: the prepared audio cannot be written ({reason(error)}); {ELSEWHERE}") from error
+        raise DatasetError(
+            f"{folder}: the prepared audio cannot be written ({os_error_reason(error)}); {ELSEWHERE}"
+        ) from error
 
 
 def _scan(dataset: Dataset) -> Scan:
@@ -122,7 +124,7 @@ def _prepare(
         else:
             prepared.append(_prepared(job, entry))
     for parent in {folder, *(job.target.parent for job in jobs)} if jobs else ():
-        sweep(parent)
+        remove_partial_files(parent)
     results = run_jobs(_prepare_one, jobs, "preparing audio", num_processes, progress)
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, str):  # it is tried again next time: a mount may have been away

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from wavenet.data.dataset import Scan, Skipped, Utterance, why_missing
-from wavenet.data.index import INDEX, read_index
+from wavenet.data.index_csv import INDEX, read_index
 from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
 
 _PACKAGE = Path(__file__).parents[1]

@@ -74,7 +74,7 @@ class TrainingSegments(Dataset):
             "waveform": (T,) samples, zeros after the last one that is heard. T is the same for all:
             context_length + segment_length + margin + grid - 1, rounded up to a multiple of grid;
             "predicted": (T,) True where the loss counts;
-            "chance": a random number in [0, 1), to drop conditions by;
+            "dropout_uniform": a random number in [0, 1), to drop conditions by;
             "segment": its number;
             "conditions": names by condition, and (num_channels, T / hop_length) frames by feature, of
             which those beyond the utterance repeat its last one.
@@ -89,11 +89,11 @@ class TrainingSegments(Dataset):
         predicted = torch.zeros(self._length, dtype=torch.bool)
         predicted[start - heard_from : stop - heard_from] = True
         conditions = self._corpus.conditions(number, heard_from, heard_from + self._length)
-        chance = torch.tensor((more >> 40) * 2.0**-24)
+        dropout_uniform = torch.tensor((more >> 40) * 2.0**-24)
         return {
             "waveform": waveform,
             "predicted": predicted,
-            "chance": chance,
+            "dropout_uniform": dropout_uniform,
             "segment": index,
             "conditions": conditions,
         }

@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wavenet.demo.offer import FREE
-from wavenet.demo.recording import TooLargeError, collect
-from wavenet.demo.studio import BusyError, Studio
-from wavenet.demo.wish import Wish
+from wavenet.demo.capabilities import FREE
+from wavenet.demo.request import GenerationRequest
+from wavenet.demo.service import BusyError, GenerationService
+from wavenet.demo.upload import TooLargeError, collect
 
 HOSTS = ("127.0.0.1", "localhost", "[::1]")  # by which the page may be called; others are a trick with DNS
 
@@ -43,25 +43,25 @@ _HEADERS = {
 }
 
 
-def create_app(studio: Studio) -> Starlette:
+def create_app(service: GenerationService) -> Starlette:
     """The application, for any ASGI server.
 
     There is a route for each file of the page, and their contents are read here, once: no path that a client
     names is ever looked up on the disk.
 
     Args:
-        studio: Where audio is made.
+        service: Where audio is made.
 
     Returns:
         The application; `state.stop()` ends what is being made, so that a server can end.
     """
 
     async def model(_: Request) -> Response:
-        return JSONResponse(studio.offer.as_json())
+        return JSONResponse(service.capabilities.as_json())
 
     routes = [Route(f"/{name}", _file(name)) for name in _FILES]
     routes += [Route("/", _file("index.html")), Route("/model", model)]
-    generating = _Generate(studio)
+    generating = _Generate(service)
     routes += [Route("/generate", generating, methods=["POST"])]
     app = Starlette(
         routes=routes,
@@ -92,8 +92,8 @@ class _Generate:
     then the piece that is being made is the last one.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self._service = service
         self._running: set[anyio.CancelScope] = set()
 
     def stop(self) -> None:
@@ -104,11 +104,11 @@ class _Generate:
         request = Request(scope, receive)
         _check_origin(request)
         try:
-            wish = Wish.read(request.query_params.multi_items(), self._studio.offer)
-            with self._studio.place(), anyio.CancelScope() as running:
+            generation_request = GenerationRequest.read(request.query_params.multi_items(), self._service.capabilities)
+            with self._service.slot(), anyio.CancelScope() as running:
                 self._running.add(running)
                 try:
-                    response = await self._begin(request, wish)
+                    response = await self._begin(request, generation_request)
                     await response(scope, receive, _patient(send))
                 finally:
                     self._running.remove(running)
@@ -119,20 +119,22 @@ class _Generate:
         except ClientDisconnect:
             pass
 
-    async def _begin(self, request: Request, wish: Wish) -> Response:
-        most = 0 if wish.mode == FREE else self._studio.offer.limits.max_upload_bytes
+    async def _begin(self, request: Request, generation_request: GenerationRequest) -> Response:
+        most = 0 if generation_request.mode == FREE else self._service.capabilities.limits.max_upload_bytes
         try:
             data = await collect(request.stream(), most, int(request.headers.get("content-length", 0)))
         except TooLargeError as error:
             raise HTTPException(413, str(error)) from error
         except TimeoutError as error:
             raise HTTPException(408, "your recording took too long to arrive; send it again") from error
-        talk = await anyio.to_thread.run_sync(self._studio.begin, wish, data)
+        audio_stream = await anyio.to_thread.run_sync(self._service.start, generation_request, data)
         headers = {
-            "X-Samples": str(sum(talk.lengths or [0])),
-            "X-Sample-Rate": str(self._studio.offer.sample_rate),
+            "X-Samples": str(sum(audio_stream.lengths or [0])),
+            "X-Sample-Rate": str(self._service.capabilities.sample_rate),
         }
-        return StreamingResponse(self._studio.pieces(talk), headers=headers, media_type="application/octet-stream")
+        return StreamingResponse(
+            self._service.chunks(audio_stream), headers=headers, media_type="application/octet-stream"
+        )
 
 
 def _check_origin(request: Request) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import uvicorn
 
 from wavenet.demo.app import create_app
-from wavenet.demo.studio import Studio
+from wavenet.demo.service import GenerationService
 
 _BACKLOG = 128
-_MOST_CONNECTIONS = 64
+_MAX_CONNECTIONS = 64
 _GRACE = 2  # seconds for answers in progress when it is told to end
 
 
@@ -54,17 +54,17 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server_for(studio: Studio, on_ready: Callable[[], object] = lambda: None) -> uvicorn.Server:
+def server_for(service: GenerationService, on_ready: Callable[[], object] = lambda: None) -> uvicorn.Server:
     """The server: `run([listener])` serves until Ctrl-C or SIGTERM, ends what is being made, and hands the signal on.
 
     Args:
-        studio: Where audio is made.
+        service: Where audio is made.
         on_ready: Is called when the page answers.
     """
-    app = create_app(studio)
+    app = create_app(service)
     config = uvicorn.Config(
         app, http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
-        server_header=False, limit_concurrency=_MOST_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
+        server_header=False, limit_concurrency=_MAX_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
     )  # fmt: skip
     return _Server(config, on_ready, app.state.stop)
 

@@ -12,7 +12,7 @@ from wavenet.audio import check_samples, mu_law_compand, mu_law_decode
 from wavenet.bounds import Channels, checked
 from wavenet.distributions.base import OutputDistribution, at_least_float32, takes_mode
 from wavenet.distributions.features import root_mean_square, smooth_features
-from wavenet.kinds import Real, Whole
+from wavenet.types import Integer, Real
 
 LOG_SCALE_MAX = 30.0  # so that no scale, and no share of a bin in it, becomes 0 or infinite in float32
 CLIMBS = 100  # steps to a mode at most; a few are enough but where two components are about to merge
@@ -46,10 +46,10 @@ class Mixture(OutputDistribution):
     @checked
     def __init__(
         self,
-        num_mixtures: Annotated[int, Whole(1, 1024)],
-        bits: Annotated[int, Whole(2, 16)],
+        num_mixtures: Annotated[int, Integer(1, 1024)],
+        bits: Annotated[int, Integer(2, 16)],
         encoding_channels: Channels,
-        log_scale_min: Annotated[float, Real(-LOG_SCALE_MAX, 0, such=-9)],
+        log_scale_min: Annotated[float, Real(-LOG_SCALE_MAX, 0, example=-9)],
     ) -> None:
         super().__init__()
         self.num_mixtures = num_mixtures

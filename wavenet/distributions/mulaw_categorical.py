@@ -13,7 +13,7 @@ from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.bounds import Channels, checked
 from wavenet.distributions.base import OutputDistribution, at_least_float32, takes_mode
 from wavenet.distributions.features import root_mean_square, smooth_features
-from wavenet.kinds import Whole
+from wavenet.types import Integer
 
 _PIECE = 2**18  # logits that are looked at at once: 1 MB of float32, which stays in a CPU's cache
 
@@ -37,7 +37,7 @@ class MuLawCategorical(OutputDistribution):
     supports_top_k = True
 
     @checked
-    def __init__(self, num_classes: Annotated[int, Whole(2, 65536)] = 256, embedding_channels: Channels = 64) -> None:
+    def __init__(self, num_classes: Annotated[int, Integer(2, 65536)] = 256, embedding_channels: Channels = 64) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.embedding_channels = embedding_channels

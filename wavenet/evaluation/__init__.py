@@ -1,9 +1,9 @@
 """How good a model is, in numbers."""
 
 from wavenet.evaluation.bits import Score, bits_per_sample, grouped, score_each, utterance_bits
-from wavenet.evaluation.bytes import Clips, utterance_bytes
+from wavenet.evaluation.bits_per_byte import Clips, utterance_bytes
 from wavenet.evaluation.interval import ratio_interval
-from wavenet.evaluation.perception import Verdict, pesq, stoi
+from wavenet.evaluation.perceptual import Verdict, pesq, stoi
 from wavenet.evaluation.similarity import Similarity, similarity
 
 __all__ = [

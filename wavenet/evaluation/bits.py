@@ -66,7 +66,7 @@ def utterance_bits(
     """
     condition, state, bits, log2_levels = model.condition(conditions, 1), None, 0.0, 0.0
     for start, piece in enumerate(waveform.unsqueeze(0).split(chunk, dim=1)):
-        now = None if condition is None else condition.piece(start * chunk, piece.shape[1])
+        now = None if condition is None else condition.slice(start * chunk, piece.shape[1])
         log_prob, state = model.log_prob(piece, now, state)
         bits -= log_prob.double().sum().item() / math.log(2)
         log2_levels += model.distribution.log2_levels(piece).double().sum().item()

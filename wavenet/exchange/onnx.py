@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from wavenet import __version__
+from wavenet.atomic_files import atomic_folder
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, FrameConditioner
 from wavenet.exchange.decompositions import DECOMPOSITIONS
 from wavenet.model import WaveNet
 from wavenet.native import unsupported_reason, without_parametrizations
 from wavenet.native.layout import changed
 from wavenet.nn import Condition, ContextStack
-from wavenet.writing import replacing_folder
 
 FORMAT_VERSION = 1
 EXAMPLE = "generate.py"
@@ -143,13 +143,13 @@ def export(model: WaveNet, folder: str | Path) -> Path:
     onnx = _onnx()
     model = _copy(model)
     about = describe(model)
-    with replacing_folder(Path(folder), sign="step.onnx") as beside:
+    with atomic_folder(Path(folder), sign="step.onnx") as beside:
         for graph in _graphs(model):
             path = beside / graph.file
             _trace(graph, {"wavenet": json.dumps(about), **_flat(about)}, path)
             onnx.checker.check_model(path, full_check=True)
         (beside / "model.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        (beside / EXAMPLE).write_bytes(Path(__file__).with_name("example.py").read_bytes())
+        (beside / EXAMPLE).write_bytes(Path(__file__).with_name("standalone_generate.py").read_bytes())
     return Path(folder)
 
 

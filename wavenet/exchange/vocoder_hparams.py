@@ -4,17 +4,17 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from wavenet.bounds import CHANNELS, KERNELS, MOST_CATEGORIES, MOST_LAYERS, RATES
-from wavenet.kinds import Whole
+from wavenet.bounds import CHANNELS, KERNELS, MAX_CATEGORIES, MAX_LAYERS, RATES
+from wavenet.types import Integer
 
 NO_FLOOR = -30.0  # a log-scale that no sample can tell from 0
 _LATER = ("upsample_net", "output_distribution", "cin_pad")  # came after 0.1.1
 _SIZES = {  # those that must be there, and what each may be: as much as can be loaded
     "sample_rate": RATES,
-    "layers": Whole(1, MOST_LAYERS),
-    "stacks": Whole(1, MOST_LAYERS),
+    "layers": Integer(1, MAX_LAYERS),
+    "stacks": Integer(1, MAX_LAYERS),
     "kernel_size": KERNELS,
-    "out_channels": Whole(1, 2**16),
+    "out_channels": Integer(1, 2**16),
     "residual_channels": CHANNELS,
     "gate_channels": CHANNELS,  # and even
     "skip_out_channels": CHANNELS,
@@ -102,7 +102,7 @@ def read(hparams: Any) -> Hyperparameters:
         "halved" if legacy else "averaged" if later else "added",
         local,
         everywhere,
-        _whole(hparams, "n_speakers", MOST_CATEGORIES) if everywhere else 0,
+        _whole(hparams, "n_speakers", MAX_CATEGORIES) if everywhere else 0,
         _upsampling(hparams, later, sizes["sample_rate"]) if local else Upsampling(1),
     )
     read.differs = _differences(read, hparams)

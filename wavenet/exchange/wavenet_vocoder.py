@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from wavenet.checkpoint import CheckpointError, build_without_memory, describe, refusing
+from wavenet.checkpoint import CheckpointError, build_on_meta, describe, refusing
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, FileConditioner
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical, OutputDistribution
 from wavenet.exchange import vocoder_hparams
@@ -80,7 +80,7 @@ def load(checkpoint: str | Path, hparams: str | Path | None = None) -> Imported:
         network = vocoder_hparams.read(read_json(described))
         _check(network, state)
         model = _build(network, state)
-        build_without_memory(describe(model), len(model.state_dict()))  # as whoever loads it will
+        build_on_meta(describe(model), len(model.state_dict()))  # as whoever loads it will
     return Imported(model.eval(), dropped, network.differs)
 
 

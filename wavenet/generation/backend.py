@@ -26,7 +26,7 @@ class Backend(Protocol):
     name: str
 
     @staticmethod
-    def refusal(model: WaveNet) -> str | None:
+    def unsupported_reason(model: WaveNet) -> str | None:
         """Why this backend cannot serve the model; None if it can."""
         ...
 

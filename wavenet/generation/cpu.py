@@ -11,9 +11,9 @@ from torch import Tensor
 from wavenet.distributions import Mixture
 from wavenet.generation.backend import Backend
 from wavenet.model import State, WaveNet
-from wavenet.native import Workers, dtype_of, native_refusal, yield_address
+from wavenet.native import Workers, dtype_of, native_unsupported_reason, yield_address
+from wavenet.native.buffers import Array, address, aligned, round_up, stride, zeros
 from wavenet.native.layout import changed
-from wavenet.native.memory import Array, address, aligned, round_up, stride, zeros
 from wavenet.native.verification import verify_generation
 from wavenet.nn import Condition, ContextStack
 
@@ -45,15 +45,15 @@ class CPUBackend(Backend):
     name = "cpu"
 
     @staticmethod
-    def refusal(model: WaveNet) -> str | None:
+    def unsupported_reason(model: WaveNet) -> str | None:
         """Why this backend cannot serve the model; None if it can."""
         if not isinstance(model, WaveNet):
             return "it cannot guide"
-        if (refusal := native_refusal(model)) is not None:
-            return refusal
-        from wavenet.native.packing import unknown_distribution  # noqa: PLC0415 - needs numba
+        if (reason := native_unsupported_reason(model)) is not None:
+            return reason
+        from wavenet.native.packing import unsupported_distribution  # noqa: PLC0415 - needs numba
 
-        if (unknown := unknown_distribution(model.distribution)) is not None:
+        if (unknown := unsupported_distribution(model.distribution)) is not None:
             return unknown
         return None if model.context is None else changed("context", model.context, ContextStack)
 
@@ -119,7 +119,7 @@ class CPUBackend(Backend):
             length = min(drawn.shape[-1] - done, context.pool - int(told[1].max()))
             now = Condition(told[2])
             if condition is not None:
-                now = condition.piece(done, length) + now
+                now = condition.slice(done, length) + now
             piece = drawn[..., done : done + length].contiguous()
             audio, _, inner = self._loop(State(previous, inner), now, piece.numpy(), None, temperature, top_k or 0)
             waveform = torch.from_numpy(audio)
@@ -178,7 +178,7 @@ class CPUBackend(Backend):
             past = None if state.layers is None else [layer.permute(2, 0, 1).numpy() for layer in state.layers]
             conditions, hop, offset = np.zeros((1, batch, 0), np.float32), _FOR_EVER, 0
             if condition is not None:
-                condition = condition.piece(0, steps)
+                condition = condition.slice(0, steps)
                 conditions = condition.values.permute(2, 0, 1).numpy()
                 hop, offset = condition.hop_length or _FOR_EVER, condition.offset
         jobs: list[tuple[Any, ...]] = []
@@ -254,7 +254,7 @@ class _Memory:
         self._hidden = zeros(net.layers if block > 1 else 1, block, batch, gates)
         self._ring = 2 * kernels.FRAMES + round_up(block, kernels.FRAMES) if changing else 1
         self._fixed = zeros(net.layers, self._ring, batch, gates)
-        self._chances = zeros(max(net.classes, 6 * int(packed.mixture[0])))  # for mixtures in float64
+        self._probabilities = zeros(max(net.classes, 6 * int(packed.mixture[0])))  # for mixtures in float64
         self._gated = zeros(batch, gated)
         self._skips, self._head, self._logits = zeros(batch, skips), zeros(batch, hidden), zeros(batch, outputs)
 
@@ -291,7 +291,7 @@ class _Memory:
             starts=address(self._starts),
             hidden=address(self._hidden),
             fixed=address(self._fixed),
-            chances=address(self._chances),
+            probabilities=address(self._probabilities),
             gated=address(shared._gated),
             skips=address(shared._skips),
             head=address(shared._head),

@@ -81,7 +81,7 @@ class Workspace(NamedTuple):
     starts: int
     hidden: int
     fixed: int
-    chances: int
+    probabilities: int
     gated: int
     skips: int
     head: int
@@ -246,7 +246,7 @@ def dense(weights, start, depth, first, last, biases, scales, x, x_stride, batch
 
 
 @jit
-def run(weights, net, work, temperature, top_k, part, parts, offer):
+def run(weights, net, work, temperature, top_k, part, parts, yield_thread):
     """Generate one sample after the other for all utterances of a workspace.
 
     `parts` threads may share the utterances: each computes its share of the panels. Only the outputs
@@ -280,7 +280,7 @@ def run(weights, net, work, temperature, top_k, part, parts, offer):
             look_ahead(weights, net, work, first, last, layer, t)
             gated_layer(weights, net, work, first, last, layer, t)
             if parts > 1:
-                wait_for_all(work.arrivals, parts, offer)
+                wait_for_all(work.arrivals, parts, yield_thread)
             if layer < layers - 1:
                 residual(weights, net, work, layer, t)
         dense(
@@ -288,19 +288,19 @@ def run(weights, net, work, temperature, top_k, part, parts, offer):
             work.gated, work.gated_stride, batch, work.skips, work.skip_stride, True,
         )  # fmt: skip
         if parts > 1:
-            wait_for_all(work.arrivals, parts, offer)
+            wait_for_all(work.arrivals, parts, yield_thread)
         dense(
             weights, net.head_0, net.skip, hidden_0, hidden_1, biases + hidden, scales + hidden,
             work.skips, work.skip_stride, batch, work.head, work.head_stride, True,
         )  # fmt: skip
         if parts > 1:
-            wait_for_all(work.arrivals, parts, offer)
+            wait_for_all(work.arrivals, parts, yield_thread)
         dense(
             weights, net.head_1, net.hidden, out_0, out_1, biases + output, scales + output,
             work.head, work.head_stride, batch, work.logits, work.output_stride, False,
         )  # fmt: skip
         if parts > 1:
-            wait_for_all(work.arrivals, parts, offer)
+            wait_for_all(work.arrivals, parts, yield_thread)
         for b in range(batch):
             at = work.logits + b * work.output_stride
             if work.forced != 0:
@@ -308,11 +308,11 @@ def run(weights, net, work, temperature, top_k, part, parts, offer):
                 continue
             if net.kind == CATEGORICAL:
                 uniform = load(work.uniforms, b * work.steps + t)
-                drawn = draw(at, net.classes, uniform, temperature, top_k, work.chances)
+                drawn = draw(at, net.classes, uniform, temperature, top_k, work.probabilities)
             else:
                 uniform = load(work.uniforms, 2 * b * work.steps + t)
                 variate = load(work.uniforms, (2 * b + 1) * work.steps + t)
-                drawn = draw_from_mixture(net.kind, net.mixture, at, uniform, variate, temperature, work.chances)
+                drawn = draw_from_mixture(net.kind, net.mixture, at, uniform, variate, temperature, work.probabilities)
             copy(net.embedding + 4 * drawn * net.encoded, work.heard + 4 * b * net.encoded, net.encoded)
             if part == 0:
                 store(work.audio, b * work.steps + t, load(net.levels, drawn))

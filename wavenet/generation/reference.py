@@ -23,7 +23,7 @@ class ReferenceBackend(Backend):
     name = "reference"
 
     @staticmethod
-    def refusal(model: WaveNet) -> str | None:
+    def unsupported_reason(model: WaveNet) -> str | None:
         """Why this backend cannot serve the model; None if it can."""
         del model
         return None
@@ -47,7 +47,7 @@ class ReferenceBackend(Backend):
         sample, layers = state
         made = []
         for t in range(uniforms.shape[-1]):
-            now = None if condition is None else condition.piece(t, 1)
+            now = None if condition is None else condition.slice(t, 1)
             parameters, layers = self._model(sample, now, layers)
             sample = self._model.distribution.sample(parameters, uniforms[..., t : t + 1], temperature, top_k)
             made.append(sample)

@@ -9,24 +9,24 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from wavenet.bounds import checked_as, refuse
+from wavenet.bounds import check_value, checked_as
 from wavenet.checks import memory_of_this_machine
 from wavenet.generation.backend import Backend
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.guidance import GuidedWaveNet
 from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
-from wavenet.kinds import Real, Whole, Word
 from wavenet.model import State, WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.native.rounding import WEIGHTS
-from wavenet.nn import Condition, join
+from wavenet.nn import Condition, batch_conditions
+from wavenet.types import Integer, OneOf, Real
 
 _BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (CPUBackend, ReferenceBackend)
 }  # fastest first
-UTTERANCES = Whole(1, 2**16)
-SECONDS = Real(0, 86400, above=True, such=2)  # of an utterance; a day
+UTTERANCES = Integer(1, 2**16)
+SECONDS = Real(0, 86400, exclusive_low=True, example=2)  # of an utterance; a day
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
@@ -70,12 +70,12 @@ def generate(
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (lists the known).
     """
-    talk = stream(model, seconds, num, **options)
-    if talk.lengths is None:
+    audio_stream = stream(model, seconds, num, **options)
+    if audio_stream.lengths is None:
         raise ValueError("generate: seconds is None, and no condition has an end; give seconds, or use stream")
-    check_room(talk.lengths)
+    check_room(audio_stream.lengths)
     pieces = []
-    for chunk in talk:
+    for chunk in audio_stream:
         pieces.append(chunk)
         if on_progress is not None:
             on_progress(chunk.shape[1])
@@ -154,16 +154,16 @@ class Stream(Iterator[Tensor]):
         *,
         speaker: str | list[str] | None = None,
         conditions: Mapping[str, Any] | None = None,
-        seed: Annotated[int, Whole(0, 2**63 - 1)] = 0,
-        temperature: Annotated[float, Real(0, 1000, such=1)] = 1.0,
-        top_k: Annotated[int, Whole(1, 65536)] | None = None,
-        guidance: Annotated[float, Real(-1000, 1000, such=1)] = 1.0,
+        seed: Annotated[int, Integer(0, 2**63 - 1)] = 0,
+        temperature: Annotated[float, Real(0, 1000, example=1)] = 1.0,
+        top_k: Annotated[int, Integer(1, 65536)] | None = None,
+        guidance: Annotated[float, Real(-1000, 1000, example=1)] = 1.0,
         prompt: Tensor | None = None,
-        chunk: Annotated[int, Whole(1, 2**24)] = 4000,
+        chunk: Annotated[int, Integer(1, 2**24)] = 4000,
         state: StreamState | None = None,
         backend: str = "auto",
-        threads: Annotated[int, Whole(1, 1024)] | None = None,
-        weights: Annotated[str, Word(tuple(WEIGHTS))] = "float32",
+        threads: Annotated[int, Integer(1, 1024)] | None = None,
+        weights: Annotated[str, OneOf(tuple(WEIGHTS))] = "float32",
     ) -> None:
         if top_k is not None and not model.distribution.supports_top_k:
             raise ValueError(
@@ -259,8 +259,8 @@ class Stream(Iterator[Tensor]):
         condition = None
         if self._condition is not None:
             starts = [self.state.prompt_length + positions[k] for k in active]
-            own = (self._condition.of(slice(k, k + 1)) for k in active)  # views; a list of numbers would copy
-            condition = join([each.after(p) for each, p in zip(own, starts, strict=True)], length)
+            own = (self._condition.select(slice(k, k + 1)) for k in active)  # views; a list of numbers would copy
+            condition = batch_conditions([each.from_sample(p) for each, p in zip(own, starts, strict=True)], length)
         drawn = torch.cat(
             [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
         )
@@ -306,26 +306,26 @@ def choose_backend(model: WaveNet, name: str = "auto", threads: int | None = Non
             raise ValueError(
                 f"the model's {parameter} holds infinity or nan; training diverged, so use an older checkpoint"
             )
-    refusals = []
+    reasons = []
     for backend in _BACKENDS.values() if name == "auto" else [_BACKENDS[name]]:
-        refusal = backend.refusal(model)
-        if refusal is None:
+        reason = backend.unsupported_reason(model)
+        if reason is None:
             try:
                 chosen = backend(model, threads, weights)
             except UnknownNetworkError as error:
-                refusal = str(error)
+                reason = str(error)
             else:
-                if refusals:
-                    _warn_slower(backend.name, refusals)
+                if reasons:
+                    _warn_slower(backend.name, reasons)
                 return chosen
-        refusals.append(f"{backend.name}: {refusal}")
-    raise ValueError(f"no backend serves this model: {'; '.join(refusals)}")
+        reasons.append(f"{backend.name}: {reason}")
+    raise ValueError(f"no backend serves this model: {'; '.join(reasons)}")
 
 
-def _warn_slower(name: str, refusals: list[str]) -> None:
-    reasons = "; ".join(refusals)
+def _warn_slower(name: str, reasons: list[str]) -> None:
     warnings.warn(
-        f"generating with the slower backend '{name}', because {reasons}; it takes some tens of times as long",
+        f"generating with the slower backend '{name}', because {'; '.join(reasons)}; "
+        "it takes some tens of times as long",
         stacklevel=6,
     )
 
@@ -357,10 +357,10 @@ def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Conditi
     states = []
     for k in range(num if condition is not None or not same else 1):
         state = State(torch.zeros(1, 1, device=weight.device, dtype=weight.dtype), layers=None)
-        own = None if condition is None else condition.of([k])
+        own = None if condition is None else condition.select([k])
         start = 0
         for piece in prompts[0 if same else k][None].to(weight).split(_PREFILL_CHUNK, dim=1):
-            now = None if own is None else own.piece(start, piece.shape[1])
+            now = None if own is None else own.slice(start, piece.shape[1])
             _, state = model.log_prob(piece, now, state)
             start += piece.shape[1]
         states.append(state)
@@ -377,5 +377,5 @@ def _lengths(seconds: float | Sequence[float], num: int, sample_rate: int) -> li
     if len(each) != num:
         raise ValueError(f"stream: seconds has {len(each)} lengths; it must be one number, or {num} for num={num}")
     for length in each:
-        refuse("stream", "seconds", length, SECONDS)
+        check_value("stream", "seconds", length, SECONDS)
     return [max(1, round(length * sample_rate)) for length in each]

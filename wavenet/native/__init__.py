@@ -18,7 +18,7 @@ __all__ = [
     "UnknownNetworkError",
     "Workers",
     "dtype_of",
-    "native_refusal",
+    "native_unsupported_reason",
     "unsupported_reason",
     "with_rounded_weights",
     "without_parametrizations",
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def native_refusal(model: WaveNet) -> str | None:
+def native_unsupported_reason(model: WaveNet) -> str | None:
     """Why native code cannot compute a model, or not on this machine; None if it can."""
     weight = next(model.parameters())
     if weight.device.type != "cpu":

@@ -19,7 +19,7 @@ CATEGORICAL, LOGISTIC, GAUSSIAN = 0, 1, 2  # what can be drawn from
 
 
 @jit
-def draw(logits, classes, uniform, temperature, top_k, chances):
+def draw(logits, classes, uniform, temperature, top_k, probabilities):
     """Draw a class by inverting the cumulative distribution; the same as `MuLawCategorical.sample`.
 
     Args:
@@ -42,20 +42,20 @@ def draw(logits, classes, uniform, temperature, top_k, chances):
         x = load(logits, i)
         exponent = (x - highest) / temperature
         p = exponential(max(exponent, LOWEST))
-        store(chances, i, p if x >= limit and exponent >= LOWEST else np.float32(0))
+        store(probabilities, i, p if x >= limit and exponent >= LOWEST else np.float32(0))
 
     # Sums of sixteen classes each do not wait for each other.
     total = np.float32(0)
     for i in range(0, classes, 16):
-        total += _sum(chances, i, min(i + 16, classes))
+        total += _sum(probabilities, i, min(i + 16, classes))
     wanted = uniform * total
     below = np.float32(0)
     for i in range(0, classes, 16):
-        following = below + _sum(chances, i, min(i + 16, classes))
+        following = below + _sum(probabilities, i, min(i + 16, classes))
         if following > wanted:
             part = np.float32(0)
             for j in range(i, min(i + 16, classes)):
-                part += load(chances, j)
+                part += load(probabilities, j)
                 if below + part > wanted:
                     return j
         below = following
@@ -104,7 +104,7 @@ def draw_from_mixture(kind, settings, parameters, uniform, variate, temperature,
     count, half = int(load_double(settings, 0)), load_double(settings, 1)
     lowest, highest = load_double(settings, 2), load_double(settings, 3)
     means = parameters + 4 * count if count > 1 else parameters  # a single component has no weight
-    scales, heights, chances = room, room + 8 * count, room + 16 * count
+    scales, heights, probabilities = room, room + 8 * count, room + 16 * count
     top = -np.inf
     for k in range(count):
         above = load(means, count + k) - lowest
@@ -116,19 +116,19 @@ def draw_from_mixture(kind, settings, parameters, uniform, variate, temperature,
     if temperature == 0:
         for k in range(count):
             store_double(scales, k, math.exp(load_double(scales, k)))
-        return _nearest_level(_mode(kind, settings, means, scales, heights, chances), half)
+        return _nearest_level(_mode(kind, settings, means, scales, heights, probabilities), half)
 
     largest = -np.inf  # of the weights' logarithms: subtracted, so that none overflows
     for k in range(count):
         weight = (load_double(heights, k) - top) / temperature + load_double(scales, k)
-        store_double(chances, k, weight)
+        store_double(probabilities, k, weight)
         largest = max(largest, weight)
     total = 0.0
     for k in range(count):
-        total += math.exp(load_double(chances, k) - largest)
-        store_double(chances, k, total)
+        total += math.exp(load_double(probabilities, k) - largest)
+        store_double(probabilities, k, total)
     chosen = 0
-    while chosen < count - 1 and load_double(chances, chosen) <= uniform * total:
+    while chosen < count - 1 and load_double(probabilities, chosen) <= uniform * total:
         chosen += 1
     scale = math.exp(load_double(scales, chosen)) * math.sqrt(temperature)
     return _nearest_level(load(means, chosen) + scale * variate, half)

@@ -22,7 +22,7 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 from wavenet.model import WaveNet
 from wavenet.nn import CausalConv1d, GatedResidualLayer, Head, PointwiseConv1d, ResidualStack, filters_and_gates
-from wavenet.nn.plain import has_hooks
+from wavenet.nn.unmodified import has_hooks
 
 _NETWORK = (WaveNet, CausalConv1d, PointwiseConv1d, GatedResidualLayer, ResidualStack, Head)
 _AS_WRITTEN: dict[type, dict[str, Any]] = {

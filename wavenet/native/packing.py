@@ -13,10 +13,10 @@ from torch import Tensor
 from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuLawCategorical, OutputDistribution
 from wavenet.distributions.mixture import ARRIVED, CLIMBS, LOG_SCALE_MAX
 from wavenet.model import WaveNet
+from wavenet.native.buffers import Array, address, aligned, round_up
 from wavenet.native.draw import CATEGORICAL, GAUSSIAN, LOGISTIC
 from wavenet.native.instructions import LANES, PANEL
 from wavenet.native.layout import Layout, changed
-from wavenet.native.memory import Array, address, aligned, round_up
 from wavenet.native.rounding import scale_of
 
 KINDS = {MuLawCategorical: CATEGORICAL, LogisticMixture: LOGISTIC, GaussianMixture: GAUSSIAN}
@@ -126,7 +126,7 @@ def pack(model: WaveNet, dtype: torch.dtype) -> Packed:
     """Lay a model out as `Network` says.
 
     Args:
-        model: One that `unsupported_reason` and `unknown_distribution` say None to.
+        model: One that `unsupported_reason` and `unsupported_distribution` say None to.
         dtype: How the weights are stored.
     """
     distribution = model.distribution
@@ -238,7 +238,7 @@ def pack(model: WaveNet, dtype: torch.dtype) -> Packed:
     return packed
 
 
-def unknown_distribution(distribution: OutputDistribution) -> str | None:
+def unsupported_distribution(distribution: OutputDistribution) -> str | None:
     """Why compiled code cannot draw from a distribution as its `sample` does; None if it can."""
     if type(distribution) not in KINDS:
         return f"it does not know the output distribution {type(distribution).__name__}"

@@ -1,7 +1,7 @@
 """Causal layers: the convolution, the gated residual layer, and the stack of them."""
 
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
-from wavenet.nn.condition import Condition, join
+from wavenet.nn.condition import Condition, batch_conditions
 from wavenet.nn.context import ContextStack
 from wavenet.nn.head import Head
 from wavenet.nn.residual import GatedResidualLayer, filters_and_gates
@@ -17,8 +17,8 @@ __all__ = [
     "PointwiseConv1d",
     "ResidualStack",
     "Upsampling",
+    "batch_conditions",
     "cycle_of_dilations",
     "filters_and_gates",
-    "join",
     "receptive_field",
 ]

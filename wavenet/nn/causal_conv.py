@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.checks import check_positive_int
-from wavenet.nn.plain import is_plain
+from wavenet.nn.unmodified import is_unmodified
 
 
 class CausalConv1d(nn.Module):
@@ -99,7 +99,7 @@ class CausalConv1d(nn.Module):
             wanted = (x.shape[0], self.in_channels, self.padding)
             raise ValueError(f"CausalConv1d: state is {tuple(state.shape)}; for this x it must be {wanted}")
         padded = torch.cat([state, x], dim=-1) if self.padding else x
-        if is_plain(self.conv, nn.Conv1d):
+        if is_unmodified(self.conv, nn.Conv1d):
             y = convolve(padded, self.conv.weight, self.conv.bias, self.conv.dilation[0], self.conv.groups)
         else:  # something was put in its place, or around it
             y = self.conv(padded)

@@ -1,5 +1,6 @@
 """A condition on its way to the layers: values, and how many samples each of them holds for."""
 
+import builtins
 import math
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,7 @@ class Condition:
         """Samples that are covered; infinity for a lasting condition."""
         return math.inf if self.hop_length is None else self.values.shape[-1] * self.hop_length - self.offset
 
-    def piece(self, start: int, length: int) -> "Condition":
+    def slice(self, start: int, length: int) -> "Condition":
         """The condition of samples [start, start + length).
 
         Raises:
@@ -41,11 +42,11 @@ class Condition:
             return self
         if start + length > self.num_samples:
             raise ValueError(f"the conditions cover {self.num_samples} samples; {start + length} are asked for")
-        rest = self.after(start)
+        rest = self.from_sample(start)
         count = (rest.offset + length - 1) // self.hop_length + 1
         return replace(rest, values=rest.values[..., :count])
 
-    def after(self, start: int) -> "Condition":
+    def from_sample(self, start: int) -> "Condition":
         """The condition of the samples from `start` on.
 
         Raises:
@@ -58,15 +59,15 @@ class Condition:
         first, offset = divmod(self.offset + start, self.hop_length)
         return Condition(self.values[..., first:], self.hop_length, offset)
 
-    def of(self, utterances: list[int] | slice) -> "Condition":
+    def select(self, utterances: list[int] | builtins.slice) -> "Condition":
         """The condition of some utterances of the batch."""
         return replace(self, values=self.values[utterances])
 
-    def held(self, length: int) -> Tensor:
+    def upsampled(self, length: int) -> Tensor:
         """The values at each of the first `length` samples: (B, C, length), or (B, C, 1) if there is one for all."""
-        return self.hold(self.values, length)
+        return self.upsample(self.values, length)
 
-    def hold(self, projected: Tensor, length: int) -> Tensor:
+    def upsample(self, projected: Tensor, length: int) -> Tensor:
         """Hold something that was computed for each value.
 
         Args:
@@ -107,7 +108,7 @@ class Condition:
         return Condition(values[..., self.offset // hop :], hop, self.offset % hop)
 
 
-def join(conditions: list[Condition], length: int) -> Condition:
+def batch_conditions(conditions: list[Condition], length: int) -> Condition:
     """The conditions of single utterances as that of a batch of them.
 
     Args:
@@ -120,8 +121,8 @@ def join(conditions: list[Condition], length: int) -> Condition:
     first = conditions[0]
     if first.hop_length is None:
         return Condition(torch.cat([c.values for c in conditions]))
-    pieces = [c.piece(0, length) for c in conditions]
+    pieces = [c.slice(0, length) for c in conditions]
     if all((c.hop_length, c.offset) == (first.hop_length, first.offset) for c in conditions):
         return replace(first, values=torch.cat([c.values for c in pieces]))
-    held = [c.held(length).expand(-1, -1, length) for c in pieces]
+    held = [c.upsampled(length).expand(-1, -1, length) for c in pieces]
     return Condition(torch.cat(held), hop_length=1)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from wavenet.audio import mu_law_compand
 from wavenet.bounds import Channels, DilationCycle, GateChannels, KernelSize, NumCycles, checked
-from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import PointwiseConv1d
-from wavenet.nn.condition import Condition, join
+from wavenet.nn.condition import Condition, batch_conditions
 from wavenet.nn.stack import ResidualStack, cycle_of_dilations
+from wavenet.types import Integer
 
 
 class ContextStack(nn.Module):
@@ -45,7 +45,7 @@ class ContextStack(nn.Module):
     def __init__(
         self,
         condition_channels: Channels,
-        pool: Annotated[int, Whole(1, 65536)] = 64,
+        pool: Annotated[int, Integer(1, 65536)] = 64,
         residual_channels: Channels = 16,
         gate_channels: GateChannels = 32,
         skip_channels: Channels = 32,
@@ -86,7 +86,7 @@ class ContextStack(nn.Module):
             return self.run(waveform, state, phases[0])
         alone = [self.run(x[None], [part[k : k + 1] for part in state], phases[k]) for k, x in enumerate(waveform)]
         together = [torch.cat(parts) for parts in zip(*(after for _, after in alone), strict=True)]
-        return join([condition for condition, _ in alone], waveform.shape[1]), together
+        return batch_conditions([condition for condition, _ in alone], waveform.shape[1]), together
 
     def beginning(self, waveform: Tensor) -> list[Tensor]:
         """The state before the first of some samples (B, T): nothing was heard, nothing is known."""

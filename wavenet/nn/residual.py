@@ -18,9 +18,9 @@ from wavenet.bounds import (
     ResidualScale,
     checked,
 )
-from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
 from wavenet.nn.condition import Condition
+from wavenet.types import Integer
 
 
 class GatedResidualLayer(nn.Module):
@@ -56,7 +56,7 @@ class GatedResidualLayer(nn.Module):
         skip_channels: Channels,
         kernel_size: KernelSize,
         dilation: Dilation,
-        condition_channels: Annotated[int, Whole(0, CHANNELS.high)] = 0,
+        condition_channels: Annotated[int, Integer(0, CHANNELS.high)] = 0,
         bias: Flag = True,
         residual: Flag = True,
         groups: Groups = 1,
@@ -101,7 +101,7 @@ class GatedResidualLayer(nn.Module):
             given, wanted = ("no condition", "one") if condition is None else ("a condition", "none")
             raise ValueError(f"GatedResidualLayer: {given} was given, but the layer was built for {wanted}")
         if self.condition is not None and condition is not None:
-            hidden = hidden + condition.hold(self.condition(condition.values), x.shape[-1])
+            hidden = hidden + condition.upsample(self.condition(condition.values), x.shape[-1])
         filters, gates = filters_and_gates(hidden, self.groups)
         gated = torch.tanh(filters) * torch.sigmoid(gates)
         if self.residual is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wavenet.bounds import (
     CHANNELS,
-    MOST_LAYERS,
+    MAX_LAYERS,
     Channels,
     DilationCycle,
     Dilations,
@@ -22,11 +22,11 @@ from wavenet.bounds import (
     ResidualScale,
     checked,
 )
-from wavenet.kinds import Whole
 from wavenet.nn.causal_conv import PointwiseConv1d, convolve
 from wavenet.nn.condition import Condition
-from wavenet.nn.plain import is_plain
 from wavenet.nn.residual import GatedResidualLayer
+from wavenet.nn.unmodified import is_unmodified
+from wavenet.types import Integer
 
 _LONG = 16  # steps from which on the skips of all layers are one product
 
@@ -48,9 +48,9 @@ def cycle_of_dilations(dilation_cycle: DilationCycle, num_cycles: NumCycles) -> 
     >>> cycle_of_dilations(4, 2)
     [1, 2, 4, 8, 1, 2, 4, 8]
     """
-    if dilation_cycle * num_cycles > MOST_LAYERS:
+    if dilation_cycle * num_cycles > MAX_LAYERS:
         raise ValueError(
-            f"dilation_cycle x num_cycles make {dilation_cycle * num_cycles} layers; a model has {MOST_LAYERS} at most"
+            f"dilation_cycle x num_cycles make {dilation_cycle * num_cycles} layers; a model has {MAX_LAYERS} at most"
         )
     return [2**i for i in range(dilation_cycle)] * num_cycles
 
@@ -110,7 +110,7 @@ class ResidualStack(nn.Module):
         skip_channels: Channels,
         kernel_size: KernelSize,
         dilations: Dilations,
-        condition_channels: Annotated[int, Whole(0, CHANNELS.high)] = 0,
+        condition_channels: Annotated[int, Integer(0, CHANNELS.high)] = 0,
         bias: Flag = True,
         groups: Groups = 1,
         dropout: Dropout = 0.0,
@@ -186,7 +186,7 @@ class ResidualStack(nn.Module):
         for single steps, which it does not burden, putting the weights side by side costs more.
         """
         skips: list[PointwiseConv1d] = [layer.skip for layer in self.layers]  # pyright: ignore
-        if gated[0].shape[-1] < _LONG or not all(is_plain(skip, PointwiseConv1d) for skip in skips):
+        if gated[0].shape[-1] < _LONG or not all(is_unmodified(skip, PointwiseConv1d) for skip in skips):
             total = skips[0](gated[0])
             for skip, z in zip(skips[1:], gated[1:], strict=True):
                 total = total + skip(z)

@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.bounds import Flag, HopLength, checked
-from wavenet.kinds import ListOf, Whole, Word
+from wavenet.types import Integer, ListOf, OneOf
 
 KINDS = ("nearest", "transposed")
 ACTIVATIONS = ("none", "relu")
 
-Scales = Annotated[Sequence[int], ListOf(Whole(1, 1024), 0, 16, "[4,4]")]
-StageKind = Annotated[str, Word(KINDS)]
-Bands = Annotated[int, Whole(1, 63, step=2)]
-Activation = Annotated[str, Word(ACTIVATIONS)]
+Scales = Annotated[Sequence[int], ListOf(Integer(1, 1024), 0, 16, "[4,4]")]
+StageKind = Annotated[str, OneOf(KINDS)]
+Bands = Annotated[int, Integer(1, 63, step=2)]
+Activation = Annotated[str, OneOf(ACTIVATIONS)]
 
 
 class Upsampling(nn.Module):

@@ -1,8 +1,8 @@
 """The report on one or several models: what is measured, and the page that shows it and lets it be heard."""
 
 from wavenet.report.comparison import compare
-from wavenet.report.examination import Examination, examine
+from wavenet.report.model_report import ModelReport, report_on_model
 from wavenet.report.page import render
-from wavenet.report.plan import Plan
+from wavenet.report.settings import ReportSettings
 
-__all__ = ["Examination", "Plan", "compare", "examine", "render"]
+__all__ = ["ModelReport", "ReportSettings", "compare", "render", "report_on_model"]

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from wavenet.evaluation import grouped, ratio_interval
-from wavenet.report.examination import Examination
+from wavenet.report.model_report import ModelReport
 
 
-def compare(examinations: Sequence[Examination], confidence: float = 0.95) -> dict[str, Any]:
+def compare(reports: Sequence[ModelReport], confidence: float = 0.95) -> dict[str, Any]:
     """Differences from the first, utterance by utterance, if all were examined on the same utterances.
 
     Args:
-        examinations: Two or more.
+        reports: Two or more.
         confidence: Of the intervals.
 
     Returns:
@@ -19,11 +19,11 @@ def compare(examinations: Sequence[Examination], confidence: float = 0.95) -> di
         sample minus the first one's, by speaker, with the interval of the paired difference. Bits per 16-bit sample
         are what distributions compare in; for two models with the same classes the difference is that of their bits.
     """
-    reason = why_different(examinations)
+    reason = incomparable_reason(reports)
     if reason:
         return {"same_utterances": False, "reason": reason, "differences": []}
-    first, differences = examinations[0], []
-    for other in examinations[1:]:
+    first, differences = reports[0], []
+    for other in reports[1:]:
         bits = [
             (b.bits + b.log2_levels) - (a.bits + a.log2_levels) for a, b in zip(first.scores, other.scores, strict=True)
         ]
@@ -39,20 +39,20 @@ def compare(examinations: Sequence[Examination], confidence: float = 0.95) -> di
     return {"same_utterances": True, "reason": "", "differences": differences}
 
 
-def why_different(examinations: Sequence[Examination]) -> str:
+def incomparable_reason(reports: Sequence[ModelReport]) -> str:
     """Why figures do not compare; "" if all were found on the same utterances at the same rate."""
-    rates = dict.fromkeys(each.corpus.sample_rate for each in examinations)
+    rates = dict.fromkeys(each.corpus.sample_rate for each in reports)
     if len(rates) > 1:
         return f"the models speak at {', '.join(map(str, rates))} Hz, and a sample is not the same thing at two rates"
-    datasets = dict.fromkeys(each.corpus.name for each in examinations)
+    datasets = dict.fromkeys(each.corpus.name for each in reports)
     if len(datasets) > 1:
         return f"the datasets differ: {', '.join(datasets)}; dataset=NAME takes the same for all"
-    first, *others = [[(u.id, u.num_samples) for u in each.corpus.utterances] for each in examinations]
-    for each, utterances in zip(examinations[1:], others, strict=True):
+    first, *others = [[(u.id, u.num_samples) for u in each.corpus.utterances] for each in reports]
+    for each, utterances in zip(reports[1:], others, strict=True):
         if utterances != first:
             shared = len(set(first) & set(utterances))
             return (
-                f"{examinations[0].name} has {len(first)} held-out utterances and {each.name} {len(utterances)}, "
+                f"{reports[0].name} has {len(first)} held-out utterances and {each.name} {len(utterances)}, "
                 f"of which {shared} are the same; dataset=NAME takes the same for all"
             )
     return ""

@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from wavenet.evaluation.bytes import PUBLISHED
-from wavenet.report.examination import Examination
+from wavenet.evaluation.bits_per_byte import PUBLISHED
+from wavenet.report.model_report import ModelReport
 from wavenet.report.resynthesis import MEASURES
 from wavenet.report.sounds import Sound, spectrogram, waveform_points
 
@@ -21,13 +21,13 @@ _OF_THE_PAPER = (1, "mu_law", True, False)  # clip_seconds, quantization, stretc
 _WIDE, _ROW, _LEFT = 640, 16, 120  # of the chart, in its own units
 
 
-def render(result: Mapping[str, Any], examinations: Sequence[Examination]) -> str:
+def render(result: Mapping[str, Any], reports: Sequence[ModelReport]) -> str:
     """Write the page.
 
     Args:
-        result: What the JSON holds: "models", one for each examination, "comparison" or None, and what they have in
+        result: What the JSON holds: "models", one for each report, "comparison" or None, and what they have in
             common.
-        examinations: Whose sounds are shown.
+        reports: Whose sounds are shown.
 
     Returns:
         HTML. Whatever comes from data is escaped, and the page forbids the browser scripts and the network.
@@ -42,7 +42,7 @@ def render(result: Mapping[str, Any], examinations: Sequence[Examination]) -> st
         models=result["models"],
         comparison=result["comparison"],
         chart=_chart(result["models"]),
-        heard=_heard(examinations, bool(result["comparison"] and result["comparison"]["same_utterances"])),
+        heard=_heard(reports, bool(result["comparison"] and result["comparison"]["same_utterances"])),
         measures=[(name, title, _DIGITS.get(name, 2)) for name, title in MEASURES.items()],
         published={model["name"]: _published(model) for model in result["models"]},
     )
@@ -114,19 +114,19 @@ def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _heard(examinations: Sequence[Examination], shared: bool) -> list[dict[str, Any]]:
+def _heard(reports: Sequence[ModelReport], shared: bool) -> list[dict[str, Any]]:
     """Speaker by speaker the cards of their sounds: a recording, and what each model made; pictures included."""
     speakers: dict[str, list[dict[str, Any]]] = {}
-    for place, examination in enumerate(examinations):
-        for sound in examination.sounds:
+    for place, report in enumerate(reports):
+        for sound in report.sounds:
             if sound.kind == "recording" and shared and place:
                 continue  # the first one's is the same
-            speakers.setdefault(sound.speaker, []).append(_card(sound, examination, len(examinations) > 1))
+            speakers.setdefault(sound.speaker, []).append(_card(sound, report, len(reports) > 1))
     return [{"speaker": speaker, "cards": cards} for speaker, cards in sorted(speakers.items())]
 
 
-def _card(sound: Sound, examination: Examination, several: bool) -> dict[str, Any]:
-    waveform, rate = sound.decoded(), examination.corpus.sample_rate
+def _card(sound: Sound, report: ModelReport, several: bool) -> dict[str, Any]:
+    waveform, rate = sound.decoded(), report.corpus.sample_rate
     title = _KINDS[sound.kind]
     if several and sound.of:
         title = f"{sound.of}: {title}"
@@ -143,7 +143,7 @@ def _card(sound: Sound, examination: Examination, several: bool) -> dict[str, An
 def _published(model: Mapping[str, Any]) -> Sequence[tuple[str, float]]:
     """Figures of others that were found in the same way on the same data, if there are any."""
     how = model["bits_per_byte"]
-    if how is None or "reason" in how or model["sample_rate"] != 16000 or model["told"]:
+    if how is None or "reason" in how or model["sample_rate"] != 16000 or model["conditions"]:
         return ()
     found = how["clip_seconds"], how["quantization"], how["stretch"], how["drop_rest"]
     return PUBLISHED.get(model["dataset"].lower(), ()) if found == _OF_THE_PAPER else ()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wavenet.audio import Pitch
 from wavenet.evaluation import pesq, ratio_interval, similarity, stoi
-from wavenet.evaluation.perception import pesq_kind
+from wavenet.evaluation.perceptual import pesq_kind
 
 MEASURES = {
     "log_mel_distance": "log-mel, dB",
@@ -24,7 +24,7 @@ _NO_PITCH = 'F0 and voicing need pip install "wavenet[pitch]"'
 _UNVOICED = "no frame is voiced in both, so there is no error of F0"
 
 
-def judge(
+def score_resynthesis(
     pairs: Sequence[tuple[Tensor, Tensor]],
     ids: Sequence[tuple[str, str]],
     sample_rate: int,

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from wavenet.audio.picture import spectrogram_image
+from wavenet.audio.spectrogram_image import spectrogram_image
 from wavenet.evaluation.similarity import mel_of
 
 NEAR_SILENCE = 1e-3  # RMS, -60 dB of full scale
@@ -18,8 +18,8 @@ _FULL_SCALE = 32766 / 32768  # of 16 bits; encoders end at either side of it
 _CLIPPED = 3  # samples at full scale; a loud sound may touch it
 _DC = 0.01
 _COLUMNS = 400  # of a waveform's picture
-_HIGHEST_OF_FLAC = 655_350  # Hz
-_LOWEST_RATE = 2000  # Hz, below which there is no such spectrogram
+_MAX_FLAC_RATE = 655_350  # Hz
+_MIN_RATE = 2000  # Hz, below which there is no such spectrogram
 _QUIETEST, _LOUDEST = -11.5, 1.0  # natural logarithm of mel magnitudes, as in the README's pictures
 
 
@@ -32,7 +32,7 @@ class Sound:
         kind: "recording", "resynthesised" or "generated".
         of: The checkpoint that made it, by its name; "" of a recording.
         utterance: The recording's id.
-        told: What the model was told, in words.
+        conditions: The conditions that it was made under, in words.
         seed: Of what was made.
         file: FLAC, or WAV where that has no such rate; 16 bits.
         facts: See `facts`.
@@ -42,7 +42,7 @@ class Sound:
     kind: str
     of: str
     utterance: str
-    told: str
+    conditions: str
     seed: int | None
     file: bytes
     facts: dict[str, Any]
@@ -55,7 +55,7 @@ class Sound:
 
     def described(self) -> dict[str, Any]:
         """All of it but the sound, as plain data."""
-        names = ("speaker", "kind", "of", "utterance", "told", "seed")
+        names = ("speaker", "kind", "of", "utterance", "conditions", "seed")
         return {name: getattr(self, name) for name in names} | self.facts
 
     def decoded(self) -> Tensor:
@@ -65,7 +65,7 @@ class Sound:
 
 def encode(waveform: Tensor, sample_rate: int) -> bytes:
     """FLAC of 16 bits, which every browser of these years plays, at half the size of WAV; WAV beyond its rates."""
-    encoded, kind = io.BytesIO(), "FLAC" if sample_rate <= _HIGHEST_OF_FLAC else "WAV"
+    encoded, kind = io.BytesIO(), "FLAC" if sample_rate <= _MAX_FLAC_RATE else "WAV"
     soundfile.write(encoded, waveform.float().numpy(), sample_rate, format=kind, subtype="PCM_16")
     return encoded.getvalue()
 
@@ -116,7 +116,7 @@ def waveform_points(waveform: Tensor) -> str:
 
 def spectrogram(waveform: Tensor, sample_rate: int) -> str | None:
     """The log-mel spectrogram as a `data:` address of a PNG, low frequencies at the bottom; None below 2 kHz."""
-    if sample_rate < _LOWEST_RATE:
+    if sample_rate < _MIN_RATE:
         return None
     colours = spectrogram_image(mel_of(sample_rate).extract(waveform), _QUIETEST, _LOUDEST)
     encoded = io.BytesIO()

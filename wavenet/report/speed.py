@@ -7,8 +7,8 @@ from typing import Any
 from wavenet.generation import stream
 from wavenet.machine import machine_in_words
 from wavenet.model import WaveNet
-from wavenet.native import native_refusal
-from wavenet.report.making import as_long, told
+from wavenet.native import native_unsupported_reason
+from wavenet.report.synthesis import repeat_frames, requested_conditions
 
 
 def speed(model: WaveNet, seconds: float, conditions: Mapping[str, Any], weights: str = "float32") -> dict[str, Any]:
@@ -24,24 +24,24 @@ def speed(model: WaveNet, seconds: float, conditions: Mapping[str, Any], weights
         samples_per_second; times_real_time, seconds of audio made in a second; real_time_factor, seconds that a
         second of audio takes; and what was measured on what. Or the reason for there being none.
     """
-    refusal = native_refusal(model)
-    if weights != "float32" and refusal is not None:
-        return {"reason": f"weights={weights} are the cpu backend's, which cannot serve: {refusal}"}
+    reason = native_unsupported_reason(model)
+    if weights != "float32" and reason is not None:
+        return {"reason": f"weights={weights} are the cpu backend's, which cannot serve: {reason}"}
     length = max(1, round(seconds * model.sample_rate))
-    asked = told(model, conditions)
+    asked = requested_conditions(model, conditions)
     for features in model.features:
-        asked[features.name] = as_long(asked[features.name], features.num_frames(length))
+        asked[features.name] = repeat_frames(asked[features.name], features.num_frames(length))
     stream(model, conditions=asked, threads=1, weights=weights).read(min(length, 100))  # compiles
-    talk = stream(model, conditions=asked, threads=1, weights=weights)
+    audio_stream = stream(model, conditions=asked, threads=1, weights=weights)
     began = time.perf_counter()
-    talk.read(length)
+    audio_stream.read(length)
     taken = time.perf_counter() - began
     return {
         "samples_per_second": length / taken,
         "times_real_time": length / taken / model.sample_rate,
         "real_time_factor": taken * model.sample_rate / length,
         "seconds": length / model.sample_rate,
-        "backend": talk.backend,
+        "backend": audio_stream.backend,
         "weights": weights,
         "threads": 1,
         "utterances": 1,

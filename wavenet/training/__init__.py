@@ -1,34 +1,34 @@
 """Training with Lightning."""
 
-from wavenet.training.about import about_run
-from wavenet.training.callbacks import AudioSamples, ExponentialMovingAverage, LossWatch
+from wavenet.training.callbacks import AudioSamples, DivergenceMonitor, ExponentialMovingAverage
+from wavenet.training.checkpointing import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, TrainingStopped
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
 from wavenet.training.log import CSVLog, TrainingLog
+from wavenet.training.metadata import run_metadata
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.optimizer import make_optimizer
+from wavenet.training.process import keep_freed_memory, kill_with_parent
 from wavenet.training.progress import TrainingProgress
 from wavenet.training.resume import read_resumable
-from wavenet.training.saving import BestCheckpoint, LastCheckpoint, Stopped, WholeFiles
-from wavenet.training.system import die_together, keep_freed_memory
 
 __all__ = [
+    "AtomicCheckpointIO",
     "AudioSamples",
     "BestCheckpoint",
     "CPUNetwork",
     "CSVLog",
+    "DivergenceMonitor",
     "ExponentialMovingAverage",
     "LastCheckpoint",
-    "LossWatch",
     "SegmentData",
-    "Stopped",
     "TrainingLog",
     "TrainingProgress",
+    "TrainingStopped",
     "WaveNetTraining",
-    "WholeFiles",
-    "about_run",
-    "die_together",
     "keep_freed_memory",
+    "kill_with_parent",
     "make_optimizer",
     "read_resumable",
+    "run_metadata",
 ]

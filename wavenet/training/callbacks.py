@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from wavenet.audio import file_name_for, log_mel_spectrogram, write
-from wavenet.audio.picture import spectrogram_image
+from wavenet.audio.spectrogram_image import spectrogram_image
 from wavenet.data import Corpus
 from wavenet.generation import generate
 from wavenet.training.module import WaveNetTraining
@@ -45,7 +45,7 @@ class ExponentialMovingAverage(WeightAveraging):
         super().__init__(multi_avg_fn=average)
 
 
-class LossWatch(Callback):
+class DivergenceMonitor(Callback):
     """Speaks up when nothing is being learnt, and stops a run that has lost what it had learnt.
 
     Args:

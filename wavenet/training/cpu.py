@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wavenet.model import WaveNet
-from wavenet.native import Layout, UnknownNetworkError, Workers, native_refusal, yield_address
+from wavenet.native import Layout, UnknownNetworkError, Workers, native_unsupported_reason, yield_address
+from wavenet.native.buffers import round_up
 from wavenet.native.layout import NetworkWeights
-from wavenet.native.memory import round_up
 from wavenet.native.verification import verify_training
 from wavenet.nn import Condition
 
@@ -61,10 +61,10 @@ class CPUNetwork:
     """
 
     @staticmethod
-    def refusal(model: WaveNet) -> str | None:
+    def unsupported_reason(model: WaveNet) -> str | None:
         """Why this cannot train the model; None if it can."""
-        if (refusal := native_refusal(model)) is not None:
-            return refusal
+        if (reason := native_unsupported_reason(model)) is not None:
+            return reason
         layout = Layout(model)
         if layout.dropout:
             return "it computes the plain network, and the layers have dropout"
@@ -89,8 +89,8 @@ class CPUNetwork:
         """
         if self._layout.is_unchanged():
             return
-        if (refusal := self.refusal(self._model)) is not None:
-            raise UnknownNetworkError(refusal)
+        if (reason := self.unsupported_reason(self._model)) is not None:
+            raise UnknownNetworkError(reason)
         self._read_layout()
 
     def _read_layout(self) -> None:
@@ -161,7 +161,7 @@ class CPUNetwork:
         if condition.values.shape[:2] != (batch, channels):
             is_, wanted = tuple(condition.values.shape), f"({batch}, {channels}, L)"
             raise ValueError(f"CPUNetwork: the condition's values are {is_}; for this model they must be {wanted}")
-        return condition.held(waveform.shape[1])
+        return condition.upsampled(waveform.shape[1])
 
     def _matrices(self, weights: NetworkWeights, changing: bool) -> tuple[Matrices, Biases]:
         """Lay the weights out; autograd takes the gradients back."""

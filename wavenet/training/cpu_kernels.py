@@ -315,7 +315,7 @@ def clear_pads(net, utterance):
 
 
 @jit
-def forward(net, utterance, scratch, part, parts, arrivals, offer):
+def forward(net, utterance, scratch, part, parts, arrivals, yield_thread):
     """Parameters for every sample of an utterance.
 
     `parts` threads may share it: of each CHUNK * parts samples every one has its chunk, and they meet
@@ -337,7 +337,7 @@ def forward(net, utterance, scratch, part, parts, arrivals, offer):
         copy(net.skip_bias, 0, net.skip, CHUNK, utterance.skips + stride(net.skip) * t, stride(net.skip))
         for layer in range(net.layers):
             if parts > 1:
-                wait_for_all(arrivals, parts, offer)
+                wait_for_all(arrivals, parts, yield_thread)
             gated_layer(net, utterance, scratch, layer, t)
         head(net, utterance, t)
 
@@ -397,7 +397,7 @@ def head(net, utterance, t):
 
 
 @jit
-def backward(net, utterance, scratch, part, parts, arrivals, offer):
+def backward(net, utterance, scratch, part, parts, arrivals, yield_thread):
     """Gradients of an utterance, from its end to its beginning; once only, for it overwrites the gates.
 
     Args:
@@ -419,11 +419,11 @@ def backward(net, utterance, scratch, part, parts, arrivals, offer):
         for layer in range(net.layers - 1, -1, -1):
             gates_back(net, utterance, scratch, layer, t)
             if parts > 1:
-                wait_for_all(arrivals, parts, offer)
+                wait_for_all(arrivals, parts, yield_thread)
             convolution_back(net, utterance, scratch, layer, t)
         copy(scratch.residual_grad, row, net.residual, CHUNK, utterance.input_grad + row * t, row)
         if parts > 1:
-            wait_for_all(arrivals, parts, offer)
+            wait_for_all(arrivals, parts, yield_thread)
         hear_back(net, utterance, scratch, t)
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from wavenet.writing import replacing
+from wavenet.atomic_files import atomic_write
 
 _WRITTEN_AFTER = 10.0  # seconds, for those who watch; a checkpoint and a validation see to it, too
 
@@ -129,7 +129,7 @@ class CSVLog(Logger):
         if not self._lines:
             return
         columns = ["step", *dict.fromkeys(name for line in self._lines.values() for name in line)]
-        with replacing(self._path) as beside, beside.open("w", newline="") as file:
+        with atomic_write(self._path) as beside, beside.open("w", newline="") as file:
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows({"step": step, **line} for step, line in sorted(self._lines.items()))

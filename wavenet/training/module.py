@@ -16,19 +16,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.bounds import Betas, Compile, Flag, LearningRate, Share, Steps, WeightDecay, checked
-from wavenet.checkpoint import check_described, describe
-from wavenet.checkpoint.about import check_about, number
-from wavenet.checkpoint.description import FORMAT_VERSION
+from wavenet.checkpoint import check_reconstructs, describe
+from wavenet.checkpoint.metadata import check_metadata, number
+from wavenet.checkpoint.upgrade import FORMAT_VERSION
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
-from wavenet.training.optimizer import Maker, make_optimizer
+from wavenet.training.optimizer import OptimizerFactory, make_optimizer
 
 SPIKES_FROM = 200  # steps; before, a high loss is nothing unusual
 SPIKE_BITS = 1.0  # bits per sample
-MOST_SKIPPED = 3  # steps
+MAX_SKIPPED = 3  # steps
 _VALIDATED = ("bits_per_sample", "step", "samples")
 
 
@@ -49,7 +49,7 @@ class WaveNetTraining(L.LightningModule):
 
     A step changes nothing, neither weights nor moments, if its loss or its gradient is not finite; or, from
     step 200 (SPIKES_FROM) on, if its loss is more than a bit (SPIKE_BITS) worse than knowing nothing. The
-    segments are named. Three such steps (MOST_SKIPPED) in a row end the run.
+    segments are named. Three such steps (MAX_SKIPPED) in a row end the run.
 
     Args:
         model: The model.
@@ -79,12 +79,12 @@ class WaveNetTraining(L.LightningModule):
         final_lr_fraction: Share = 0.05,
         compile: Compile = False,
         gradient_checkpointing: Flag = False,
-        optimizer: Maker | None = None,
+        optimizer: OptimizerFactory | None = None,
     ) -> None:
         super().__init__()
         if (lr is None) == (optimizer is None):
             raise ValueError("WaveNetTraining: give either lr, of AdamW, or an optimizer of your own with its lr")
-        check_about(model.about)  # what could not be read again would make checkpoints that cannot be
+        check_metadata(model.metadata)  # what could not be read again would make checkpoints that cannot be
         self.model = model
         for module in model.modules():
             if isinstance(module, ResidualStack):
@@ -101,13 +101,13 @@ class WaveNetTraining(L.LightningModule):
         self._validated: dict[str, Any] | None = None  # what the last validation came to
 
     def setup(self, stage: str) -> None:
-        """Refuse a model that could not be loaded again, before its first step; see `check_described`.
+        """Refuse a model that could not be loaded again, before its first step; see `check_reconstructs`.
 
         Raises:
             ValueError: Names what its checkpoints would lack.
         """
         if stage == "fit" and self.trainer.checkpoint_callbacks:
-            check_described(self.model)
+            check_reconstructs(self.model)
 
     def on_fit_start(self) -> None:
         """Choose the fastest form of the network for training; all of them have the same outputs and gradients.
@@ -122,17 +122,17 @@ class WaveNetTraining(L.LightningModule):
 
     def _take_native(self) -> None:
         """Train by native code, if it computes just this network."""
-        refusal = CPUNetwork.refusal(self.model)
-        if refusal is None:
+        reason = CPUNetwork.unsupported_reason(self.model)
+        if reason is None:
             self._native = CPUNetwork(self.model)
             try:
                 self._native.verify()
             except UnknownNetworkError as error:
-                refusal = str(error)
-        if refusal is None:
+                reason = str(error)
+        if reason is None:
             self._log_prob = self._native_log_prob
         else:
-            self._take_readable(refusal)
+            self._take_readable(reason)
 
     def _take_readable(self, reason: str) -> None:
         self._native, self._log_prob = None, self._plain_log_prob
@@ -160,7 +160,7 @@ class WaveNetTraining(L.LightningModule):
         """Mean negative log-likelihood of the predicted samples, nats; in bits for those who watch.
 
         Args:
-            batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name, and perhaps "chance"
+            batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name, and perhaps "dropout_uniform"
                 (B,), a random number for each segment, which decides if conditions are dropped, and "segment"
                 (B,), the segments' numbers.
             batch_idx: Not used.
@@ -169,7 +169,7 @@ class WaveNetTraining(L.LightningModule):
             The loss; NaN if it is not to be learnt from.
         """
         waveform, predicted = batch["waveform"], batch["predicted"]
-        condition = self.model.condition(batch["conditions"], waveform.shape[0], batch.get("chance"))
+        condition = self.model.condition(batch["conditions"], waveform.shape[0], batch.get("dropout_uniform"))
         log_prob = self._log_prob(waveform, condition) * predicted
         loss = -log_prob.sum() / predicted.sum()
         bits = loss.detach() / math.log(2)
@@ -253,7 +253,7 @@ class WaveNetTraining(L.LightningModule):
         every = [pair for numbers, bits in seen for pair in zip(numbers.tolist(), bits.tolist(), strict=True)]
         bad = [(number, bits) for number, bits in every if not bits < highest]
         named = "; ".join(f"{self._place(number)}: {bits:.4g} bits per sample" for number, bits in bad or every)
-        if self._skipped >= MOST_SKIPPED:
+        if self._skipped >= MAX_SKIPPED:
             raise FloatingPointError(
                 f"steps {step - self._skipped + 1} to {step} cannot be learnt from, lastly {named}; what was saved "
                 "before is kept. Try a smaller optimizer.lr, a longer optimizer.warmup_steps, or "
@@ -276,16 +276,16 @@ class WaveNetTraining(L.LightningModule):
         """Put the model's description beside its weights, so that the file can be loaded by itself.
 
         Raises:
-            ValueError: If the description is of another network by now; see `check_described`.
+            ValueError: If the description is of another network by now; see `check_reconstructs`.
         """
-        check_described(self.model)
-        about = copy.deepcopy(self.model.about) or {}
-        about["training"] = {**about.get("training", {}), "steps": self.global_step}
+        check_reconstructs(self.model)
+        metadata = copy.deepcopy(self.model.metadata) or {}
+        metadata["training"] = {**metadata.get("training", {}), "steps": self.global_step}
         if self._validated is not None:
-            about["validation"] = self._validated
-        checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "about": about, "model": describe(self.model)}
+            metadata["validation"] = self._validated
+        checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "metadata": metadata, "model": describe(self.model)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember the last validation, until there is another."""
-        kept = {name: number(checkpoint, "wavenet", "about", "validation", name) for name in _VALIDATED}
+        kept = {name: number(checkpoint, "wavenet", "metadata", "validation", name) for name in _VALIDATED}
         self._validated = kept if None not in kept.values() else None

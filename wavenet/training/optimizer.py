@@ -11,11 +11,11 @@ from torch.optim import Optimizer
 from wavenet.checkpoint.trust import constructor_parameters
 from wavenet.model import WaveNet
 
-Maker = Callable[[list[dict[str, Any]]], Optimizer]
-_DEEPEST = 4  # lists and dicts within a parameter's state
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+_MAX_DEPTH = 4  # lists and dicts within a parameter's state
 
 
-def decayed_and_free(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The parameters that weight decay is for, and biases and embeddings, both in the model's order.
 
     Those that are frozen (`requires_grad=False`) are left out.
@@ -26,7 +26,7 @@ def decayed_and_free(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parame
     return decayed, [p for _, p in learnt if p not in chosen]
 
 
-def make_optimizer(maker: Maker, model: WaveNet) -> Optimizer:
+def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
     """An optimizer of a model's parameters; if the class knows weight decay, it is on matrices only.
 
     Args:
@@ -37,7 +37,7 @@ def make_optimizer(maker: Maker, model: WaveNet) -> Optimizer:
     Raises:
         ValueError: If it makes no optimizer, or one whose groups have no `lr` for the schedule to scale.
     """
-    matrices, others = decayed_and_free(model)
+    matrices, others = weight_decay_groups(model)
     constructor = maker.func if isinstance(maker, functools.partial) else maker
     free = {"weight_decay": 0.0} if "weight_decay" in constructor_parameters(constructor) else {}
     name = getattr(constructor, "__name__", "the optimizer")
@@ -53,7 +53,7 @@ def make_optimizer(maker: Maker, model: WaveNet) -> Optimizer:
     return optimizer
 
 
-def check_optimizer_state(state: dict[str, Any], maker: Maker, model: WaveNet) -> None:
+def check_optimizer_state(state: dict[str, Any], maker: OptimizerFactory, model: WaveNet) -> None:
     """Raise unless a state could be one of such an optimizer's: its groups, and plain numbers for parameters it has.
 
     Args:
@@ -98,7 +98,7 @@ def _kind(value: Any) -> str:
 
 
 def _check_plain(place: str, value: Any, depth: int = 0) -> None:
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         raise ValueError(f"{place} lies too deep")
     if isinstance(value, dict | list | tuple):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):

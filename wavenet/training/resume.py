@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from wavenet.checkpoint import TrainingCheckpoint, check_state, model_state, read_training_checkpoint, refusing
 from wavenet.checkpoint.trust import Trust
 from wavenet.model import WaveNet
-from wavenet.training.optimizer import Maker, check_optimizer_state, decayed_and_free
+from wavenet.training.optimizer import OptimizerFactory, check_optimizer_state, weight_decay_groups
 
 _REQUIRED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _OLDEST_LIGHTNING = (2, 6)  # an older one's checkpoint would be rewritten first
@@ -28,14 +28,14 @@ _NUMBERS = {"lr", "betas", "eps", "weight_decay"}  # that every version of AdamW
 _CALLBACKS = {
     "ExponentialMovingAverage": {"latest_update_step": 0},
     "LastCheckpoint": {"validation_due": False},
-    "LossWatch": {"steps": 0, "learnt": False, "said": False},
+    "DivergenceMonitor": {"steps": 0, "learnt": False, "said": False},
 }
 _ENTRIES = {"step", "train/bits_per_sample", "learning_rate", "samples_per_second"}
 _AVERAGING = {"n_averaged": torch.tensor(0)}
 _SCALER = {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 1, "_growth_tracker": 0}
 
 
-def read_resumable(path: Path, trust: Trust = (), optimizer: Maker | None = None) -> TrainingCheckpoint:
+def read_resumable(path: Path, trust: Trust = (), optimizer: OptimizerFactory | None = None) -> TrainingCheckpoint:
     """Check a training checkpoint before a run goes on from it.
 
     Args:
@@ -55,7 +55,7 @@ def read_resumable(path: Path, trust: Trust = (), optimizer: Maker | None = None
     return checkpoint
 
 
-def _check(contents: dict[str, Any], model: WaveNet, optimizer: Maker | None) -> None:
+def _check(contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory | None) -> None:
     for name in _REQUIRED:
         if name not in contents:
             raise ValueError(f"has no '{name}'; only a run's own checkpoints can be resumed")
@@ -77,7 +77,7 @@ def _check(contents: dict[str, Any], model: WaveNet, optimizer: Maker | None) ->
         _check_optimizer(states, model)
     else:
         check_optimizer_state(states, optimizer, model)
-    _check_schedule(_only("lr_schedulers", contents["lr_schedulers"]), len(decayed_and_free(model)))
+    _check_schedule(_only("lr_schedulers", contents["lr_schedulers"]), len(weight_decay_groups(model)))
     _check_progress(contents)
     callbacks = contents["callbacks"]
     if not isinstance(callbacks, dict):
@@ -134,7 +134,7 @@ def _check_weights(place: str, state: Any, model: WaveNet) -> None:
 
 
 def _check_optimizer(state: dict[str, Any], model: WaveNet) -> None:
-    groups = decayed_and_free(model)
+    groups = weight_decay_groups(model)
     own = _optimizer(len(groups)).state_dict()["param_groups"]
     if state.keys() != {"state", "param_groups"} or not isinstance(state["param_groups"], list):
         raise ValueError("optimizer_states is not of an optimizer")

@@ -27,9 +27,9 @@ async function main() {
     return complain("The server does not answer; is `wavenet demo` still running?");
   }
   describe();
-  if (model.refusal) {
-    $("refusal").textContent = model.refusal;
-    $("refusal").hidden = false;
+  if (model.unsupported_reason) {
+    $("unsupported_reason").textContent = model.unsupported_reason;
+    $("unsupported_reason").hidden = false;
     return;
   }
   player = new Player(model.sample_rate, showPlaying);

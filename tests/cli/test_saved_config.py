@@ -1,0 +1,120 @@
+"""A run's saved config: what a run of ours has is accepted, and where it writes is not its to say."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from tests.configured import CONFIGS, choices
+from wavenet.checkpoint import CheckpointError
+from wavenet.cli.command import plain
+from wavenet.cli.saved_config import load_saved_config
+
+CHOICES = [f"{group}={name}" for group in ("dataset", "trainer", "logger", "experiment") for name in choices(group)]
+
+
+def write(folder: Path, *overrides: str, **changes) -> Path:
+    """A config as `train` saves it, with changes."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        cfg = plain(compose("train", [*overrides, "run_dir=/somewhere/else"]))
+        del cfg["trust"]  # which no run keeps
+    for name, change in changes.items():
+        cfg[name] = change(cfg[name]) if callable(change) else change
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(cfg), folder / "config.yaml")
+    return folder / "config.yaml"
+
+
+@pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "trainer=base"])
+def test_every_config_of_ours_comes_back_the_same(tmp_path, monkeypatch, choice):
+    monkeypatch.chdir(tmp_path)  # where no cache is
+    path = write(tmp_path, choice)
+    saved, again = yaml.safe_load(path.read_text()), plain(load_saved_config(path, "own/cache"))
+    moved = {"run_dir": str(tmp_path), "preparation": saved["preparation"] | {"cache_dir": "own/cache"}}
+    if saved["logger"]:
+        moved["logger"] = saved["logger"] | {"save_dir": str(tmp_path)}
+    if choice == "logger=wandb":
+        assert saved["logger"]["offline"] is False  # sending is for the command line to ask for
+        moved["logger"] |= {"offline": True}
+    assert again == saved | moved
+
+
+def test_settings_on_top_of_ours_are_accepted(tmp_path):
+    path = write(
+        tmp_path, "+trainer.gradient_clip_algorithm=value", "trainer.devices=[0,1]", "trainer.gradient_clip_val=null",
+        "validation_fraction=0", "compile=max-autotune", "preparation.num_processes=2", "trainer.limit_val_batches=0.5",
+    )  # fmt: skip
+    cfg = load_saved_config(path, "own/cache")
+    assert cfg.trainer.devices == [0, 1] and cfg.compile == "max-autotune" and cfg.trainer.gradient_clip_val is None
+
+
+def test_what_a_newer_version_knows_has_its_usual_value(tmp_path):
+    path = write(tmp_path)
+    saved = yaml.safe_load(path.read_text())
+    del saved["save_every_n_steps"], saved["samples"]["max_num"]
+    path.write_text(yaml.safe_dump(saved))
+    cfg = load_saved_config(path, "own/cache")
+    assert (cfg.save_every_n_steps, cfg.samples.max_num) == (200, 4)
+
+
+def test_a_dataset_is_not_downloaded_again(tmp_path):
+    path = write(tmp_path, "dataset=vctk", "dataset.download=true", "dataset.root=corpora")
+    dataset = load_saved_config(path, "own/cache").dataset
+    assert (dataset.root, dataset.download) == ("corpora", False)
+
+
+@pytest.mark.parametrize("change", [{"project": "../x"}, {"name": "https://x"}, {"offline": "no"}, {"name": ["x"]}])
+def test_a_log_for_a_server_has_plain_names(tmp_path, change):
+    path = write(tmp_path, "logger=wandb", logger=lambda log: log | change)
+    with pytest.raises(CheckpointError, match=rf"config\.yaml: logger\.{next(iter(change))} is "):
+        load_saved_config(path, "own/cache")
+
+
+def test_a_cache_is_used_only_if_audio_was_prepared_there(tmp_path):
+    path = write(tmp_path / "run", f"preparation.cache_dir={tmp_path}/cache")
+    assert load_saved_config(path, "own/cache").preparation.cache_dir == "own/cache"
+    (tmp_path / "cache" / "vctk-16000Hz").mkdir(parents=True)
+    assert load_saved_config(path, "own/cache").preparation.cache_dir == "own/cache"
+    (tmp_path / "cache" / "vctk-16000Hz" / "table.json").write_text("{}")
+    assert load_saved_config(path, "own/cache").preparation.cache_dir == f"{tmp_path}/cache"
+
+
+def test_a_link_in_the_runs_folder_is_named(tmp_path):
+    path = write(tmp_path / "run")
+    (tmp_path / "victim.txt").write_text("two years")
+    os.symlink(tmp_path / "victim.txt", tmp_path / "run" / "skipped.txt")
+    with pytest.raises(CheckpointError, match=r"config\.yaml: beside it lies 'skipped\.txt', a link"):
+        load_saved_config(path, "own/cache")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trainer": lambda t: t | {"plugins": "x"}}, "trainer.plugins is no setting of a run"),
+        (
+            {"trainer": lambda t: t | {"devices": 10**5}},
+            "trainer.devices is 100000; it must be a whole number from 1 to 256",
+        ),
+        (
+            {"trainer": lambda t: {**t, "max_steps": "many"}},
+            "trainer.max_steps is 'many'; it must be a whole number from 1",
+        ),
+        ({"logger": lambda log: log | {"version": "../x"}}, "logger.version are not those of a folder for logs"),
+        ({"dataset": {"_target_": "wavenet.data.vctk.VCTK", "evil": 1}}, "unexpected keyword argument 'evil'"),
+        ({"dataset": {"_target_": "wavenet.data.corpus.Corpus"}}, "is no dataset; refused"),
+        ({"optimizer": lambda o: o | {"betas": [0.9]}}, "optimizer.betas is .* it must be a list of 2, such as"),
+        (
+            {"batch_size": 2**16, "segment_length": 2**20},
+            "batch_size x segment_length is 65536 x 1048576, more than 268435456",
+        ),
+        ({"samples": 5}, "samples is 5; it must be a group of settings"),
+    ],
+)
+def test_what_a_run_does_not_have_is_named(tmp_path, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        load_saved_config(write(tmp_path, **change), "own/cache")

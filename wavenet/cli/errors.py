@@ -1,0 +1,128 @@
+"""What Hydra says about a mistake on the command line, in one line."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from wavenet.cli.schema import type_of_setting
+from wavenet.cli.validation import arguments_of, closest
+
+_KEY = re.compile(r"[+~]*([^=@]*)")
+
+
+def explain_composition_error(error: Exception, command: str, folder: Path, overrides: Sequence[str]) -> str:
+    """Why a config could not be composed.
+
+    Args:
+        error: What Hydra raised.
+        command: The config's name.
+        folder: Where the configs are.
+        overrides: From the command line.
+
+    Returns:
+        One line that names the override and, where there is one, the setting that was probably meant.
+    """
+    first = str(error).strip().split("\n")[0]
+    if isinstance(error, OverrideParseException):
+        said = first.removeprefix(f"Error parsing override '{error.override}'") or error.message.split("\n")[1]
+        return f"{error.override}: not readable as KEY=VALUE ({said}); write it so, in quotes if it has special letters"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        return _no_option(error.missing_cfg_file, folder, error.options)
+    several = re.match(r"Ambiguous value for argument '([^']*)'", first)
+    if several:
+        return f"{several[1]}: several values; write KEY=[A,B] for a list, or add --multirun to run once with each"
+    return _of_key(first, command, folder, overrides) or " ".join(str(error).split())
+
+
+def explain_instantiation_error(error: InstantiationException) -> str:
+    """Why an object could not be built, with the key of the setting in place of the constructor's argument.
+
+    Args:
+        error: What `instantiate` raised.
+
+    Returns:
+        Such as "model.gate_channels is 3; it must be even" for what a class of the model said.
+    """
+    said, target = str(error), re.search(r"target '([\w.]+)'", str(error))
+    key = re.search(r"full_key: (\S+)", said)
+    cause: BaseException = error
+    while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    message = str(cause).split("\nfull_key")[0].strip() or type(cause).__name__
+    where = re.fullmatch(r"\w+: (([\w.]+) is .*)", message, re.DOTALL)
+    if key is None:
+        return message
+    if where is None or target is None:
+        return message if isinstance(cause, ValueError) else f"{key[1]}: {message}"
+    known = arguments_of(get_class(target[1]))
+    return f"{key[1]}.{where[1]}" if known and where[2].split(".")[0] in known else f"{key[1]}: {message}"
+
+
+def _of_key(said: str, command: str, folder: Path, overrides: Sequence[str]) -> str:
+    """What Hydra said of a key, in our words; "" if it is not about one."""
+    named = re.search(r"(override|append|delete).*'([^']*)'", said)
+    if named is None:  # a group got what is no name, and Hydra does not say which
+        for each in overrides:
+            if each.startswith("="):
+                return f"{each}: names no setting; write KEY=VALUE"
+            known = _options(folder, _key(each))
+            if known and each.partition("=")[2] not in known:
+                return f"{each}: there is no such option; known are {', '.join(known)}"
+        return ""
+    key = named[2]
+    given = next((each for each in reversed(overrides) if _key(each) == key), key)
+    if named[1] == "append":
+        return f"{given}: the setting is there already; leave the + away"
+    if type_of_setting(command, key) is not None:
+        return f"{given}: it belongs to an option that is not chosen; choose that, or add it to this one with +{given}"
+    groups = {str(path.parent.relative_to(folder)) for path in folder.glob("*/**/*.yaml")}
+    chosen = _composed(command, folder, [each for each in overrides if _key(each) in groups])
+    meant = closest(key, groups | _keys(OmegaConf.to_container(chosen)))
+    hint = f"did you mean {meant}?" if meant else f"wavenet {command.replace('_', ' ')} --help lists all"
+    return f"{given}: there is no such setting; {hint}"
+
+
+def _no_option(missing: str, folder: Path, options: Sequence[str] | None) -> str:
+    group, _, name = missing.rpartition("/")
+    known = sorted(options or _options(folder, group))
+    meant = closest(name, known)
+    hint = f"did you mean {group}={meant}? " if meant else ""
+    asked = f"{group}={name}" if group else name
+    return f"{asked}: there is no such option; {hint}known are {', '.join(known)}"
+
+
+def _composed(command: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
+    """The config with what can be composed of the overrides."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        try:
+            return compose(command, list(overrides))
+        except Exception:  # another mistake, which is reported when this one is mended
+            return compose(command)
+
+
+def _keys(settings: Any, group: str = "") -> set[str]:
+    """All keys, those of groups included."""
+    keys: set[str] = set()
+    for key, value in settings.items():
+        keys.add(f"{group}{key}")
+        if isinstance(value, dict):
+            keys |= _keys(value, f"{group}{key}.")
+    return keys
+
+
+def _key(override: str) -> str:
+    found = _KEY.match(override)
+    assert found is not None
+    return found[1]
+
+
+def _options(folder: Path, group: str) -> list[str]:
+    return sorted(path.stem for path in (folder / group).glob("*.yaml"))

@@ -1,0 +1,228 @@
+"""Every setting's range: what stands here is looked at before anything is built, read or written.
+
+What a constructor or a function of ours takes is stated there (see `wavenet.bounds`), and read here. What stands here
+itself belongs to none of them. Upper ends keep slips of the finger from taking all memory or time. A conditioner's key
+has `*` for its name, unless the same name has different ranges in two of them. What other packages' classes take, they
+check themselves.
+"""
+
+from typing import Any
+
+from wavenet import bounds
+from wavenet.bounds import bounds_of, type_in_annotation
+from wavenet.conditioning import CategoricalEmbedding, Conditioner, F0Conditioner, FileConditioner, MelConditioner
+from wavenet.data import prepare
+from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
+from wavenet.evaluation.bits_per_byte import QUANTIZATIONS
+from wavenet.generation import Stream
+from wavenet.generation.sampler import SECONDS, UTTERANCES
+from wavenet.model import WaveNet
+from wavenet.nn import ContextStack
+from wavenet.types import (
+    BOOLEAN,
+    AnyOf,
+    Dictionary,
+    Integer,
+    ListOf,
+    OneOf,
+    PartialClass,
+    Real,
+    Text,
+    ValueType,
+    optional,
+)
+
+_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")  # whole weights
+_OFTEN = 10**9  # steps, or anything counted; more than any run takes
+_MAX_DEVICES = 256
+_DAY = 86400  # seconds
+_PATH = Text("a path; one that looks like a number is written ./2024")
+_CLASS = Text("a class with its module, such as wavenet.model.WaveNet")
+_NAME = Text("a name")
+_CALLED = Text("a name", numbers=True)
+_TRUST = ListOf(Text("a module"), 0, 100, "[mymodel]")
+
+
+def _from(owner: Any, *names: str) -> dict[str, ValueType]:
+    """The stated kinds of some arguments; all of them if none is named."""
+    bounds = bounds_of(owner)
+    return {name: bounds[name] for name in names or bounds}
+
+
+def _stated(**hints: Any) -> dict[str, ValueType]:
+    """The kinds of annotations that have one."""
+    return {name: kind for name, hint in hints.items() if (kind := type_in_annotation(hint)) is not None}
+
+
+_OPTIMIZER = _stated(  # of WaveNetTraining: its module knows Lightning, whose import takes seconds
+    lr=bounds.LearningRate,
+    betas=bounds.Betas,
+    weight_decay=bounds.WeightDecay,
+    warmup_steps=bounds.Steps,
+    final_lr_fraction=bounds.Share,
+)
+_MODEL: dict[str, ValueType] = {
+    "_target_": _CLASS,
+    "make_layer": optional(PartialClass()),
+    "make_stack": optional(PartialClass()),
+}
+_MODEL |= _from(WaveNet)
+
+PREPARATION: dict[str, ValueType] = {
+    "validation_fraction": Real(0, 1, exclusive_high=True, example=0.1),
+    "preparation.cache_dir": _PATH,
+    **{f"preparation.{key}": kind for key, kind in _from(prepare).items()},
+    "dataset._target_": _CLASS,
+    "dataset.root": optional(_PATH),
+    "dataset.mic": OneOf(("mic1", "mic2")),
+    "dataset.download": BOOLEAN,
+    "dataset.speakers_from_folders": BOOLEAN,
+    "dataset.licence": optional(Text("a licence's name, such as CC-BY-4.0")),
+    "dataset.attribution": optional(Text("whom to name, and as what")),
+}
+
+_DISTRIBUTION = {"_target_": _CLASS}
+for _part in (MuLawCategorical, GaussianMixture, LogisticMixture):
+    _DISTRIBUTION |= _from(_part)
+
+_CONDITIONERS: dict[str, ValueType] = {"*._target_": _CLASS, "*.name": _NAME}
+for _part in (Conditioner, CategoricalEmbedding, FileConditioner, MelConditioner):
+    _CONDITIONERS |= {f"*.{key}": kind for key, kind in _from(_part).items()}
+_CONDITIONERS["*.categories"] = optional(_CONDITIONERS["*.categories"])  # null is filled in
+for _key, _kind in _from(F0Conditioner).items():
+    _CONDITIONERS[f"*.{_key}" if _CONDITIONERS.get(f"*.{_key}", _kind) == _kind else f"f0.{_key}"] = _kind
+
+TRAIN: dict[str, ValueType] = {
+    "run_dir": _PATH,
+    "resume": optional(_PATH),
+    "trust": _TRUST,
+    **_stated(
+        seed=bounds.Seed,
+        batch_size=bounds.BatchSize,
+        segment_length=bounds.SegmentLength,
+        num_workers=bounds.Workers,
+        compile=bounds.Compile,
+        gradient_checkpointing=bounds.Flag,
+    ),
+    "ema_decay": Real(0, 1, exclusive_high=True, example=0.999),
+    "save_every_n_steps": Integer(1, _OFTEN),
+    **PREPARATION,
+    "samples.seconds": Real(0, 3600, example=0.5),
+    "samples.final_seconds": Real(0, 3600, example=2),
+    "samples.max_num": Integer(0, 1000),
+    "optimizer._target_": _CLASS,
+    **{f"optimizer.{key}": kind for key, kind in _OPTIMIZER.items()},
+    "trainer.max_steps": Integer(1, _OFTEN),
+    "trainer.val_check_interval": Integer(1, _OFTEN),
+    "trainer.limit_val_batches": AnyOf((Integer(1, _OFTEN), Real(0, 1, exclusive_low=True))),
+    "trainer.gradient_clip_val": optional(Real(0, 1e6, example=1)),
+    "trainer.accumulate_grad_batches": Integer(1, 2**16),
+    "trainer.precision": OneOf(("32-true", "bf16-mixed", "16-mixed")),
+    "trainer.log_every_n_steps": Integer(1, _OFTEN),
+    "trainer.enable_progress_bar": BOOLEAN,
+    "trainer.accelerator": OneOf(("cpu", "gpu", "cuda", "mps", "auto")),
+    "trainer.devices": AnyOf(
+        (
+            Integer(1, _MAX_DEVICES),
+            OneOf((-1, "auto")),
+            ListOf(Integer(0, _MAX_DEVICES - 1), 1, _MAX_DEVICES, "[0,1]"),
+        )  # -1 is all
+    ),
+    "trainer.num_nodes": Integer(1, 1024),
+    "trainer.strategy": OneOf(_STRATEGIES),
+    "logger._target_": _CLASS,
+    "logger.save_dir": _PATH,
+    "logger.name": AnyOf((_NAME, OneOf(("", None)))),
+    "logger.project": _NAME,
+    "logger.offline": BOOLEAN,
+    "logger.version": AnyOf((_NAME, Integer(0, _OFTEN), OneOf((None,)))),
+    **{f"model.{key}": kind for key, kind in _MODEL.items()},
+    **{f"model.distribution.{key}": kind for key, kind in _DISTRIBUTION.items()},
+    **{f"model.context.{key}": kind for key, kind in ({"_target_": _CLASS} | _from(ContextStack)).items()},
+    **{f"model.conditioners.{key}": kind for key, kind in _CONDITIONERS.items()},
+}
+
+GENERATE: dict[str, ValueType] = {
+    "checkpoint": _PATH,
+    "trust": _TRUST,
+    "output": _PATH,
+    "sample_rate": optional(_MODEL["sample_rate"]),
+    "seconds": optional(SECONDS, ListOf(SECONDS, 1, UTTERANCES.high, "[1,2.5]")),
+    "speaker": optional(_CALLED, ListOf(_CALLED, 1, UTTERANCES.high, "[allison,june]")),
+    "mel_from": optional(_PATH),
+    "mel": optional(_PATH),
+    "conditions": optional(Dictionary("conditions={language: it}")),
+    **_from(Stream, "num", "seed", "temperature", "top_k", "guidance", "threads", "weights"),
+    "prompt": optional(_PATH),
+    "backend": _NAME,
+    "device": Text("a device such as cpu or cuda:0"),
+}
+
+EVALUATE: dict[str, ValueType] = {
+    "checkpoint": AnyOf((_PATH, ListOf(_PATH, 1, 32, "[runs/a,runs/b]"))),
+    "trust": _TRUST,
+    "output": optional(_PATH),
+    "sample_rate": optional(_MODEL["sample_rate"]),
+    "device": GENERATE["device"],
+    "weights": GENERATE["weights"],
+    "seed": Integer(0, 2**62),  # and more for each utterance
+    "confidence": Real(0, 1, exclusive_low=True, exclusive_high=True, example=0.95),
+    "sounds.seconds": Real(0, 60, example=2),
+    "sounds.max_speakers": optional(Integer(1, 10**6)),
+    "resynthesis.utterances": Integer(0, 10**6),
+    "resynthesis.seconds": Real(0, 3600, exclusive_low=True, example=10),
+    "speed.seconds": Real(0, 600, example=2),
+    "bits_per_byte.clip_seconds": optional(Real(0.01, _DAY, example=1)),
+    "bits_per_byte.quantization": OneOf(QUANTIZATIONS),
+    "bits_per_byte.stretch": BOOLEAN,
+    "bits_per_byte.drop_rest": BOOLEAN,
+    **PREPARATION,
+}
+
+DEMO: dict[str, ValueType] = {
+    "checkpoint": _PATH,
+    "trust": _TRUST,
+    "host": OneOf(("127.0.0.1", "::1", "localhost"), "the page knows no passwords, so only this machine may reach it"),
+    "port": Integer(0, 65535),
+    "open_browser": BOOLEAN,
+    "max_seconds": Real(0, 3600, exclusive_low=True, example=30),
+    "max_upload_mb": Real(0, 1024, exclusive_low=True, example=32),
+    "max_concurrent": Integer(1, 32),  # each has a thread
+    **{key: GENERATE[key] for key in ("backend", "threads", "weights", "device")},
+}
+
+PUSH: dict[str, ValueType] = {
+    "checkpoint": _PATH,
+    "trust": _TRUST,
+    "repo": Text("a repository on the Hugging Face Hub, such as june/wavenet-june"),
+    "private": BOOLEAN,
+    "revision": optional(Text("a branch")),
+    "message": Text("a line of text"),
+}
+
+EXPORT_ONNX: dict[str, ValueType] = {"checkpoint": _PATH, "trust": _TRUST, "output": _PATH}
+
+IMPORT: dict[str, ValueType] = {"checkpoint": _PATH, "hparams": optional(_PATH), "output": _PATH}
+
+SCHEMA: dict[str, dict[str, ValueType]] = {
+    "train": TRAIN,
+    "generate": GENERATE,
+    "evaluate": EVALUATE,
+    "demo": DEMO,
+    "push": PUSH,
+    "export_onnx": EXPORT_ONNX,
+    "import": IMPORT,
+}
+
+
+def type_of_setting(command: str, key: str) -> ValueType | None:
+    """The kind of a setting, or None if there is no entry for it.
+
+    >>> str(type_of_setting("train", "model.conditioners.mel.dropout"))
+    'a number of at least 0 and below 1, such as 0.1'
+    """
+    table = SCHEMA[command]
+    if key in table:
+        return table[key]
+    group, _, rest = key.removeprefix("model.conditioners.").partition(".")
+    return table.get(f"model.conditioners.*.{rest}") if key.startswith("model.conditioners.") and group else None

@@ -1,0 +1,168 @@
+"""A composed config looked at once, before anything is built, read or written."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from wavenet.checkpoint import check_trust
+from wavenet.checkpoint.trust import constructor_parameters, takes_any
+from wavenet.cli.schema import SCHEMA, type_of_setting
+from wavenet.cli.targets import SCHEDULE, resolve_user_class
+from wavenet.types import format_value
+
+_REFERENCE = re.compile(r"\$\{[\w.]+\}")
+_OWN = "wavenet."
+_OF_HYDRA = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
+_PASSED_ON = ("optimizer", "trainer")  # to constructors, which `check_run` asks for their arguments
+_ALWAYS = ("_target_", *SCHEDULE)  # what is looked at whoever's class it is for
+_FILES = ("output",)
+_FOLDERS = ("run_dir", "preparation.cache_dir")
+_MAKE_FOLDERS = ("export_onnx", "import")  # commands whose output is a folder
+
+
+def check(command: str, cfg: DictConfig) -> None:
+    """Refuse settings that are missing, unknown, out of range, or places where nothing can be written.
+
+    Args:
+        command: The name of its config, such as "train".
+        cfg: Its composed config.
+
+    Raises:
+        ValueError: Names the key, its value, and what would be right.
+    """
+    settings, written = _resolved(cfg), OmegaConf.to_container(cfg)
+    chosen = {key.split(".")[0] for key in SCHEMA[command]}
+    _check_keys("", settings, chosen)
+    for key in sorted(chosen - settings.keys() - {"experiment"}):
+        if not (command == "evaluate" and key == "dataset"):
+            raise ValueError(f"{key} is missing; do not remove it, or give {key}=VALUE")
+    _check_group(command, "", settings, written)
+    check_trust(settings.get("trust", ()))
+    for key in (*_FILES, *_FOLDERS):
+        place = OmegaConf.select(cfg, key)
+        if place is not None:
+            _check_place(key, Path(place), folder=key in _FOLDERS or command in _MAKE_FOLDERS)
+
+
+def check_rate(asked: int | None, rate: int) -> None:
+    """Refuse a rate, in Hz, that a checkpoint does not have; None asks for none."""
+    if asked not in (None, rate):
+        raise ValueError(
+            f"sample_rate is {asked}, but the checkpoint speaks at {rate} Hz and at no other rate; leave it away, and "
+            "resample the file, or train with model.sample_rate"
+        )
+
+
+def closest(key: str, known: Iterable[str]) -> str:
+    """The known key that was probably meant: one with the same last part, else the most similar; "" if none is.
+
+    >>> closest("optimzer.lr", ["seed", "optimizer.lr"]), closest("lr", ["seed", "optimizer.lr"]), closest("x", ["y"])
+    ('optimizer.lr', 'optimizer.lr', '')
+    """
+    known = sorted(set(known))
+    same = [each for each in known if each.split(".")[-1] == key.rsplit(".", maxsplit=1)[-1]]
+    if len(same) == 1:
+        return same[0]
+    group, _, last = key.rpartition(".")
+    beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == group}
+    if beside and not same:
+        return "".join(beside[name] for name in difflib.get_close_matches(last, beside, n=1))
+    similar = difflib.get_close_matches(key, same or known, n=1)
+    return similar[0] if similar else ""
+
+
+def arguments_of(constructor: Any) -> set[str] | None:
+    """The names of a constructor's arguments; None if it takes any."""
+    return None if takes_any(constructor) else set(constructor_parameters(constructor))
+
+
+def check_known(group: str, keys: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse keys of a group that nothing reads.
+
+    Raises:
+        ValueError: Names the key and the most similar one.
+    """
+    before = f"{group}." if group else ""
+    for key in keys:
+        if key not in known:
+            meant = closest(f"{before}{key}", [f"{before}{each}" for each in known])
+            listed = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
+            raise ValueError(f"{before}{key}: there is no such setting; {listed}")
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The config as plain data."""
+    try:
+        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key} is not given; give {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{error.full_key} cannot be resolved: {reason}; give {error.full_key}=VALUE") from error
+    assert isinstance(settings, dict)
+    return settings  # pyright: ignore[reportReturnType]
+
+
+def _check_group(command: str, group: str, settings: Mapping[str, Any], written: Any) -> None:
+    """Check a group of settings, and the groups in it; what only refers to another is checked there."""
+    before = f"{group}." if group else ""
+    foreign = not str(settings.get("_target_", _OWN)).startswith(_OWN)
+    for name, value in settings.items():
+        if isinstance(written[name], str) and _REFERENCE.fullmatch(written[name]):
+            continue
+        key = f"{before}{name}"
+        kind = type_of_setting(command, key)
+        if kind is not None and not (foreign and name not in _ALWAYS and not group.startswith("logger")):
+            if not kind.accepts(value):
+                raise ValueError(f"{key} is {format_value(value)}; it must be {kind}")
+            if isinstance(value, dict) and "_target_" in value:
+                _check_keys(key, value, _known(command, key, value))
+        elif isinstance(value, dict):
+            _check_keys(key, value, _known(command, key, value))
+            _check_group(command, key, value, written[name])
+        elif any(each.startswith(f"{key}.") for each in SCHEMA[command]) and value is not None:
+            example = next(each for each in SCHEMA[command] if each.startswith(f"{key}."))
+            raise ValueError(f"{key} is {format_value(value)}; it must be a group of settings, such as {example}")
+
+
+def _known(command: str, group: str, settings: Mapping[str, Any]) -> set[str] | None:
+    """The names that a group may have; None if it may have any, or somebody else knows."""
+    if isinstance(settings.get("_target_"), str):
+        return _arguments_of_target(group, settings["_target_"])
+    if "_target_" in settings or group in _PASSED_ON or group == "model.conditioners":
+        return None
+    own = {key.removeprefix(f"{group}.").split(".")[0] for key in SCHEMA[command] if key.startswith(f"{group}.")}
+    return own or None
+
+
+def _arguments_of_target(group: str, target: str) -> set[str] | None:
+    known = arguments_of(resolve_user_class(group, target))
+    if group == "optimizer" and known is not None:
+        known = known - {"params"} | set(SCHEDULE)
+    return None if known is None else known | _OF_HYDRA
+
+
+def _check_keys(group: str, settings: Mapping[str, Any], known: set[str] | None) -> None:
+    if known is not None:
+        check_known(group, settings, known)
+
+
+def _check_place(key: str, place: Path, folder: bool) -> None:
+    """Refuse a place where a file or folder cannot be made."""
+    if place.is_dir() and not folder:
+        raise ValueError(f"{key} is {format_value(str(place))}, a folder; name a file in it, such as {place / 'NAME'}")
+    if key == "preparation.cache_dir" and place.exists() and not place.is_dir():
+        raise ValueError(f"{key} is {format_value(str(place))}, a file; name a folder")
+    above = place if place.is_dir() else place.parent
+    while not os.path.lexists(above) and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise ValueError(f"{key} is {format_value(str(place))}, but {above} is a file; name a place in a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"{key} is {format_value(str(place))}, but {above} cannot be written to; name another place")

@@ -1,0 +1,160 @@
+"""One model, measured and heard: all that the report says of it."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from wavenet.data import Corpus
+from wavenet.evaluation import Score, grouped, ratio_interval, score_each, utterance_bytes
+from wavenet.evaluation.bits_per_byte import unsupported_reason
+from wavenet.model import WaveNet
+from wavenet.report.resynthesis import score_resynthesis
+from wavenet.report.selection import select_utterances
+from wavenet.report.settings import ReportSettings
+from wavenet.report.sounds import Sound
+from wavenet.report.speed import speed
+
+Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], object]]]
+"""Called with what is done, how much there is of it and its unit; what is entered is called with what was done."""
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What was found.
+
+    Attributes:
+        name: What the checkpoint is called in the report.
+        corpus: What it was examined on.
+        scores: Of each utterance.
+        result: Plain data: bits, resynthesis, speed, sounds.
+        sounds: In the order of `result["sounds"]`.
+    """
+
+    name: str
+    corpus: Corpus
+    scores: list[Score]
+    result: dict[str, Any]
+    sounds: list[Sound] = field(default_factory=list)
+
+
+def report_on_model(
+    name: str,
+    model: WaveNet,
+    corpus: Corpus,
+    settings: ReportSettings,
+    original: WaveNet | None = None,
+    progress: Progress = lambda what, total, unit: nullcontext(lambda count: None),
+) -> ModelReport:
+    """Measure a model on held-out utterances.
+
+    Args:
+        name: What to call it.
+        model: The model; its sounds are made with float32 weights, as the scores are.
+        corpus: Held-out utterances at its rate, with the features that it takes.
+        settings: What to do.
+        original: The model whose speed is measured, if its weights were rounded for `model`.
+        progress: Shows how far it is.
+
+    Raises:
+        ValueError: If the rates differ or the model does not know a speaker.
+    """
+    with progress("scoring", len(corpus.utterances), "utterance") as done:
+        scores = score_each(model, corpus, lambda: done(1))
+    result: dict[str, Any] = {
+        "name": name,
+        "dataset": corpus.name,
+        "sample_rate": model.sample_rate,
+        "conditions": list(model.conditioners),
+        "distribution": type(model.distribution).__name__,
+        "levels": _levels(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "receptive_field": model.receptive_field,
+        "bits_per_sample": {
+            speaker: _bits([scores[i] for i in theirs], settings.confidence)
+            for speaker, theirs in grouped(corpus).items()
+        },
+        "bits_per_byte": _bytes(model, corpus, settings, progress),
+    }
+    taken = select_utterances(model, corpus, settings)
+    with progress("making sounds", taken.num_steps, "sample") as done:
+        made = taken.make(model, settings.seed, done)
+    sounds = taken.sounds(made, name, model, settings)
+    result["sounds"] = [sound.described() for sound in sounds]
+    result["resynthesis"] = None
+    if model.features and settings.utterances:
+        with progress("comparing", len(made), "utterance") as done:
+            judged = score_resynthesis(
+                taken.pairs(made, settings.utterance_seconds), taken.ids, model.sample_rate, settings.confidence, done
+            )
+        of = {"held_out_utterances": len(corpus.utterances), "held_out_seconds": corpus.seconds, "seed": settings.seed}
+        result["resynthesis"] = judged | of
+    result["speed"] = None
+    if settings.speed_seconds:
+        longest = max(range(len(corpus.utterances)), key=lambda i: corpus.utterances[i].num_samples)
+        with progress("measuring the speed", 1, "utterance") as done:
+            result["speed"] = speed(
+                model if original is None else original,
+                settings.speed_seconds,
+                corpus.conditions(longest),
+                settings.weights,
+            )
+            done(1)
+    return ModelReport(name, corpus, scores, result, sounds)
+
+
+def _levels(model: WaveNet) -> int | None:
+    """How many values a sample may have; None if the distribution does not list them."""
+    levels = getattr(model.distribution, "levels", None)
+    return None if levels is None else len(levels())
+
+
+def _bits(scores: Sequence[Score], confidence: float) -> dict[str, Any]:
+    total, samples = sum(scores, Score()), [score.samples for score in scores]
+    return {
+        "value": total.bits_per_sample,
+        "as_16_bit": total.bits_per_16_bit_sample,
+        "samples": total.samples,
+        "utterances": total.utterances,
+        "interval": ratio_interval([score.bits for score in scores], samples, confidence),
+        "as_16_bit_interval": ratio_interval([s.bits + s.log2_levels for s in scores], samples, confidence),
+    }
+
+
+def _bytes(model: WaveNet, corpus: Corpus, settings: ReportSettings, progress: Progress) -> dict[str, Any] | None:
+    """Bits per byte by speaker; or why not; None if nobody asked."""
+    clips = settings.clips
+    if clips is None:
+        return None
+    how: dict[str, Any] = {
+        "clip_seconds": clips.seconds,
+        "quantization": clips.quantization,
+        "stretch": clips.stretch,
+        "drop_rest": clips.drop_rest,
+    }
+    reason = unsupported_reason(model, clips)
+    if reason is not None:
+        return how | {"reason": reason}
+    each = []
+    with progress("counting bits per byte", len(corpus.utterances), "utterance") as done:
+        for index in range(len(corpus.utterances)):
+            each.append(utterance_bytes(model, corpus, index, clips))
+            done(1)
+    if not any(score.samples for score in each):
+        return how | {"reason": f"no utterance is as long as a clip of {clips.seconds:g} s"}
+    by_speaker = {}
+    for speaker, theirs in grouped(corpus).items():
+        scores = [each[i] for i in theirs if each[i].samples]
+        found = _bits(scores, settings.confidence)
+        by_speaker[speaker] = {name: found[name] for name in ("value", "interval", "samples", "utterances")}
+    return how | {"by_speaker": by_speaker}
+
+
+def finite(value: Any) -> Any:
+    """Plain data in which what is no number or infinite is None, as JSON knows neither."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,227 @@
+"""Saving a run so that a kill at any moment loses little, and a signal nothing."""
+
+import io
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+from wavenet.atomic_files import atomic_write, os_error_reason
+from wavenet.checkpoint import CheckpointError
+from wavenet.checkpoint.upgrade import upgrade_training_checkpoint
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT) + ((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ())
+
+
+class TrainingStopped(Exception):  # noqa: N818 (it is no error)
+    """A signal asked for the end of a run.
+
+    Attributes:
+        signum: The signal's number.
+        saved: Steps after which the run was last saved.
+    """
+
+    def __init__(self, signum: int, saved: int) -> None:
+        super().__init__(f"{signal.Signals(signum).name}; saved after {saved} steps")
+        self.signum, self.saved = signum, saved
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints that are there whole or not at all, and reads those of earlier versions, too."""
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read a checkpoint, in today's format."""
+        return upgrade_training_checkpoint(super().load_checkpoint(*args, **kwargs))
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint beside its place, and rename it.
+
+        Raises:
+            CheckpointError: If it cannot be written; what stood there before still does.
+        """
+        data = io.BytesIO()  # torch.save's own file writing does not say why it failed
+        torch.save(checkpoint, data)
+        try:
+            with atomic_write(Path(path), make_folder=False) as beside:
+                beside.write_bytes(data.getbuffer())
+        except OSError as error:
+            if not Path(path).parent.is_dir():
+                why = f"{Path(path).parent} is gone; was a disk unmounted?"
+            else:
+                why = f"{os_error_reason(error)}. What was saved there before is kept"
+            raise CheckpointError(f"{path}: cannot be written: {why}. Then go on with resume=RUN") from error
+
+
+class BestCheckpoint(Checkpoint):
+    """Saves the run after every validation that is better than all before, always over the same file.
+
+    Args:
+        path: The file.
+        monitor: What is validated; less is better.
+    """
+
+    def __init__(self, path: Path, monitor: str) -> None:
+        super().__init__()
+        self._path, self._monitor, self._best = path, monitor, math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a best value."""
+        self._best = float(state_dict["best"])
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save if it is the best."""
+        value = float(trainer.callback_metrics[self._monitor])
+        if value < self._best:
+            self._best = value
+            trainer.save_checkpoint(self._path)
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves the run as it stands: every so many steps, before and after each validation, at the end, and on a signal.
+
+    Always over the same file. A checkpoint from before a validation says so, and a run that resumes from
+    it begins with that validation. On SIGTERM, SIGUSR1 (which SLURM can send ahead of time) or SIGINT
+    (Ctrl-C) the step is finished and saved, and `TrainingStopped` raised in every process; a second one kills.
+
+    Args:
+        path: The file.
+        every_n_steps: Optimizer steps between saves.
+    """
+
+    def __init__(self, path: Path, every_n_steps: int) -> None:
+        super().__init__()
+        self._path, self._every, self._saved = path, every_n_steps, 0
+        self._validation_due, self._begins_done = False, False
+        self._signum: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @classmethod
+    def logged_steps(cls, checkpoint: dict[str, Any]) -> int:
+        """Of how many steps a run that goes on from this checkpoint keeps everything that was logged."""
+        due = checkpoint["callbacks"].get(cls.__name__, {}).get("validation_due")
+        return checkpoint["global_step"] - bool(due)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether a validation is due."""
+        return {"validation_due": self._validation_due}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember if a validation is due."""
+        self._validation_due = bool(state_dict.get("validation_due"))
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Make a run begin that has taken its last step and not validated it."""
+        self._begins_done = 0 < trainer.max_steps <= checkpoint["global_step"]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make the folder; and let a run that has only a validation left begin."""
+        if trainer.is_global_zero:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._validation_due and self._begins_done:
+            trainer.fit_loop.epoch_loop.max_steps += 1  # until on_train_start
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Catch up on a validation."""
+        self._saved = trainer.global_step
+        self._listen(trainer)
+        if not self._validation_due:
+            return
+        if self._begins_done:
+            trainer.fit_loop.epoch_loop.max_steps -= 1
+            trainer.should_stop = True
+        if not trainer.enable_validation:
+            return
+        validation = trainer.fit_loop.epoch_loop.val_loop
+        validation.restarting = False
+        trainer.validating = True
+        validation.run()
+        trainer.training = True
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time."""
+        step = trainer.global_step
+        if step == self._saved or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        if step >= trainer.max_steps > 0:
+            trainer.should_stop = True  # makes the last step end in a validation, whatever the interval
+        stop = self._stops(trainer)
+        due = _validates_now(trainer)
+        if stop or due or trainer.should_stop or step % self._every == 0:
+            if not all(bool(parameter.isfinite().all()) for parameter in pl_module.parameters()):
+                raise FloatingPointError(
+                    f"a weight became NaN or infinite by step {step}; {self._path} is kept. Try a smaller optimizer.lr"
+                )
+            self._save(trainer, due)
+        if stop:
+            raise TrainingStopped(self._signum or signal.SIGTERM, self._saved)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stop if asked to: everything was saved before. Several processes go on until they can agree."""
+        if self._signum is not None and trainer.world_size == 1:
+            raise TrainingStopped(self._signum, self._saved)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save that it is done."""
+        self._save(trainer, validation_due=False)
+        if self._stops(trainer):
+            raise TrainingStopped(self._signum or signal.SIGTERM, self._saved)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Listen to signals no more."""
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Listen to signals no more."""
+        self._restore()
+
+    def _stops(self, trainer: L.Trainer) -> bool:
+        """Whether any process was asked to stop; all must ask at the same moment."""
+        return trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False)
+
+    def _save(self, trainer: L.Trainer, validation_due: bool) -> None:
+        self._saved, self._validation_due = trainer.global_step, validation_due
+        for logger in trainer.loggers:
+            logger.save()  # what the checkpoint has behind it must be on the disk before it
+        trainer.save_checkpoint(self._path)
+
+    def _listen(self, trainer: L.Trainer) -> None:
+        def handle(signum: int, frame: Any) -> None:
+            if self._signum is not None:
+                signal.signal(signum, signal.SIG_DFL)
+                os.kill(os.getpid(), signum)
+            self._signum = signum
+            launcher = trainer.strategy.launcher
+            if isinstance(launcher, _SubprocessScriptLauncher) and signum != signal.SIGINT:
+                launcher.kill(signum)  # the other processes; a Ctrl-C reaches them all by itself
+
+        for signum in SIGNALS:
+            try:
+                self._handlers[signum] = signal.signal(signum, handle)
+            except ValueError:  # not the main thread: nobody can send it signals
+                return
+
+    def _restore(self) -> None:
+        while self._handlers:
+            signum, handler = self._handlers.popitem()
+            signal.signal(signum, handler)
+
+
+def _validates_now(trainer: L.Trainer) -> bool:
+    """Whether the batch that has just ended is followed by a validation."""
+    if not trainer.enable_validation:
+        return False
+    every = trainer.val_check_batch
+    return trainer.should_stop or (every is not None and (trainer.fit_loop.total_batch_idx + 1) % every == 0)

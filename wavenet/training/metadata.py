@@ -1,0 +1,54 @@
+"""What a run says about itself, so that a lone checkpoint can be described to others."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+import wavenet
+from wavenet.checkpoint.metadata import printable
+from wavenet.data import Corpus
+
+_MAX_LICENCES = 50
+
+
+def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str | bool | None) -> dict[str, Any]:
+    """Describe the data of a run and the settings that made a difference, for `WaveNet.metadata`.
+
+    Args:
+        train: What is learnt from.
+        held_out: What it is validated on.
+        **settings: Such as the seed; they are kept as they are.
+
+    Returns:
+        Plain data: "package" and "torch", versions; "date", of the beginning; "data", with the dataset's name, its
+        licences ({"name": ..., "attribution": ...} each) and how much of it there is, in utterances, seconds and
+        speakers; and "training", the settings. `WaveNetTraining` adds to "training" the "steps", and "validation":
+        {"bits_per_sample", "step", "samples"} of the last one.
+    """
+    speakers = {utterance.conditions.get("speaker") for utterance in train.utterances}
+    origin = train.origin
+    licences = [
+        {"name": printable(licence.name, 100), "attribution": printable(licence.attribution)}
+        for licence in origin.licences[:_MAX_LICENCES]
+    ]
+    data: dict[str, Any] = {
+        "name": printable(train.name, 100),
+        "utterances": len(train.utterances),
+        "seconds": round(train.seconds, 1),
+        "speakers": len(speakers),
+        "held_out_utterances": len(held_out.utterances),
+        "held_out_seconds": round(held_out.seconds, 1),
+        "licences": licences,
+    }
+    if origin.hub is not None:
+        data["hub"] = origin.hub
+    if len(origin.licences) > _MAX_LICENCES:
+        data["more_licences"] = len(origin.licences) - _MAX_LICENCES
+    return {
+        "package": wavenet.__version__,
+        "torch": str(torch.__version__),
+        "date": datetime.now(UTC).date().isoformat(),
+        "data": data,
+        "training": settings,
+    }

@@ -1,0 +1,40 @@
+"""What is asked of the operating system and the C library."""
+
+import ctypes
+import os
+import platform
+import signal
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names and numbers of mallopt(3)
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+_FIRST = "WAVENET_FIRST_PROCESS"  # the id of the process that starts the others, for them
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed blocks for the next step instead of returning them to the system.
+
+    By default it maps and unmaps every large activation in every step, and the system clears the
+    pages again each time, which large training steps on a CPU feel. The price: a process keeps its
+    peak memory until it ends.
+
+    Returns:
+        Whether there was a glibc to tell.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def kill_with_parent() -> None:
+    """Tell Linux to kill the processes of a run on this machine when the one that started them is gone.
+
+    To be called in each of them, first in the one that starts the others. Otherwise a process that waits
+    for the others to call in would wait half an hour for dead ones; elsewhere than on Linux it still does.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        os.environ[_FIRST] = str(os.getpid())
+    elif _FIRST in os.environ and platform.system() == "Linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != int(os.environ[_FIRST]):  # it is gone already
+            os.kill(os.getpid(), signal.SIGKILL)
