@@ -1,6 +1,10 @@
-"""Measure speed, and what a vocoder hears: python scripts/benchmark.py generation|training|data|vocoder."""
+"""Measure speed, and how well a vocoder follows its mel: benchmark.py generation, training, data or vocoder."""
 
-from wavenet.benchmark.command import main
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout: benchmarks are no part of the installed package
+    from scripts.benchmarks.command import main
+
     main()

@@ -1,4 +1,4 @@
-"""Build the API page and the tutorial: python scripts/docs.py [FOLDER], without one in build/api."""
+"""Build the API pages, the tutorial and the architecture page: python scripts/docs.py [FOLDER], else in build/api."""
 
 import pkgutil
 import sys
@@ -13,19 +13,22 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f'{error}; it comes with pip install "wavenet[docs]"')
 
-TUTORIAL = Path(__file__).resolve().parents[1] / "data" / "tutorial" / "from-conv1d-to-wavenet.md"
+TEXTS = Path(__file__).resolve().parents[1] / "data" / "tutorial"
+PAGES = {"tutorial": TEXTS / "from-conv1d-to-wavenet.md", "architecture": TEXTS / "architecture.md"}
 FIRST = ["generation", "checkpoint", "model", "distributions", "conditioning", "nn", "audio", "data"]
-INNER = ["benchmark", "checks", "cli", "kinds", "machine", "untrusted", "writing"]  # nobody's but the package's own
+INNER = ["atomic_files", "checks", "cli", "machine", "types"]  # used by the package alone
 
 
 def main() -> None:
-    """Write a page for the package, one for the tutorial and one for each room; a warning ends it."""
+    """Write a page for the package, one for each text and one for each subpackage; a warning is an error."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/api")
     wavenet.__dict__.update((name, getattr(wavenet, name)) for name in wavenet.__all__)  # pdoc only looks
-    tutorial = types.ModuleType("wavenet.tutorial", docstrings.embed_images(TUTORIAL.read_text("utf-8"), TUTORIAL))
-    tutorial.__dict__["__docformat__"] = "markdown"
     rooms = [module.name for module in pkgutil.iter_modules(wavenet.__path__) if module.name not in (*FIRST, *INNER)]
-    pages = {"wavenet": doc.Module(wavenet), "wavenet.tutorial": doc.Module(tutorial)}
+    pages = {"wavenet": doc.Module(wavenet)}
+    for name, path in PAGES.items():
+        page = types.ModuleType(f"wavenet.{name}", docstrings.embed_images(path.read_text("utf-8"), path))
+        page.__dict__["__docformat__"] = "markdown"
+        pages[page.__name__] = doc.Module(page)
     pages |= {f"wavenet.{room}": doc.Module.from_name(f"wavenet.{room}") for room in FIRST + rooms}
     render.configure(docformat="google", show_source=False, template_directory=Path(__file__).with_name("docs"))
     warnings.simplefilter("error")  # what pdoc says; whatever it imports is imported now

@@ -14,9 +14,9 @@ from wavenet import WaveNet
 CONFIGS = ROOT / "configs"
 CATEGORIES = {"speaker": ["ann", "bob"], "gender": ["F", "M"], "language": ["en-US", "it"]}
 SMALL = {  # frames of 8 and 16 samples, with values that are held for 4, in place of 64 and 4
-    "mel": ["n_fft=128", "hop_length=8", "n_mels=6", "scales=[2]", "hold=4", "hidden_channels=5"],
-    "f0": ["hop_length=16", "scales=[2,2]", "hold=4", "hidden_channels=5"],
-    "features": ["num_channels=3", "hop_length=8", "scales=[2]", "hold=4", "hidden_channels=5"],
+    "mel": ["n_fft=128", "hop_length=8", "n_mels=6", "upsampling.scales=[2]", "hidden_channels=5"],
+    "f0": ["hop_length=16", "upsampling.scales=[2,2]", "hidden_channels=5"],
+    "features": ["num_channels=3", "hop_length=8", "upsampling.scales=[2]", "hidden_channels=5"],
 }
 SMALL_CONTEXT = ["model.context.pool=8", "model.context.dilation_cycle=2"]
 NAMES = {"file": "features"}  # of the condition that a file in configs/model/conditioners makes, where it is another

@@ -1,4 +1,4 @@
-"""The equation that every causal module keeps: whole = chunks = single steps, in outputs and gradients."""
+"""The property of every causal module: whole = chunks = single steps, in outputs and gradients."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,16 +16,16 @@ def verify_streaming(step: Step, x: Tensor, modules: nn.Module) -> None:
     Args:
         step: The module as a function of a piece (..., t) and a state (None at first).
         x: The whole input, (..., T).
-        modules: Whose parameters' gradients are compared.
+        modules: The module whose parameters' gradients are compared.
     """
     generator = torch.Generator().manual_seed(5)
     length = x.shape[-1]
     random_lengths = torch.randint(1, 12, (length,), generator=generator).tolist()
-    whole, wanted = _run(step, x, [length], modules)
+    whole, expected = _run(step, x, [length], modules)
     for lengths in ([1] * length, [3] * length, [7] * length, random_lengths):
         output, gradients = _run(step, x, lengths, modules)
         _close(output, whole)
-        for name, gradient in wanted.items():
+        for name, gradient in expected.items():
             _close(gradients[name], gradient)
 
 

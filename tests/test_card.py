@@ -115,7 +115,7 @@ def test_older_checkpoints_say_nothing_and_load(small, tmp_path):
     metadata, text = front((folder / "README.md").read_text())
     assert not metadata.keys() & {"license", "model-index", "datasets"}
     assert "**Not known: fill this in before you share the model.**" in section(text, "Data and licence")
-    assert section(text, "Results") == "Nothing that was held out has been scored."
+    assert section(text, "Results") == "The model has not been scored on held-out utterances."
 
 
 def test_facts_of_the_card(small):
@@ -129,10 +129,10 @@ def test_facts_of_the_card(small):
     assert "# wavenet-birds\n" in text
     assert f"| Receptive field | {model.receptive_field} samples, {model.receptive_field / 2:.0f} ms |" in text
     assert f"| Parameters | {sum(p.numel() for p in model.parameters()):,} |" in text
-    assert "| Told: speaker | ann, bob |" in text and "one of 16 mu-law classes" in text
+    assert "| Condition: speaker | ann, bob |" in text and "| 16 mu-law classes |" in text
     results = section(text, "Results")
     assert "**4.5000 bits per sample** on held-out utterances (2.0 minutes, after 900 steps" in results
-    assert "1,000 steps, seed 3, wavenet 0.1.0" in results and "Knowing nothing needs 4 bits" in results
+    assert "1,000 steps, seed 3, wavenet 0.1.0" in results and "A uniform distribution needs 4 bits" in results
     assert "2.0 hours" in section(text, "Data and licence")
     many = small(tuple(f"p{n}" for n in range(100)))
     assert "p18, p19 and 80 more, in config.json |" in card(many)
@@ -162,7 +162,7 @@ def test_licences_by_the_names_that_the_hub_has(small, names, expected):
 def test_the_python_of_the_card_makes_sound(in_tmp, conditioners):
     model = build_model(f"model/conditioners=[{','.join(conditioners or ['none'])}]")
     text = front((wavenet.save(model.eval(), "FOLDER") / "README.md").read_text())[1]
-    code = section(text, "Use it").split("```python\n")[1].split("```")[0]
+    code = section(text, "How to use").split("```python\n")[1].split("```")[0]
     recording = PROMPTS / "june" / "june_001.flac"
     soundfile.write("recording.wav", soundfile.read(recording)[0][:1600], 16000)
     exec(code.replace("seconds=2", "seconds=0.1"), {})
@@ -225,13 +225,13 @@ def test_escaping_leaves_what_is_harmless():
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ([], "its metadata is no dict"),
-        ({"x": float("nan")}, "something else than names and finite numbers"),
-        ({"x": object()}, "something else than names and finite numbers"),
-        ({"x": torch.zeros(1)}, "something else than names and finite numbers"),
+        ([], "its metadata is not a dict"),
+        ({"x": float("nan")}, "something other than text and finite numbers"),
+        ({"x": object()}, "something other than text and finite numbers"),
+        ({"x": torch.zeros(1)}, "something other than text and finite numbers"),
         ({"x": "\u200b"}, "cannot be printed"),
         ({"\n": 1}, "cannot be printed"),
-        ({"x": ["y" * 1000] * 200}, "characters; 131072 are enough"),
+        ({"x": ["y" * 1000] * 200}, "characters; at most 131072 are allowed"),
     ],
 )
 def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, metadata, message):

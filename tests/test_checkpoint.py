@@ -153,7 +153,7 @@ def test_a_flipped_bit_in_a_training_checkpoint_is_noticed(small, tmp_path):
     [
         (torch.zeros(1).expand(2**40), "claims a tensor of shape"),
         (torch.empty(2**40, device="meta"), "_rebuild_meta_tensor_no_storage.*neither plain data nor a tensor"),
-        (torch.zeros(20 * 2**20), "bytes; what it is for needs"),
+        (torch.zeros(20 * 2**20), "bytes; a file of this kind has at most"),
         (bytearray(10), "neither plain data nor a tensor"),
         ({1, 2}, "neither plain data nor a tensor"),
         ("\x1b[31m", "control characters"),
@@ -185,11 +185,11 @@ def test_a_checkpoint_saved_under_any_name_is_loaded(small, tmp_path):
     ("change", "message"),
     [
         (lambda m: m.update(num_cycles=10**9), "has num_cycles=1000000000; it must be a whole number from 1 to 500"),
-        (lambda m: m.update(num_cycles=400), "2400 layers in all stacks; there are weights for .* at most"),
+        (lambda m: m.update(num_cycles=400), "2400 layers in all stacks; there are weights for at most"),
         (lambda m: m.update(dilation_cycle=20, num_cycles=1, kernel_size=99), "receptive field of 1.*e.08 samples"),
-        (lambda m: m.update(distribution=5), "has distribution=5; no number is for that"),
-        (lambda m: m["conditioners"].update(speaker={"name": "../x"}), "names of conditions are no paths"),
-        (lambda m: m.update(conditioners=[{} for _ in range(99)]), "a model has 32 at most"),
+        (lambda m: m.update(distribution=5), "has distribution=5; it takes no number"),
+        (lambda m: m["conditioners"].update(speaker={"name": "../x"}), "a condition's name must not be a path"),
+        (lambda m: m.update(conditioners=[{} for _ in range(99)]), "a model has at most 32"),
     ],
 )
 def test_what_nobody_would_want_is_not_built(small, tmp_path, change, message):

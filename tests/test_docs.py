@@ -67,10 +67,10 @@ def pages(tmp_path_factory):
 
 
 def test_every_public_name_is_there(pages):
-    names = pages.keys() - {"index.html", "wavenet/tutorial.html"}
+    names = pages.keys() - {"index.html", "wavenet/tutorial.html", "wavenet/architecture.html"}
     rooms = {name: importlib.import_module(name.removesuffix(".html").replace("/", ".")) for name in names}
     assert {"wavenet.html", "wavenet/nn.html", "wavenet/generation.html", "wavenet/training.html"} <= rooms.keys()
-    assert not {"wavenet/cli.html", "wavenet/untrusted.html"} & rooms.keys()
+    assert not {"wavenet/cli.html", "wavenet/types.html"} & rooms.keys()
     for name, room in rooms.items():
         own = {public for public, value in vars(room).items() if getattr(value, "__module__", "") == room.__name__}
         wanted = getattr(room, "__all__", {public for public in own if not public.startswith("_")})
@@ -83,7 +83,7 @@ def test_the_public_names_come_first_and_show_their_types(pages):
     places = [text.index(f'<section id="{name}"') for name in wavenet.__all__]
     assert places == sorted(places)
     assert wavenet.__all__[:4] == ["load", "generate", "stream", "save"]
-    assert "wavenet/tutorial.html" in page.links
+    assert {"wavenet/tutorial.html", "wavenet/architecture.html"} <= set(page.links)
     assert 'url=./wavenet.html"' in pages["index.html"][0]
     assert re.search(r'num_cycles.*?<span class="nb">int</span>', text, re.DOTALL)
 
@@ -128,6 +128,12 @@ def test_the_tutorial_is_a_page_with_its_pictures(pages):
     assert "1-one-convolution" in page.ids
     assert "../wavenet.html#generate" in page.links
     assert text.count("<h1") == 1
+
+
+def test_the_architecture_is_a_page_whose_names_are_links(pages):
+    text, page = pages["wavenet/architecture.html"]
+    assert text.count("<h1") == 1 and "the-network" in page.ids
+    assert {"generation.html", "checkpoint.html"} <= set(page.links)
 
 
 def test_a_warning_fails_it_and_nothing_is_written(tmp_path):

@@ -44,7 +44,7 @@ def test_a_run_of_format_1_goes_on_as_it_would_have_then(run, in_tmp):
     assert "DivergenceMonitor" in contents["callbacks"] and "LossWatch" not in contents["callbacks"]
     for state, weights in EXPECTED["after_step_6"].items():
         for name, numbers in weights.items():
-            weight = contents[state][f"model.{name}"].flatten()[: len(numbers)]
+            weight = contents[state][f"model.{name.replace('.upsample.', '.upsampling.')}"].flatten()[: len(numbers)]
             torch.testing.assert_close(
                 weight, torch.tensor(numbers), atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
             )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import wavenet
 from wavenet.conditioning import CategoricalEmbedding, F0Conditioner, MelConditioner
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
+from wavenet.nn import Upsampling
 
 RATE = 2000
 TONES = (155.56, 196.00, 233.08)  # Hz
@@ -42,7 +43,7 @@ def learn(model, waveforms, speakers, steps):
     return bits
 
 
-def build_checked_on_meta(speakers=(), distribution=None, conditioners=None):
+def build_model(speakers=(), distribution=None, conditioners=None):
     conditioners = {"speaker": CategoricalEmbedding("speaker", speakers, 8)} if speakers else conditioners
     return wavenet.WaveNet(
         distribution or MuLawCategorical(256, 32),
@@ -59,7 +60,7 @@ def build_checked_on_meta(speakers=(), distribution=None, conditioners=None):
 
 
 def test_three_tones_are_learnt_and_spoken():
-    model = build_checked_on_meta()
+    model = build_model()
     bits = learn(model, sines(*TONES)[None], None, 300)
     assert 7 < bits[0] < 10
     assert bits[-1] < 0.25 * bits[0]
@@ -76,7 +77,7 @@ def test_three_tones_are_learnt_and_spoken():
 )
 def test_a_tone_is_learnt_with_every_mixture(distribution):
     """Two bits a sample, and more, are learnt; and the beginning of the tone is gone on with."""
-    model, tone = build_checked_on_meta(distribution=distribution), sines(TONES[1])
+    model, tone = build_model(distribution=distribution), sines(TONES[1])
     bits = learn(model, tone[None], None, 300)
     assert 14 < bits[0] < 60
     assert bits[-1] < 12
@@ -87,7 +88,7 @@ def test_a_tone_is_learnt_with_every_mixture(distribution):
 
 def test_the_asked_speakers_tone_is_spoken():
     speakers = ["low", "middle", "high"]
-    model = build_checked_on_meta(tuple(speakers))
+    model = build_model(tuple(speakers))
     learn(model, torch.stack([sines(tone) for tone in TONES]), speakers, 300)
     made = wavenet.generate(model.eval(), 0.5, num=3, speaker=speakers)
     for waveform, own in zip(made, TONES, strict=True):
@@ -107,8 +108,8 @@ def glides(count, seconds=0.5):
 
 
 FOLLOWERS = {
-    "f0": lambda: F0Conditioner(RATE, 8, hop_length=20, centre=200.0, scales=[5], hold=4),
-    "mel": lambda: MelConditioner(RATE, 8, n_fft=80, hop_length=20, n_mels=12, scales=[5], hold=4),
+    "f0": lambda: F0Conditioner(RATE, 8, hop_length=20, centre=200.0, upsampling=Upsampling([5])),
+    "mel": lambda: MelConditioner(RATE, 8, n_fft=80, hop_length=20, n_mels=12, upsampling=Upsampling([5])),
 }
 
 
@@ -116,7 +117,7 @@ FOLLOWERS = {
 def test_a_contour_is_followed(name):
     """What is told decides the sound: told of another utterance, the same sound is far less likely."""
     conditioner = FOLLOWERS[name]()
-    model = build_checked_on_meta(conditioners={name: conditioner})
+    model = build_model(conditioners={name: conditioner})
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
 
     def tell(count):

@@ -92,8 +92,8 @@ def test_log_prob_predicts_each_sample_from_those_before(small):
     x = waveform(1, 20, torch.float64)
     log_prob, state = model.log_prob(x)
     for t in (0, 1, 7, 19):
-        heard = torch.cat([torch.zeros(1, 1, dtype=torch.float64), x[:, :t]], dim=1)
-        parameters = model(heard)[0][..., -1:]
+        inputs = torch.cat([torch.zeros(1, 1, dtype=torch.float64), x[:, :t]], dim=1)
+        parameters = model(inputs)[0][..., -1:]
         torch.testing.assert_close(model.distribution.log_prob(parameters, x[:, t : t + 1])[:, 0], log_prob[:, t])
     assert torch.equal(state.previous, x[:, -1:])
 
@@ -130,7 +130,7 @@ def test_wrong_input_is_named(small):
 
 
 def test_means_are_not_rounded_by_autocast(small):
-    """Parameters that stand for 16-bit samples are as precise as float32; nothing else of the network changes."""
+    """Parameters that represent 16-bit samples have the precision of float32; the rest of the network is unchanged."""
     model = small(distribution=lambda: GaussianMixture(3))
     plain = small()
     assert model.state_dict().keys() - plain.state_dict().keys() == set()
@@ -161,7 +161,9 @@ def test_gradient_sees_just_the_receptive_field_of_both_stacks(small, kernel_siz
     )
     assert model.receptive_field > model.stack.receptive_field + input_kernel_size
     farthest = 0
-    for t in range(2 * model.receptive_field, 2 * model.receptive_field + 8):  # it is longest at some place of a frame
+    for t in range(
+        2 * model.receptive_field, 2 * model.receptive_field + 8
+    ):  # it is longest at one of a frame's positions
         x = waveform(1, t + 5, torch.float64).requires_grad_()
         model(x)[0][..., t].sum().backward()
         seen = x.grad[0].nonzero().flatten()
@@ -171,10 +173,10 @@ def test_gradient_sees_just_the_receptive_field_of_both_stacks(small, kernel_siz
 
 
 def test_the_baseline_of_sashimi_has_as_many_parameters_as_published():
-    """The published code, counted: state-spaces/s4, src/models/baselines/wavenet.py with 4 cycles of 10 layers.
+    """Parameters counted in the published code: state-spaces/s4, src/models/baselines/wavenet.py, 4 cycles of 10.
 
-    Filters and gates, residual and skip of 40 layers without biases; the convolution before them; the two of the head
-    and the linear layer behind it with theirs; and the embedding.
+    Filters and gates, residual and skip of 40 layers without biases; the convolution before them; the head's two and
+    the linear layer after it, with biases; and the embedding.
     """
     layer = 2 * 64 * 64 * 2 + 64 * 64 + 64 * 1024
     head = (1024 * 512 + 512) + (512 * 256 + 256) + (256 * 256 + 256)

@@ -18,8 +18,18 @@ import wavenet
 from tests.conftest import ROOT, TINY
 from tests.own_parts import write_own_parts
 from wavenet import WaveNet
-from wavenet.checkpoint import CheckpointError, UntrustedError, build, check_reconstructs, check_trust, describe
-from wavenet.checkpoint.trust import constructor_parameters, dataset_class, module_class, optimizer_class
+from wavenet.checkpoint import (
+    CheckpointError,
+    UntrustedError,
+    build,
+    check_reconstructs,
+    check_trust,
+    constructor_parameters,
+    dataset_class,
+    describe,
+    module_class,
+    optimizer_class,
+)
 from wavenet.distributions import MuLawCategorical
 from wavenet.nn import CausalConv1d
 from wavenet.training import WaveNetTraining, make_optimizer
@@ -28,8 +38,8 @@ from wavenet.training.optimizer import check_optimizer_state, weight_decay_group
 OWN = ["--config-dir", "conf", "model=scaled", "dataset=mine", "optimizer=mine", "logger=csv"]
 SMALL = [setting for setting in TINY if not setting.startswith("model.")]
 UNTRUSTED = (
-    "is not one of this package's own classes; refused, for code in mymodel would be run; if you trust it, say "
-    'trust=["mymodel"], on the command line trust=[mymodel]'
+    "is not one of this package's own classes; refused, because code in mymodel would be run; if you trust it, use "
+    'trust=["mymodel"], or trust=[mymodel] on the command line'
 )
 
 
@@ -144,9 +154,9 @@ def test_trust_goes_no_further_than_said(here):
     for target in ("os.system", "builtins.eval", "wavenet.checkpoint.os.system", "wavenet.model.nn.Linear"):
         with pytest.raises(ValueError, match="is not one of this package's own classes; refused$"):
             module_class(target, ["mymodel"])
-    with pytest.raises(ValueError, match=r"is defined elsewhere; refused, name it wavenet\.model\.WaveNet"):
+    with pytest.raises(ValueError, match=r"is defined elsewhere; refused, use wavenet\.model\.WaveNet"):
         module_class("mymodel.WaveNet", ["mymodel"])  # which would go round the limits of our own
-    with pytest.raises(ValueError, match=r"'mymodel\.Nothing' is not to be had: module 'mymodel' has no attribute"):
+    with pytest.raises(ValueError, match=r"'mymodel\.Nothing' cannot be imported: module 'mymodel' has no attribute"):
         module_class("mymodel.Nothing", ["mymodel"])
     with pytest.raises(ValueError, match="has no method scan"):
         dataset_class("mymodel.SignSGD", ["mymodel"])
@@ -193,7 +203,7 @@ MISTAKES = [
         "model._target_ is 'mymodel.Nothing'; it must be a class that is there, a WaveNet",
     ),
     ("model._target_=mymodel.SignSGD", "it must be a class that is there, a WaveNet: it is a SignSGD; refused"),
-    ("model._target_=mymodel.make_model", "a WaveNet: it is a function, no class; refused"),
+    ("model._target_=mymodel.make_model", "a WaveNet: it is a function, not a class; refused"),
     ("model._target_=mymodel.Fewer", "it is a Fewer; refused, it must be a subclass of WaveNet"),
     ("model.distribution._target_=mymodl.Fewer", "there is no module mymodl, neither installed nor in /"),
     ("model._target_=wavenet.WaveNet", "it is not one of this package's own classes; refused"),
@@ -304,7 +314,7 @@ class Forgetful(WaveNet):
 
 
 class Odd(WaveNet):
-    """Keeps an argument as something that is no plain data."""
+    """Keeps an argument as something other than plain data."""
 
     def __init__(self, table=None, **kwargs):
         super().__init__(**kwargs)
@@ -344,9 +354,9 @@ def test_what_cannot_be_described_says_what_to_add():
 
     arguments = {"distribution": MuLawCategorical(16, 5), "sample_rate": 2000, **SIZES}
     for make, message in (
-        (Forgetful, r"Forgetful: its argument gain is not kept.*; add self\.gain = gain to its constructor"),
-        (Odd, "Odd: its argument table is kept as tensor.*, which is no plain data"),
-        (Local, "Local cannot be found again by its name, so it cannot be saved; put the class at the top level"),
+        (Forgetful, r"Forgetful: its argument gain is not stored.*; add self\.gain = gain to its constructor"),
+        (Odd, "Odd: its argument table is stored as tensor.*, which is not plain data"),
+        (Local, "Local cannot be imported by its name, so it cannot be saved; put the class at the top level"),
         (functools.partial(Several, lambda width: Tail(width)), "its argument make_tail .*cannot be saved"),
     ):
         with pytest.raises(ValueError, match=message) as error:
@@ -412,11 +422,11 @@ def compiled(model):
 CHANGES = {
     gelu: r"head\.0 is a GELU, and the description builds a ReLU",
     hook: r"stack\.layers\.1 has 1 forward hooks, and the description builds it with 0",
-    norm: r"stack\.layers\.0\.extra is a GroupNorm, and the description builds none there",
-    patched: r"stack\.layers\.0 is one with forward=.*patched.*, and the description builds it without forward",
-    slope: r"head\.1 is one with dilation=\(2,\), and the description builds it with dilation=\(1,\)",
-    longer: r"stack\.layers\.6 is a GatedResidualLayer, and the description builds none there",
-    normed: r"head\.3\.parametrizations is a ModuleDict, and the description builds none there",
+    norm: r"stack\.layers\.0\.extra is a GroupNorm, and the description builds nothing there",
+    patched: r"stack\.layers\.0 has forward=.*patched.*, and the description builds it without forward",
+    slope: r"head\.1 has dilation=\(2,\), and the description builds it with dilation=\(1,\)",
+    longer: r"stack\.layers\.6 is a GatedResidualLayer, and the description builds nothing there",
+    normed: r"head\.3\.parametrizations is a ModuleDict, and the description builds nothing there",
     wrapped: r"head\.1 is a Adapted, and the description builds a PointwiseConv1d",
     compiled: r"head is a OptimizedModule, and the description builds a Head",
 }

@@ -1,9 +1,10 @@
-"""What the README shows is run as it stands there."""
+"""The code in the README and the guides is run as it stands there, and their links lead somewhere."""
 
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,19 @@ import wavenet
 from tests.conftest import CHROMIUM, ROOT, TINY
 from wavenet.data import prepare
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "data" / "guide").glob("*.md"))
+TEXTS = ["README.md", "README.ja.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/tutorial/architecture.md", *GUIDES]
+
+EXAMPLES = {"laplace", "energy", "mycorpus", "birds", "name", "COMMAND"}  # parts that the texts show how to add
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+
+
+LOAD, STREAM = blocks("README.md")
+(ONNX,) = blocks("data/guide/exchange.md")
+DATASET, PARTS = blocks("data/guide/your-own-parts.md")
 
 
 def test_both_languages_show_the_same_code():
@@ -30,9 +43,9 @@ def test_both_languages_show_the_same_code():
 def test_python_that_makes_sound(run, in_tmp):
     run("train", *TINY, "run_dir=runs/NAME", "logger=none")
     names = {}
-    exec(BLOCKS[0].replace("seconds=2", "seconds=0.1"), names)
+    exec(LOAD.replace("seconds=2", "seconds=0.1"), names)
     assert soundfile.info("june.wav").frames == 800
-    exec(BLOCKS[1], names)
+    exec(STREAM, names)
     assert names["chunk"].shape == (1, 4000)
     assert (in_tmp / "june" / "model.safetensors").is_file()
 
@@ -40,8 +53,8 @@ def test_python_that_makes_sound(run, in_tmp):
 def test_an_exported_model_speaks_without_torch(run, in_tmp):
     run("train", *TINY, "run_dir=runs/NAME", "logger=none", "samples.final_seconds=0")
     run("export_onnx", "checkpoint=runs/NAME", "output=exported")
-    code = BLOCKS[2].replace('range(about["sample_rate"])', "range(800)")
-    assert code != BLOCKS[2] and len(code.splitlines()) <= 30
+    code = ONNX.replace('range(model["sample_rate"])', "range(800)")
+    assert code != ONNX and len(code.splitlines()) <= 30
     before = "import sys; sys.modules['torch'] = None\n"  # so that importing it raises
     ended = subprocess.run([sys.executable, "-c", before + code], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
@@ -55,14 +68,14 @@ def test_a_dataset_in_one_file(in_tmp):
     for name in ("thrush_001", "wren_001"):
         soundfile.write(in_tmp / "birds" / f"{name}.wav", np.sin(np.arange(8000) / 5) / 2, 8000)
     names = {}
-    exec(BLOCKS[3], names)
+    exec(DATASET, names)
     corpus = prepare(names["Birds"]("birds"), 8000, "cache", progress=False)
     assert corpus.values("speaker") == ["thrush", "wren"]
 
 
 @pytest.mark.filterwarnings("default:.*several times as long as it could.*", "default:.*slower backend.*")
 def test_parts_of_ones_own(run, in_tmp, speech):
-    (in_tmp / "mymodel.py").write_text(BLOCKS[4])
+    (in_tmp / "mymodel.py").write_text(PARTS)
     common = [*TINY, "logger=none", "dataset=folder", f"dataset.root={speech}"]
     layer = "model.make_layer={_target_: mymodel.Softer, _partial_: true}"
     run("train", *common, "model._target_=mymodel.Sharper", "+model.gain=2", layer, "run_dir=r")
@@ -104,6 +117,20 @@ def test_the_photographs_of_pages(run, in_tmp, speech):
         assert f"data/figures/{name}" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.ja.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", TEXTS)
 def test_nothing_is_left_to_fill_in(name):
     assert not re.search(r"@[A-Z_]+@|TODO|TBD", (ROOT / name).read_text())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_and_named_files_are_there(name):
+    text, folder = (ROOT / name).read_text(), (ROOT / name).parent
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert link.startswith("https://") or (folder / link).exists(), link
+    if name != "CHANGELOG.md":
+        for path in re.findall(r"`((?:wavenet|tests|scripts|configs|data)/[\w/.]+\.(?:py|yaml|md))`", text):
+            assert (ROOT / path).exists() or Path(path).stem in EXAMPLES, path
+
+
+def test_the_readme_is_short():
+    assert all(len((ROOT / name).read_text().splitlines()) < 200 for name in ("README.md", "README.ja.md"))

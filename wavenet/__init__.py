@@ -1,6 +1,6 @@
-"""Train WaveNet on raw audio and make audio with it.
+"""Train WaveNet on raw audio and generate audio with it.
 
-A few names are enough to use a model that `wavenet train` has made:
+A few functions are enough to use a model trained with `wavenet train`:
 
 ```python
 import soundfile
@@ -11,12 +11,12 @@ audio = wavenet.generate(model, seconds=2, speaker="june", seed=1)  # (1, 16000)
 soundfile.write("june.wav", audio[0], model.sample_rate)
 
 for chunk in wavenet.stream(model, seconds=10, speaker="june", chunk=4000):
-    ...  # (1, 4000): to be heard while the next one is made
+    ...  # (1, 4000): can be played while the next chunk is generated
 
 wavenet.save(model, "june")  # config.json, model.safetensors and a model card
 ```
 
-A waveform is a float tensor (B, T) in [-1, 1] everywhere. A `WaveNet` of one's own is built from an output
+A waveform is a float tensor (B, T) in [-1, 1] everywhere. A custom `WaveNet` is built from an output
 distribution and plain numbers, and its loss is the negative log-probability of the next sample:
 
 ```python
@@ -26,22 +26,23 @@ model = wavenet.WaveNet(MuLawCategorical(), sample_rate=16000, num_cycles=2)
 loss = -model.log_prob(waveform)[0].mean()  # in nats; divided by ln(2), bits per sample
 ```
 
-- `wavenet.tutorial`, which is `data/tutorial/from-conv1d-to-wavenet.md`, begins at one `torch.nn.Conv1d` and ends
-  with a tone that was learnt.
-- `wavenet.generation` makes audio, `wavenet.checkpoint` reads and writes models, `wavenet.model` is the network.
-- `wavenet.distributions` has what a sample may be, `wavenet.conditioning` what else a model may be told,
-  `wavenet.nn` the causal layers.
-- `wavenet.audio` has waveforms and their features, `wavenet.data` the datasets, `wavenet.training` Lightning's part,
-  `wavenet.evaluation` the scores, and `wavenet.report` the page that shows them.
-- `wavenet.native` is what native code on a CPU shares, and says which networks it computes; `wavenet.bounds` is what
-  every number may be.
-- `wavenet.exchange` has models for other programs and from them, `wavenet.demo` the page to play with one.
+- `wavenet.tutorial`, which is `data/tutorial/from-conv1d-to-wavenet.md`, starts from a single `torch.nn.Conv1d` and
+  ends with a model that has learnt a tone. `wavenet.architecture` shows how the parts work together.
+- `wavenet.generation` generates audio, `wavenet.checkpoint` reads and writes models, `wavenet.model` is the network.
+- `wavenet.distributions` has the output distributions, `wavenet.conditioning` the conditioners, and `wavenet.nn` the
+  causal layers.
+- `wavenet.audio` has waveforms and their features, `wavenet.data` the datasets, `wavenet.training` the training with
+  Lightning, `wavenet.evaluation` the metrics, and `wavenet.report` the page that shows them.
+- `wavenet.native` has the parts shared by native code on a CPU, and checks which networks it supports;
+  `wavenet.bounds` has the range of every number.
+- `wavenet.exchange` exports models to other programs and imports models from them; `wavenet.demo` is a web page to
+  try out a model.
 
-What users can do wrong raises a ValueError (or a subclass, such as `wavenet.checkpoint.CheckpointError`) of one line,
-which names the value, the place and the fix.
+User errors raise a ValueError (or a subclass, such as `wavenet.checkpoint.CheckpointError`) with a message of one
+line, which names the value, the place and the fix.
 
 The command line does the same without Python: `wavenet train`, `wavenet generate`, `wavenet evaluate`, `wavenet demo`,
-`wavenet push`, `wavenet export onnx`, `wavenet import`. Their settings stand in `configs/`, each with a comment.
+`wavenet push`, `wavenet export onnx`, `wavenet import`. Their settings are in `configs/`, each with a comment.
 """
 
 from importlib import import_module
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from wavenet.model import WaveNet
 
 __version__ = "0.1.0"
-__all__ = ["load", "generate", "stream", "save", "push_to_hub", "WaveNet"]  # noqa: RUF022 (as one meets them)
+__all__ = ["load", "generate", "stream", "save", "push_to_hub", "WaveNet"]  # noqa: RUF022 (in the order of use)
 
 _HOME = {
     "WaveNet": "wavenet.model",

@@ -1,4 +1,4 @@
-"""WaveNet: embed the samples so far, run the residual stack, read off the next sample's distribution.
+"""The WaveNet model: encode past samples, run the residual stack, and return the next sample's distribution.
 
 ```
                         conditions, context stack
@@ -35,12 +35,12 @@ from wavenet.nn import CausalConv1d, Condition, ContextStack, Head, ResidualStac
 
 
 class State(NamedTuple):
-    """All that the past means to the model.
+    """The model's state: what it needs of the past to continue.
 
     Attributes:
         previous: The last sample, (B, 1).
         layers: The state of the input convolution, of each residual layer, and of the context stack if
-            there is one; None at the very beginning, where nothing was heard.
+            there is one; None at the very beginning, before any input.
     """
 
     previous: Tensor
@@ -52,40 +52,40 @@ class WaveNet(nn.Module):
 
     Args:
         distribution: The output distribution, such as `wavenet.distributions.MuLawCategorical` (section 2.2).
-        sample_rate: Rate of the audio that the model speaks, Hz.
-        conditioners: Named conditioners (section 2.5); they all have `condition_channels` channels.
-        context: A context stack (section 2.6) of as many channels, or None.
+        sample_rate: Sample rate of the audio, Hz.
+        conditioners: Conditioners by name (section 2.5), each with `condition_channels` channels.
+        context: A context stack (section 2.6) with `condition_channels` channels, or None.
         residual_channels: Channels of the residual path.
         gate_channels: Channels of each dilated convolution before its split into filter and gate.
         skip_channels: Channels of the sum of skips.
         condition_channels: Channels of the condition; used only if there is one.
         kernel_size: Taps of each dilated convolution.
         dilation_cycle: Layers in a cycle; their dilations are 1, 2, 4, ... 2**(dilation_cycle - 1).
-        num_cycles: How often the cycle is repeated.
+        num_cycles: How many times the cycle is repeated.
         input_kernel_size: Taps of the convolution before the stack.
         bias: Whether the convolutions of the stack have biases.
         input_bias: Whether the convolution before the stack has one.
         head_channels: Channels of the head's hidden layer; None for skip_channels.
         output_projection: Whether one more 1x1 convolution follows the head, as in SaShiMi's WaveNet (Goel et al.,
             2022, whose code is https://github.com/state-spaces/s4).
-        groups: Groups of channels in which each dilated convolution works.
-        dropout: Share of the dilated convolutions' inputs that training puts to 0.
+        groups: Channel groups of each dilated convolution.
+        dropout: Fraction of the dilated convolutions' inputs that is set to 0 in training.
         residual_scale: Factor of each layer's residual output, such as sqrt(0.5).
-        last_residual: Whether the last layer has a residual convolution that nobody reads, see `ResidualStack`.
+        last_residual: Whether the last layer has a residual convolution, whose output is not used; see `ResidualStack`.
         weight_norm: Whether all convolutions of stack and head have normalised weights (Salimans and Kingma, 2016).
-        make_layer: Builds each layer in place of `GatedResidualLayer`, see `ResidualStack`.
-        make_stack: Builds the stack from what `ResidualStack` takes, all by name; None is that class itself. A
-            stack of one's own has its `forward`, `num_layers` and `receptive_field`.
+        make_layer: Builds each layer instead of `GatedResidualLayer`; see `ResidualStack`.
+        make_stack: Builds the stack from the keyword arguments of `ResidualStack`; None uses that class. A custom
+            stack must have its `forward`, `num_layers` and `receptive_field`.
 
     Attributes:
-        receptive_field: Samples that one prediction can see. Without a context stack that is what the
-            large stack sees; both stacks have a `receptive_field` of their own.
-        margin: Samples to either side whose features have a say in the condition of a sample.
-        about: How it was made, in plain data: the recordings and their licences, the steps, the bits per sample that
-            training saw; None if nobody knows. It is saved with the model, and becomes its card.
+        receptive_field: Samples that one prediction can depend on. Without a context stack, they are those of the
+            input convolution and the stack; each of the two stacks has a `receptive_field` of its own.
+        margin: Samples on either side of a sample whose features affect its condition.
+        metadata: How the model was made, as plain data: the recordings and their licences, the steps, the bits per
+            sample in training; None if unknown. It is saved with the model and shown on its model card.
 
     Raises:
-        ValueError: If a number is out of range, or a conditioner has other channels or another name.
+        ValueError: If a number is out of range, or a conditioner's channels, sample rate or name do not match.
     """
 
     @checked
@@ -117,16 +117,16 @@ class WaveNet(nn.Module):
     ) -> None:
         super().__init__()
         conditioners = dict(conditioners or {})
-        tellers: dict[str, Any] = {f"conditioners.{name}": teller for name, teller in conditioners.items()}
-        for name, teller in (tellers | ({} if context is None else {"context": context})).items():
-            if teller.condition_channels != condition_channels:
+        conditioning: dict[str, Any] = {f"conditioners.{name}": module for name, module in conditioners.items()}
+        for place, module in (conditioning | ({} if context is None else {"context": context})).items():
+            if module.condition_channels != condition_channels:
                 raise ValueError(
-                    f"WaveNet: {name}.condition_channels is {teller.condition_channels}; "
+                    f"WaveNet: {place}.condition_channels is {module.condition_channels}; "
                     f"it must be the model's {condition_channels}"
                 )
-            if getattr(teller, "sample_rate", sample_rate) != sample_rate:
+            if getattr(module, "sample_rate", sample_rate) != sample_rate:
                 raise ValueError(
-                    f"WaveNet: {name}.sample_rate is {teller.sample_rate}; it must be the model's {sample_rate}"
+                    f"WaveNet: {place}.sample_rate is {module.sample_rate}; it must be the model's {sample_rate}"
                 )
         for name, conditioner in conditioners.items():
             if conditioner.name != name:
@@ -185,7 +185,7 @@ class WaveNet(nn.Module):
                 if isinstance(module, nn.Conv1d):
                     normalise_weight(module)
         self.receptive_field = self.stack.receptive_field + input_kernel_size - 1
-        if context is not None:  # the layers after the first one hear what it said at earlier samples, too
+        if context is not None:  # layers after the first also depend on its output at earlier samples
             self.receptive_field = max(
                 self.receptive_field, self.stack.receptive_field - kernel_size + context.receptive_field
             )
@@ -193,13 +193,13 @@ class WaveNet(nn.Module):
 
     @property
     def features(self) -> tuple[Features, ...]:
-        """What a recording has to tell the conditioners in frames."""
+        """Features per frame that the conditioners need of a recording."""
         return tuple(c.features for c in self.conditioners.values() if c.features is not None)  # pyright: ignore
 
     def condition(
         self, conditions: Mapping[str, Any] | None, batch_size: int, dropout_uniform: Tensor | None = None
     ) -> Condition | None:
-        """Add up what the conditioners make of the named conditions.
+        """Return the sum of the conditioners' outputs for the named conditions.
 
         Args:
             conditions: Such as {"speaker": "p225", "mel": (n_mels, frames)}, one for all utterances,
@@ -222,12 +222,12 @@ class WaveNet(nn.Module):
     def forward(
         self, waveform: Tensor, condition: Condition | None = None, state: list[Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Predict, after each sample, the one that follows.
+        """Return, at each sample, the parameters of the distribution of the next one.
 
         Args:
             waveform: Samples in [-1, 1], (B, T).
-            condition: What `condition` returned; at time t it describes the sample that is predicted there.
-            state: The layers' states from the piece before, or None at the beginning.
+            condition: The result of `condition`; its value at time t belongs to the sample that is predicted there.
+            state: The layers' states after the previous piece, or None at the beginning.
 
         Returns:
             parameters (B, distribution.parameter_channels, T), where parameters[..., t] depends
@@ -238,28 +238,28 @@ class WaveNet(nn.Module):
         condition, context_state = self.with_context(waveform, condition, context_state)
         x, input_state = self.input(self._encode(waveform), input_state)
         skips, stack_state = self.stack(x, condition, stack_state or None)
-        return self._read_off(skips), [input_state, *stack_state, *context_state]
+        return self._apply_head(skips), [input_state, *stack_state, *context_state]
 
     def with_context(
         self, waveform: Tensor, condition: Condition | None, state: list[Tensor] | None
     ) -> tuple[Condition | None, list[Tensor]]:
-        """Add what the context stack says to a condition; without one, return the condition as it is.
+        """Add the context stack's output to a condition; without a context stack, return the condition unchanged.
 
         Args:
-            waveform: What is heard, (B, T).
-            condition: Of these samples, or None.
-            state: The context stack's.
+            waveform: Input samples, (B, T).
+            condition: The condition of these samples, or None.
+            state: The context stack's state, or None at the beginning.
 
         Returns:
             The condition of the whole stack, and the context stack's state for the next piece.
         """
         if self.context is None:
             return condition, []
-        said, after = self.context(waveform, state)
-        return said if condition is None else condition + said, after
+        context_condition, new_state = self.context(waveform, state)
+        return context_condition if condition is None else condition + context_condition, new_state
 
     def split_state(self, state: list[Tensor] | None) -> tuple[list[Tensor] | None, list[Tensor] | None]:
-        """The states of the input convolution and the stack, and of the context stack; None at the beginning."""
+        """Split a state into those of input convolution and stack, and of the context stack; None at the beginning."""
         if state is None:
             return None, None
         own = 1 + self.stack.num_layers
@@ -271,12 +271,12 @@ class WaveNet(nn.Module):
         return [self.input.state_shape, *self.stack.state_shapes]
 
     def _encode(self, waveform: Tensor) -> Tensor:
-        """What the network hears, (B, distribution.in_channels, T), as precise as its weights."""
+        """The network's input, (B, distribution.in_channels, T), in the precision of its weights."""
         dtype = next(self.input.parameters()).dtype
         return self.distribution.encode(waveform.to(torch.promote_types(waveform.dtype, dtype))).to(dtype)
 
-    def _read_off(self, skips: Tensor) -> Tensor:
-        """The head; one that was put in the place of ours is precise in all its layers, if that is needed."""
+    def _apply_head(self, skips: Tensor) -> Tensor:
+        """Apply the head; if the distribution needs float32, a custom head is computed without autocast."""
         head: nn.Module = self.head
         if isinstance(head, Head) or not self.distribution.needs_float32:
             return head(skips)
@@ -286,18 +286,18 @@ class WaveNet(nn.Module):
     def log_prob(
         self, waveform: Tensor, condition: Condition | None = None, state: State | None = None
     ) -> tuple[Tensor, State]:
-        """Log-probability of each sample given all that came before it.
+        """Log-probability of each sample given all samples before it.
 
         Args:
             waveform: (B, T) in [-1, 1].
-            condition: What `condition` returned; at time t it describes waveform[:, t].
-            state: What an earlier call returned, to go on from there; None at the beginning,
+            condition: The result of `condition`; its value at time t belongs to waveform[:, t].
+            state: The state that an earlier call returned, to continue from; None at the beginning,
                 where the sample before the first one counts as 0.
 
         Returns:
             (B, T) in nats, and the state after the last sample.
         """
         previous, layers = state if state is not None else (torch.zeros_like(waveform[:, :1]), None)
-        heard = torch.cat([previous, waveform[:, :-1]], dim=1)
-        parameters, layers = self(heard, condition, layers)
+        inputs = torch.cat([previous, waveform[:, :-1]], dim=1)
+        parameters, layers = self(inputs, condition, layers)
         return self.distribution.log_prob(parameters, waveform), State(waveform[:, -1:], layers)

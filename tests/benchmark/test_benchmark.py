@@ -5,10 +5,10 @@ import sys
 import pytest
 import torch
 
+from scripts.benchmarks import data, floors, generation, training, vocoder
+from scripts.benchmarks.plain import PlainConv1d
 from tests.conftest import ROOT, TINY
 from wavenet import WaveNet
-from wavenet.benchmark import data, floors, generation, training, vocoder
-from wavenet.benchmark.plain import PlainConv1d
 from wavenet.distributions import MuLawCategorical
 
 
@@ -83,7 +83,7 @@ def test_the_yardstick_is_the_same_network():
 
 
 def test_training(in_tmp, monkeypatch, capsys):
-    monkeypatch.setattr("wavenet.benchmark.training._installed", lambda name: False)  # it takes long, once for each
+    monkeypatch.setattr("scripts.benchmarks.training._installed", lambda name: False)  # it takes long, once for each
     options = ["--shapes", "default", "--rounds", "1", "--batch", "1", "--segment", "300", "--seconds", "0.01"]
     printed, result = script(monkeypatch, capsys, "training", *options, "--device", "cpu")
     assert "x conv1d" in printed and "of matmul" in printed
@@ -128,8 +128,8 @@ def test_vocoder(run, in_tmp, monkeypatch, capsys):
     options = ["--vocoder", "v", "--without", "w", "--most", "2", "--folder", "o", "--figure", "o/f.png"]
     printed, result = script(monkeypatch, capsys, "vocoder", *options, "--cache", str(in_tmp / "cache"))
     assert "MCD, dB" in printed
-    told = [(row["model"], row["told"]) for row in result["rows"]]
-    assert len(told) == len(set(told)) == 5
+    rows = [(row["model"], row["given"]) for row in result["rows"]]
+    assert len(rows) == len(set(rows)) == 5
     copy, *models = result["rows"]
     assert copy["log_mel_distance"] < 6 and copy["f0_error"] < 50  # a copy in 8 bits is close
     for row in models:

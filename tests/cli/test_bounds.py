@@ -37,6 +37,7 @@ MEL = [
     "model/conditioners=[mel]", "model.conditioners.mel.n_mels=1", "model.conditioners.mel.n_fft=16384",
     "model.conditioners.mel.hop_length=64", "model.conditioners.mel.hidden_channels=1",
 ]  # fmt: skip
+FILE = ["model/conditioners=[file]", "model.conditioners.features.num_channels=1"]
 PARTS = {
     "model": [],
     "context": ["model/context=small", "model.context.kernel_size=1", "model.context.dilation_cycle=1"],
@@ -44,7 +45,8 @@ PARTS = {
     "conditioners.speaker": ["model/conditioners=[speaker]", "model.conditioners.speaker.categories=[ann]"],
     "conditioners.mel": MEL,
     "conditioners.f0": ["model/conditioners=[f0]"],
-    "conditioners.features": ["model/conditioners=[file]", "model.conditioners.features.num_channels=1"],
+    "conditioners.features": FILE,
+    "conditioners.features.upsampling": FILE,
 }
 OF_THE_MODEL = ("condition_channels", "sample_rate")  # what a part has in common with it
 TOGETHER = ("hop_length", "hold", "scales")  # see test_factors_of_the_frames_at_their_ends
@@ -157,15 +159,15 @@ def test_what_is_beyond_is_refused_by_everybody(part):
 )
 def test_factors_of_the_frames_at_their_ends(scales, hold):
     cfg = composed(*SMALLEST, *PARTS["conditioners.features"])
-    cfg.model.conditioners.features.update(scales=scales, hold=hold, hop_length=math.prod(scales) * hold)
+    cfg.model.conditioners.features.hop_length = math.prod(scales) * hold
+    cfg.model.conditioners.features.upsampling.update(scales=scales, hold=hold)
     preflight.check_run(cfg)
     for wrong in ({"scales": [1] * 17}, {"scales": [1025]}, {"scales": [0]}, {"hold": 65537}, {"hop_length": 65537}):
-        beyond_it = copy.deepcopy(cfg)
-        beyond_it.model.conditioners.features.update(wrong)
+        beyond_it, description = copy.deepcopy(cfg), describe(preflight._outline(cfg))
+        for place in (beyond_it.model.conditioners.features, description["conditioners"]["features"]):
+            (place if "hop_length" in wrong else place["upsampling"]).update(wrong)
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be"):
             check("train", beyond_it)
-        description = describe(preflight._outline(cfg))
-        description["conditioners"]["features"].update(wrong)
         with pytest.raises(ValueError, match=f"the config has {next(iter(wrong))}="):
             build_on_meta(description)
 
@@ -212,7 +214,7 @@ def test_a_setting_at_its_end_resumes_and_one_beyond_is_refused(key):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model.num_cycles=251", "model.dilation_cycle=2"], "num_cycles make 502 layers; a model has 500 at most"),
+        (["model.num_cycles=251", "model.dilation_cycle=2"], "num_cycles make 502 layers; a model has at most 500"),
         (["model.num_cycles=494", "model.kernel_size=1", "model/context=small"], "make 501 layers in all"),
         (["model/context=small", "model.context.dilation_cycle=24"], "1.074e.09 samples; it may have 16777216"),
         (["+trainer.max_time='00:01:00:00'"], "could not be resumed: trainer.max_time is no setting of a run"),
@@ -227,7 +229,7 @@ def test_what_all_parts_ask_for_together_is_bounded_before_a_run_too(overrides, 
 def test_two_filter_banks_are_as_large_as_one_at_most():
     description = describe(preflight._outline(composed(*SMALLEST, *MEL)))
     description["conditioners"]["two"] = description["conditioners"]["mel"] | {"n_mels": 512}
-    with pytest.raises(ValueError, match="n_mels of all parts are 513 together; they may be 512"):
+    with pytest.raises(ValueError, match="the sum of n_mels over all parts is 513; it may be at most 512"):
         build_on_meta(description)
 
 
@@ -300,10 +302,10 @@ def test_a_class_of_ones_own_has_the_bounds_of_its_base():
     assert bounds_of(Mine) == {**bounds_of(WaveNet), "gain": Real(0, 10)}
 
     class Narrow(FileConditioner):
-        def __init__(self, name: str, hold: int = 4) -> None:
-            super().__init__(name, 1, 1, hold=hold)
+        def __init__(self, name: str, hop_length: int = 64) -> None:
+            super().__init__(name, 1, 1, hop_length)
 
-    assert bounds_of(Narrow) == {"hold": bounds_of(FileConditioner)["hold"]}
+    assert bounds_of(Narrow) == {"hop_length": bounds_of(FileConditioner)["hop_length"]}
 
 
 def test_every_constructor_refuses_what_is_beyond_its_bounds():

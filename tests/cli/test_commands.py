@@ -184,7 +184,7 @@ def test_generation_mistakes(trained, run, in_tmp):
         ("seconds=inf", "seconds is inf; it must be a number above 0"),
         ("seconds=long", "seconds is 'long'; it must be a number above 0"),
         ("threads=two", "threads is 'two'; it must be a whole number from 1"),
-        ("device=abacus", "device=abacus: not to be had here"),
+        ("device=abacus", "device=abacus: not available here"),
     ):
         with pytest.raises(AssertionError, match="exit 2") as error:
             run("generate", checkpoint, "speaker=s5", "seconds=0.02", override)

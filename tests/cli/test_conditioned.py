@@ -104,7 +104,7 @@ def test_features_from_files_in_place_of_a_recording(train, run, in_tmp):
     ):
         assert re.search(message, refused(run, override))
     text = refused(run, "mel=mel.npy", "seconds=9")
-    assert f"the conditions cover {len(from_file)} samples, prompt included; 72000 were asked for" in text
+    assert f"the conditions cover {len(from_file)} samples, prompt included; 72000 were requested" in text
 
 
 def test_what_the_model_does_not_know_is_refused(train, run, in_tmp):
@@ -114,7 +114,7 @@ def test_what_the_model_does_not_know_is_refused(train, run, in_tmp):
     text = refused(run, f"mel_from={RECORDING}")
     assert f"mel_from={RECORDING}: the model takes no features; experiment=vocoder trains one that does" in text
     assert "not conditioned on language; it takes speaker" in refused(run, "conditions={language: it}")
-    assert "guidance is 2, but the model cannot go without speaker" in refused(run, "guidance=2")
+    assert "guidance is 2, but the model always needs speaker" in refused(run, "guidance=2")
     assert "conditions is 'it'; it must be values by name, such as conditions={language: it}" in refused(
         run, "conditions=it"
     )
@@ -195,7 +195,7 @@ def test_both_receptive_fields_of_a_context_stack_are_said(train, run, in_tmp):
 def test_guidance_by_the_command(train, run, in_tmp):
     train("model.conditioners.speaker.dropout=0.3")
     output = run("generate", "checkpoint=r", "seconds=0.01", "speaker=june", "guidance=2")
-    assert "generating with the slower backend 'reference', because cpu: it cannot guide" in output
+    assert "generating with the slower backend 'reference', because cpu: it does not support guidance" in output
     made = wavenet.generate(wavenet.load("r"), 0.01, speaker="june", guidance=2.0, backend="reference")
     torch.testing.assert_close(read("out.wav")[0], made[0], rtol=0, atol=1 / 32767)
     assert "none was asked for" not in run("generate", "checkpoint=r", "seconds=0.01")  # it may go without

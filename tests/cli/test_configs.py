@@ -26,7 +26,8 @@ def data_for(dataset, speech, vctk, tmp_path):
     return [f"dataset.root={root}"] if root else []
 
 
-FEATURES = [f"model.conditioners.features.{setting}" for setting in ("num_channels=3", "hop_length=8", "scales=[2]")]
+OF_FEATURES = ("num_channels=3", "hop_length=8", "upsampling.scales=[2]")
+FEATURES = [f"model.conditioners.features.{setting}" for setting in OF_FEATURES]
 NEEDS = {"gender": [], "language": [], "file": FEATURES}  # conditioners for which `some_prompts` have what it takes
 
 

@@ -106,7 +106,7 @@ def test_a_link_in_the_runs_folder_is_named(tmp_path):
         ),
         ({"logger": lambda log: log | {"version": "../x"}}, "logger.version are not those of a folder for logs"),
         ({"dataset": {"_target_": "wavenet.data.vctk.VCTK", "evil": 1}}, "unexpected keyword argument 'evil'"),
-        ({"dataset": {"_target_": "wavenet.data.corpus.Corpus"}}, "is no dataset; refused"),
+        ({"dataset": {"_target_": "wavenet.data.corpus.Corpus"}}, "is not a dataset; refused"),
         ({"optimizer": lambda o: o | {"betas": [0.9]}}, "optimizer.betas is .* it must be a list of 2, such as"),
         (
             {"batch_size": 2**16, "segment_length": 2**20},

@@ -207,7 +207,7 @@ MISTAKES = [  # the rest of a whole command line, and what is said
      "model.kernel_size=1", "gate_channels=4096, skip_channels=8 and 500 layers"),
     ("train", "model.conditioners.speaker.categories=[allison]", "['allison'], but the dataset has carlo"),
     ("train", "model/conditioners=[mel] model.conditioners.mel.hop_length=60",
-     "model.conditioners.mel.hop_length is 60; it must be scales x hold = 4 x 4 x 4 = 64"),
+     "model.conditioners.mel.hop_length is 60; it must be upsampling.scales x upsampling.hold = 4 x 4 x 4 = 64"),
     ("train", "model/conditioners=[mel] model.conditioners.mel.sample_rate=16000",
      "model.conditioners.mel.sample_rate is 16000; it must be the model's 8000"),
     ("train", "model/conditioners=[mel] model.conditioners.mel.condition_channels=7",
@@ -258,7 +258,7 @@ def test_a_rate_and_settings_that_the_checkpoint_does_not_have(run, in_tmp, smal
         ("generate", ["checkpoint=saved", "seconds=86400", "num=65536"], "seconds and num: 65536 x 172800000 samples"),
         ("generate", ["checkpoint=mixture", "top_k=5"], "top_k is 5, but GaussianMixture has no classes"),
         ("generate", ["checkpoint=mixture", "guidance=2"], "guidance is 2, but it mixes logits"),
-        ("generate", ["checkpoint=saved", "guidance=2"], "guidance is 2, but the model cannot go without speaker"),
+        ("generate", ["checkpoint=saved", "guidance=2"], "guidance is 2, but the model always needs speaker"),
     ):  # fmt: skip
         with pytest.raises(AssertionError, match=r"^exit 2\n") as error:
             run(command, *overrides)
@@ -303,7 +303,7 @@ def test_python_users_get_value_errors(small):
     for build in (
         lambda wrong: GatedResidualLayer(4, 4, 4, 2, 1, condition_channels=wrong),
         lambda wrong: ResidualStack(4, 4, 4, 2, [wrong]),
-        lambda wrong: Upsampling(16, [wrong], 4),
+        lambda wrong: Upsampling([wrong], 4),
         lambda wrong: MuLawCategorical(wrong),
         lambda wrong: GaussianMixture(log_scale_min=wrong),
         lambda wrong: CategoricalEmbedding("speaker", ["ann"], 4, dropout=wrong),
@@ -312,7 +312,7 @@ def test_python_users_get_value_errors(small):
         lambda wrong: MelConditioner(8000, 4, floor=wrong),
         lambda wrong: MelConditioner(8000, 4, std=wrong),
         lambda wrong: MelConditioner(8000, 4, context_frames=wrong),
-        lambda wrong: MelConditioner(8000, 4, scales=wrong),
+        lambda wrong: Upsampling(wrong),
         lambda wrong: F0Conditioner(8000, 4, fmin=wrong),
         lambda wrong: F0Conditioner(8000, 4, spread=wrong),
     ):

@@ -122,5 +122,5 @@ def test_unknown_and_missing_names_list_the_known():
 def test_wrong_categories_are_named():
     with pytest.raises(ValueError, match="categories is \\[\\]; it must be a list of 1 to "):
         CategoricalEmbedding("speaker", [], 4)
-    with pytest.raises(ValueError, match=r"holds \['ann'\] more than once"):
+    with pytest.raises(ValueError, match=r"has \['ann'\] more than once"):
         CategoricalEmbedding("speaker", ["ann", "bob", "ann"], 4)

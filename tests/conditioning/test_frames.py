@@ -10,18 +10,27 @@ from wavenet.conditioning import F0Conditioner, FileConditioner, MelConditioner
 from wavenet.nn import Upsampling
 
 KINDS = {
-    "mel": lambda **o: MelConditioner(8000, 3, n_fft=64, hop_length=24, n_mels=5, scales=[2, 3], hold=4, **o),
-    "f0": lambda **o: F0Conditioner(8000, 3, hop_length=24, scales=[2, 3], hold=4, **o),
-    "features": lambda **o: FileConditioner("features", 4, 3, hop_length=24, scales=[2, 3], hold=4, **o),
+    "mel": lambda **o: MelConditioner(8000, 3, n_fft=64, hop_length=24, n_mels=5, **with_upsampling(**o)),
+    "f0": lambda **o: F0Conditioner(8000, 3, hop_length=24, **with_upsampling(**o)),
+    "features": lambda **o: FileConditioner("features", 4, 3, hop_length=24, **with_upsampling(**o)),
 }
+OF_UPSAMPLING = ("kind", "freq_kernel_size", "activation", "bias")
+
+
+def with_upsampling(scales=(2, 3), hold=4, **options):
+    """A conditioner's options, those of its upsampling as one."""
+    of_it = {name: options.pop(name) for name in OF_UPSAMPLING if name in options}
+    return options | {"upsampling": Upsampling(scales, hold, **of_it)}
+
+
 VARIANTS = [
-    (name, {"upsampling": upsampling, "context_frames": context} | bands)
+    (name, {"kind": kind, "context_frames": context} | bands)
     for name in KINDS
-    for upsampling in ("nearest", "transposed")
+    for kind in ("nearest", "transposed")
     for context in (0, 2)
     for bands in ([{}] if name == "f0" else [{"freq_kernel_size": 1}, {"freq_kernel_size": 3}])
 ]
-WITH_MORE = {"activation": "relu", "upsampling_bias": True}  # what networks from elsewhere have
+WITH_MORE = {"activation": "relu", "bias": True}  # what networks from elsewhere have
 each = pytest.mark.parametrize(("name", "options"), VARIANTS)
 
 
@@ -34,9 +43,9 @@ def frames_for(name, count, batch=1):
 
 def wild(conditioner):
     """Give every filter weights of its own."""
-    for taps in conditioner.upsample.filters:
+    for taps in conditioner.upsampling.filters:
         torch.nn.init.normal_(taps)
-    for bias in conditioner.upsample.biases or []:
+    for bias in conditioner.upsampling.biases or []:
         torch.nn.init.normal_(bias)
     return conditioner.double()
 
@@ -73,26 +82,26 @@ def test_what_does_not_change_is_told_without_a_change(name, options):
     torch.testing.assert_close(values, values[..., :1].expand_as(values), rtol=1e-6, atol=1e-6)  # of float32 filters
 
 
-@pytest.mark.parametrize("options", [{}, {"context_frames": 0}, {"upsampling": "transposed"}, WITH_MORE])
+@pytest.mark.parametrize("options", [{}, {"context_frames": 0}, {"kind": "transposed"}, WITH_MORE])
 def test_beyond_the_edges_the_upsampling_may_hear_zeros(options):
-    """Frames that are far enough from the ends are told the same, and the ends as at a pause."""
-    conditioner = wild(FileConditioner("features", 4, 3, hop_length=24, scales=[6], hold=4, edges="zeros", **options))
+    """Frames that are far enough from the ends have the same condition, and the ends that of a pause."""
+    conditioner = wild(FileConditioner("features", 4, 3, 24, **with_upsampling([6], edges="zeros", **options)))
     frames = frames_for("features", 9)
     told = conditioner({"features": frames}, 1).values
     reading = torch.nn.functional.pad(frames, [conditioner.context_frames] * 2, mode="replicate")
     heard = torch.nn.functional.pad(conditioner.before(reading), (9, 9))
-    upsampled = conditioner.upsample(heard)[..., 9 * 6 : -9 * 6]
+    upsampled = conditioner.upsampling(heard)[..., 9 * 6 : -9 * 6]
     torch.testing.assert_close(told, conditioner.after(upsampled), rtol=1e-12, atol=1e-12)
     conditioner.edges = "replicate"
     going_on = conditioner({"features": frames}, 1).values
-    end = conditioner.upsample.margin * 6
+    end = conditioner.upsampling.margin * 6
     torch.testing.assert_close(told[..., end:-end], going_on[..., end:-end], rtol=1e-12, atol=1e-12)
     for edge in (slice(0, end), slice(-end, None)):
         assert (told[..., edge] - going_on[..., edge]).abs().max() > 1e-3
 
 
 def test_an_activation_and_a_bias_end_each_stage_of_the_upsampling():
-    upsample = Upsampling(6, [2, 3], kind="transposed", activation="relu", bias=True).double()
+    upsample = Upsampling([2, 3], 1, kind="transposed", activation="relu", bias=True).double()
     for bias, value in zip(upsample.biases, (0.5, -0.1), strict=True):
         bias.data.fill_(value)
     frames = torch.tensor([[[1.0, 1, 1, 1, -1, -1, -1, -1]]], dtype=torch.float64)
@@ -149,10 +158,16 @@ def test_wrong_numbers_are_named(name):
     for options, message in (
         ({"context_frames": -1}, "context_frames is -1; it must be a whole number from 0"),
         ({"hidden_channels": 0}, "hidden_channels is 0"),
-        ({"upsampling": "cubic"}, "upsampling is 'cubic'; it must be nearest or transposed"),
+        ({"kind": "cubic"}, "kind is 'cubic'; it must be nearest or transposed"),
     ):
         with pytest.raises(ValueError, match=message):
             KINDS[name](**options)
+    with pytest.raises(
+        ValueError, match="hop_length is 24; it must be upsampling.scales x upsampling.hold = 2 x 4 = 8"
+    ):
+        KINDS[name](scales=[2])
+    with pytest.raises(ValueError, match="freq_kernel_size is 3; it must be 1"):
+        KINDS["f0"](freq_kernel_size=3)
     with pytest.raises(ValueError, match="edges is 'mirror'; it must be replicate or zeros"):
         KINDS["features"](edges="mirror")
     with pytest.raises(ValueError, match="std is 0; it must be a number above 0"):
@@ -162,7 +177,7 @@ def test_wrong_numbers_are_named(name):
 
 
 def test_a_pitch_below_nothing_is_named():
-    with pytest.raises(ValueError, match="f0 holds -20 Hz; F0 is above 0, and 0 where there is no voice"):
+    with pytest.raises(ValueError, match="f0 holds -20 Hz; F0 is above 0, and 0 in unvoiced frames"):
         KINDS["f0"]()({"f0": torch.tensor([[100.0, -20.0, 0.0]])}, 1)
 
 
@@ -172,13 +187,13 @@ def test_the_network_reads_voicing_and_the_height_of_the_voice():
     torch.testing.assert_close(read_by_network, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+@pytest.mark.parametrize("kind", ["nearest", "transposed"])
 @pytest.mark.parametrize("bands", [1, 3])
-def test_a_click_is_told_where_it_is_heard(upsampling, bands):
+def test_a_click_is_told_where_it_is_heard(kind, bands):
     """From the samples over the spectrogram to the condition: the change is centred on the click."""
     waveform, rate = read(PROMPTS / "june" / "june_001.flac", 8000)
-    options = {"upsampling": upsampling, "freq_kernel_size": bands}
-    conditioner = MelConditioner(rate, 4, n_fft=512, hop_length=64, n_mels=40, scales=[4, 4], hold=4, **options)
+    options = with_upsampling([4, 4], kind=kind, freq_kernel_size=bands)
+    conditioner = MelConditioner(rate, 4, n_fft=512, hop_length=64, n_mels=40, **options)
     first = conditioner.before[0] if bands == 1 else conditioner.before
     with torch.no_grad():  # a filter that looks back as far as ahead, as learned ones need not
         first.weight.add_(first.weight.flip(-1))

@@ -1,4 +1,4 @@
-"""The contract of output distributions, held by every one that configs/ names."""
+"""The interface of output distributions, tested for every distribution in configs/."""
 
 import math
 
@@ -26,7 +26,7 @@ def draw(distribution, batch=2, length=50):
     return parameters, torch.rand(batch, distribution.num_uniforms, length)
 
 
-def test_encode_has_the_channels_it_says_and_carries_gradients(distribution):
+def test_encode_has_the_stated_channels_and_finite_values(distribution):
     encoded = distribution.encode(torch.rand(2, 50) * 2 - 1)
     assert encoded.shape == (2, distribution.in_channels, 50)
     assert distribution.encode(torch.tensor([[-1.0, 0.0, 1.0]])).isfinite().all()
@@ -74,21 +74,21 @@ def test_a_small_temperature_approaches_temperature_zero(distribution):
 
 
 def test_bits_are_comparable_with_those_of_16_bit_samples(distribution):
-    """Each value that is told apart stands for so many 16-bit levels, and all values for all of them."""
+    """Each value of a distribution represents some 16-bit levels, and all values together represent all of them."""
     levels = torch.arange(-(2**15), 2**15).reshape(2, -1) / 2**15
     log2_levels = distribution.log2_levels(levels)
     assert (log2_levels.shape, log2_levels.dtype) == (levels.shape, torch.float32)
     assert (-log2_levels.double()).exp2().sum().item() == pytest.approx(2**distribution.baseline_bits, rel=1e-6)
 
 
-def test_what_is_drawn_is_a_level(distribution):
+def test_drawn_samples_are_levels(distribution):
     parameters, uniforms = draw(distribution)
     levels = distribution.levels()
     assert len(levels) == 2**distribution.baseline_bits and (levels.diff() > 0).all()
     assert torch.isin(distribution.sample(parameters, uniforms), levels).all()
 
 
-def test_encode_refuses_what_is_no_sample(distribution):
+def test_encode_refuses_values_that_are_not_samples(distribution):
     for bad in (1.0001, -2.0, math.nan, math.inf):
         with pytest.raises(ValueError, match=r"samples must lie in \[-1, 1\]"):
             distribution.encode(torch.tensor([[0.0, bad]]))
@@ -96,7 +96,7 @@ def test_encode_refuses_what_is_no_sample(distribution):
             distribution.log_prob(draw(distribution, 1, 2)[0], torch.tensor([[0.0, bad]]))
 
 
-def test_top_k_is_refused_where_it_means_nothing(distribution):
+def test_top_k_is_refused_without_classes(distribution):
     parameters, uniforms = draw(distribution)
     if distribution.supports_top_k:
         distribution.sample(parameters, uniforms, top_k=3)
@@ -146,14 +146,14 @@ def test_categorical_sampling_reproduces_the_distribution():
     assert chi_squared < 40.5218  # 7 degrees of freedom
 
 
-def test_categorical_sampling_never_takes_what_has_no_probability():
+def test_categorical_sampling_never_takes_classes_of_probability_zero():
     distribution = MuLawCategorical(4, 3)
     logits = torch.tensor([-math.inf, 0.0, 0.0, -math.inf]).reshape(1, 4, 1).expand(1, 4, 3)
     uniforms = torch.tensor([0.0, 0.5, 1 - 2**-24]).reshape(1, 1, 3)
     assert distribution.sample(logits, uniforms).tolist() == [mu_law_decode(torch.tensor([1, 2, 2]), 4).tolist()]
 
 
-def test_top_k_keeps_the_likeliest():
+def test_top_k_keeps_the_most_likely_classes():
     distribution = MuLawCategorical(16, 3)
     parameters, uniforms = torch.randn(1, 16, 1).expand(1, 16, 5000), torch.rand(1, 1, 5000)
     kept = parameters[0, :, 0].topk(3).indices
@@ -172,19 +172,19 @@ def test_wrong_numbers_are_named():
 @pytest.mark.parametrize("piece", [1, 40, 10**6])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_categorical_log_prob_is_the_cross_entropy(monkeypatch, piece, channels_last):
-    """In values and gradients, however many logits are looked at at once and however they lie in memory."""
+    """In values and gradients, for any number of logits per piece and any memory layout."""
     monkeypatch.setattr("wavenet.distributions.mulaw_categorical._PIECE", piece)
     distribution, waveform = MuLawCategorical(16, 4), torch.rand(2, 30) * 2 - 1
     logits = 3 * torch.randn(2, 16, 30, dtype=torch.float64)
     if channels_last:
         logits = logits.transpose(1, 2).contiguous().transpose(1, 2)
     logits.requires_grad_()
-    wanted = -torch.nn.functional.cross_entropy(logits, mu_law_encode(waveform, 16), reduction="none")
+    expected = -torch.nn.functional.cross_entropy(logits, mu_law_encode(waveform, 16), reduction="none")
     got = distribution.log_prob(logits, waveform)
-    torch.testing.assert_close(got, wanted)
+    torch.testing.assert_close(got, expected)
     direction = torch.randn(2, 30, dtype=torch.float64)
-    ours, theirs = (torch.autograd.grad(log_prob, logits, direction)[0] for log_prob in (got, wanted))
-    torch.testing.assert_close(ours, theirs)
+    gradients = [torch.autograd.grad(log_prob, logits, direction)[0] for log_prob in (got, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_categorical_log_prob_of_narrow_logits_is_float32():
@@ -208,7 +208,7 @@ def test_runs_of_levels_are_as_likely_as_their_levels_together(kind):
         parameters[..., None].expand(-1, -1, -1, 256).flatten(2), (numbers / 2**15).double().flatten(1)
     )
     together = distribution.log_prob_of_levels(parameters, first, first + 255)
-    # a Gaussian's density at a level is not quite its integral, and what lies beyond the ends is only in the latter
+    # a Gaussian's density at a level is not quite its integral, and only the latter includes what is beyond the ends
     inner = slice(1, 5) if isinstance(distribution, GaussianMixture) else slice(None)
     tolerance = 1e-4 if isinstance(distribution, GaussianMixture) else 1e-9
     expected = each.reshape(1, 6, 256).logsumexp(dim=2)
@@ -218,7 +218,7 @@ def test_runs_of_levels_are_as_likely_as_their_levels_together(kind):
 @pytest.mark.parametrize("kind", [lambda: LogisticMixture(2), lambda: GaussianMixture(2), GaussianMixture])
 @pytest.mark.parametrize("shift", [-20.0, -4.0, 0.0, 40.0])
 def test_runs_that_cover_all_levels_are_certain(kind, shift):
-    """From scales that are far narrower than a level to ones that are wider than all of them."""
+    """From scales that are far narrower than a level to scales that are wider than all of them."""
     distribution = kind()
     parameters = torch.randn(1, distribution.parameter_channels, 50)
     parameters[:, -distribution.num_mixtures :] += shift
@@ -232,7 +232,7 @@ def test_runs_that_cover_all_levels_are_certain(kind, shift):
 
 
 def test_a_level_of_a_gaussian_that_is_far_wider():
-    """A difference of cumulative probabilities would keep four digits of it."""
+    """A difference of cumulative probabilities would have only four correct digits."""
     distribution = GaussianMixture()
     parameters = torch.tensor([[[0.25, -0.5], [14.0, 29.0]]]).double()  # means, and logarithms of the scales
     level = torch.tensor([[700, -3]])
@@ -250,12 +250,12 @@ def test_runs_of_whole_classes():
     log_prob = parameters.log_softmax(dim=1)[0]
     expected = torch.stack([log_prob[0, 0], log_prob[128:131, 1].logsumexp(0), log_prob[250:, 2].logsumexp(0)])
     torch.testing.assert_close(distribution.log_prob_of_levels(parameters, low, high)[0], expected)
-    with pytest.raises(ValueError, match="256 mu-law classes do not say how likely"):
+    with pytest.raises(ValueError, match="256 mu-law classes have no probability for these runs"):
         distribution.log_prob_of_levels(parameters, low + 1, high)
 
 
 def test_levels_of_other_resolutions_are_refused():
     for distribution in (LogisticMixture(2, bits=8), GaussianMixture(bits=12)):
         parameters, level = torch.randn(1, distribution.parameter_channels, 1), torch.zeros(1, 1, dtype=torch.long)
-        with pytest.raises(ValueError, match="bits does not say how likely a run of 16-bit levels is"):
+        with pytest.raises(ValueError, match="bits has no probability for a run of 16-bit levels"):
             distribution.log_prob_of_levels(parameters, level, level)

@@ -1,4 +1,4 @@
-"""The CPU backend against the reference, and its kernels against plain arithmetic."""
+"""The CPU backend compared with the reference backend."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import torch
 from numba import types
 
 import wavenet
+from scripts.benchmarks import generation as benchmark
 from wavenet import WaveNet
-from wavenet.benchmark import generation as benchmark
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.cpu_kernels import run
@@ -61,8 +61,8 @@ def test_parameters_equal_the_reference(shape, batch):
 def test_parameters_with_conditions_equal_the_reference(small, contour, speakers, changing, kernel_size):
     model = small(speakers, conditioner=contour, kernel_size=kernel_size)
     x = torch.rand(3, 70) * 2 - 1
-    course = torch.randn(3, 1, 70 if changing else 1)
-    condition = model.condition({"contour": course, "speaker": ["ann", "bob", "ann"]}, 3)
+    contours = torch.randn(3, 1, 70 if changing else 1)
+    condition = model.condition({"contour": contours, "speaker": ["ann", "bob", "ann"]}, 3)
     with torch.inference_mode():
         expected, _ = model(x, condition)
     got = CPUBackend(model).parameters(x, condition)
@@ -72,20 +72,20 @@ def test_parameters_with_conditions_equal_the_reference(small, contour, speakers
 
 
 def test_drawn_samples_equal_the_reference():
-    """Over 16 000 samples, but for uniforms that fall within rounding of a boundary between classes."""
+    """Over 16 000 samples, except for uniforms within rounding of a boundary between classes."""
     torch.manual_seed(1)
     model = WaveNet(MuLawCategorical(), 16000, dilation_cycle=8, num_cycles=2).eval()
     with torch.no_grad():
         model.head[3].weight.mul_(10)
-    made = wavenet.generate(model, 1.0, seed=3, backend="cpu")
-    assert made.unique().numel() > 100
+    audio = wavenet.generate(model, 1.0, seed=3, backend="cpu")
+    assert audio.unique().numel() > 100
     drawn = uniforms([3], 0, 16000)
     with torch.inference_mode():
-        parameters, _ = model(torch.cat([torch.zeros(1, 1), made[:, :-1]], dim=1))
+        parameters, _ = model(torch.cat([torch.zeros(1, 1), audio[:, :-1]], dim=1))
         again = model.distribution.sample(parameters, drawn)
     cumulative = parameters[0].double().softmax(dim=0).cumsum(dim=0)
     distance = (cumulative - drawn[0].double()).abs().amin(dim=0)
-    differs = (made != again)[0]
+    differs = (audio != again)[0]
     assert (distance[differs] < 2e-6).all()
     assert differs.sum() < 20
 
@@ -93,19 +93,19 @@ def test_drawn_samples_equal_the_reference():
 @each_mixture
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 0])
 def test_mixtures_samples_equal_the_reference(small, mixture, temperature):
-    """Fed with its own audio, the model draws the same; where rounding decides, the neighbouring level.
+    """With its own audio as input, the model draws the same; where rounding decides, the neighbouring level.
 
-    That is once in tens of samples: a mean is uncertain by some 1e-7, a 16-bit level is 3e-5 wide.
+    That happens once in tens of samples: a mean is uncertain by some 1e-7, a 16-bit level is 3e-5 wide.
     """
     model = small(distribution=mixture, dilation_cycle=6)
     x = torch.rand(2, 150) * 2 - 1
     with torch.inference_mode():
         torch.testing.assert_close(CPUBackend(model).parameters(x), model(x)[0], atol=1e-4, rtol=0)
-        made = wavenet.generate(model, 1.0, num=2, seed=3, backend="cpu", temperature=temperature)
-        parameters, _ = model(torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1))
+        audio = wavenet.generate(model, 1.0, num=2, seed=3, backend="cpu", temperature=temperature)
+        parameters, _ = model(torch.cat([torch.zeros(2, 1), audio[:, :-1]], dim=1))
         again = model.distribution.sample(parameters, uniforms([3, 4], 0, 2000, 2), temperature)
-    difference = (made - again).abs() / model.distribution.bin_width
-    assert made.unique().numel() > (1 if temperature == 0 else 20)
+    difference = (audio - again).abs() / model.distribution.bin_width
+    assert audio.unique().numel() > (1 if temperature == 0 else 20)
     assert (difference > 1).sum() <= 1  # a uniform number within rounding of the next component
     assert (difference > 0).float().mean() < 0.05
 
@@ -113,7 +113,7 @@ def test_mixtures_samples_equal_the_reference(small, mixture, temperature):
 @each_mixture
 @pytest.mark.parametrize("temperature", [1.0, 0])
 def test_mixtures_are_the_same_for_any_batch_threads_and_chunks(small, mixture, temperature):
-    """To the bit: a chunk's first input is the number that the loop had in hand."""
+    """To the bit: a chunk's first input is the loop's own last value."""
     model = small(("ann",), distribution=mixture, gate_channels=6 * LANES)
     options = {"speaker": "ann", "backend": "cpu", "temperature": temperature}
     whole = wavenet.generate(model, 0.2, num=3, threads=1, **options)
@@ -122,25 +122,26 @@ def test_mixtures_are_the_same_for_any_batch_threads_and_chunks(small, mixture, 
     assert torch.equal(wavenet.generate(model, 0.2, seed=1, **options), whole[1:2])
 
 
-def test_a_prompt_between_the_levels_is_heard_as_it_is(small):
+def test_a_prompt_between_the_levels_is_not_rounded(small):
     model = small(distribution=GaussianMixture)
     prompt = torch.full((30,), 0.3 + 1e-5)
-    made = wavenet.generate(model, 0.1, prompt=prompt, backend="cpu")
-    heard = torch.cat([torch.zeros(1), prompt, made[0, :-1]])[None]
-    again = model.distribution.sample(model(heard)[0][..., 30:], uniforms([0], 0, 200, 2))
-    assert (made - again).abs().max() <= model.distribution.bin_width
+    audio = wavenet.generate(model, 0.1, prompt=prompt, backend="cpu")
+    inputs = torch.cat([torch.zeros(1), prompt, audio[0, :-1]])[None]
+    again = model.distribution.sample(model(inputs)[0][..., 30:], uniforms([0], 0, 200, 2))
+    assert (audio - again).abs().max() <= model.distribution.bin_width
 
 
-def test_a_distribution_that_it_does_not_know_is_refused(small):
+def test_an_unknown_distribution_is_refused(small):
     class Mine(GaussianMixture):
         pass
 
-    assert CPUBackend.unsupported_reason(small(distribution=Mine)) == "it does not know the output distribution Mine"
+    reason = CPUBackend.unsupported_reason(small(distribution=Mine))
+    assert reason == "it does not support the output distribution Mine"
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_threads_change_nothing(batch):
-    """Also more threads than utterances, which share the layers, and more than there are panels."""
+    """Also more threads than utterances, which share the layers, and more threads than panels."""
     model = WaveNet(MuLawCategorical(), 16000, gate_channels=18 * LANES, dilation_cycle=3, num_cycles=1).eval()
     one = wavenet.generate(model, 0.02, num=batch, backend="cpu", threads=1)
     for threads in (2, 3, 8, 12):
@@ -153,8 +154,8 @@ def test_threads_change_nothing(batch):
 )
 def test_options_of_drawing(small, options):
     model = small()
-    made = [wavenet.generate(model, 0.3, num=2, backend=name, **options) for name in ("cpu", "reference")]
-    assert torch.equal(*made)
+    audio = [wavenet.generate(model, 0.3, num=2, backend=name, **options) for name in ("cpu", "reference")]
+    assert torch.equal(*audio)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +173,8 @@ def test_narrower_weights_change_the_parameters_a_little(weights, tolerance, bat
     with torch.inference_mode():
         scored, _ = with_rounded_weights(model, weights)(x)  # what `wavenet evaluate weights=...` scores
     torch.testing.assert_close(CPUBackend(model, weights=weights).parameters(x), scored, atol=1e-4, rtol=0)
-    made = wavenet.generate(model, 0.02, num=batch, weights=weights)
-    assert torch.equal(made, wavenet.generate(model, 0.02, num=batch, weights=weights, threads=3, chunk=17))
+    audio = wavenet.generate(model, 0.02, num=batch, weights=weights)
+    assert torch.equal(audio, wavenet.generate(model, 0.02, num=batch, weights=weights, threads=3, chunk=17))
 
 
 def test_one_compilation_serves_all_shapes(small, contour):
@@ -189,7 +190,7 @@ def test_one_compilation_serves_all_shapes(small, contour):
     assert sum(signature[0].dtype == types.float32 for signature in run.signatures) == 1
 
 
-def test_what_is_compiled_is_kept_on_disk(tmp_path):
+def test_compiled_code_is_cached_on_disk(tmp_path):
     code = (
         "import torch; from wavenet import generate, WaveNet; from wavenet.distributions import MuLawCategorical\n"
         "generate(WaveNet(MuLawCategorical(), 8000, num_cycles=1).eval(), 0.001)\n"

@@ -1,4 +1,4 @@
-"""What every backend keeps: the equation with the parallel forward, and that audio depends on the seed alone."""
+"""Properties of every backend: it equals the parallel forward pass, and audio depends on the seed alone."""
 
 import functools
 import sys
@@ -23,7 +23,7 @@ DISTRIBUTIONS = {
 
 @pytest.fixture
 def small(request, small):
-    """Make a small model with the distribution that a test asks for."""
+    """Return a builder of small models with the distribution of a test's parameter."""
     return functools.partial(small, distribution=DISTRIBUTIONS[getattr(request, "param", "categorical")])
 
 
@@ -37,19 +37,19 @@ each_backend = each(DISTRIBUTIONS)
 each_distribution = pytest.mark.parametrize("small", DISTRIBUTIONS, indirect=True)
 
 
-def assert_drawn(model, made, again):
-    """The same samples; but float32, computed in another order, may round a mixture's to the next of 65536 levels."""
+def assert_drawn(model, audio, again):
+    """Check that samples are equal; in float32, a mixture's may be rounded to the next of the 65536 levels."""
     if isinstance(model.distribution, Mixture) and model.input.conv.weight.dtype == torch.float32:
-        difference = (again - made).abs()
+        difference = (again - audio).abs()
         assert difference.max() <= model.distribution.bin_width
         assert (difference > 0).float().mean() < 0.1
     else:
-        assert torch.equal(again.float(), made)
+        assert torch.equal(again.float(), audio)
 
 
 @each_distribution
 def test_step_by_step_parameters_equal_whole_sequence_ones(small):
-    """Teacher-forced: what the generator's loop computes is what training computed."""
+    """With given inputs, the generation loop computes the same parameters as training."""
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
         model = small(("ann", "bob"), dtype, kernel_size=3)
         x = (torch.rand(2, 60) * 2 - 1).to(dtype)
@@ -64,26 +64,26 @@ def test_step_by_step_parameters_equal_whole_sequence_ones(small):
 
 @each_backend
 def test_generated_audio_is_what_the_whole_sequence_model_would_draw(small, backend, dtype):
-    """Feed the audio back through the parallel forward, with the same random numbers: the same audio."""
+    """The parallel forward pass over the audio, with the same random numbers, gives the same audio."""
     model = small(dtype=dtype)
-    made = wavenet.generate(model, 0.1, num=2, seed=3, backend=backend)
-    heard = torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1)
-    parameters, _ = model(heard)
+    audio = wavenet.generate(model, 0.1, num=2, seed=3, backend=backend)
+    inputs = torch.cat([torch.zeros(2, 1), audio[:, :-1]], dim=1)
+    parameters, _ = model(inputs)
     again = model.distribution.sample(parameters, uniforms([3, 4], 0, 200, model.distribution.num_uniforms))
-    assert_drawn(model, made, again)
+    assert_drawn(model, audio, again)
 
 
 @each_backend
 def test_shape_range_and_seed(small, backend, dtype):
     model = small(dtype=dtype)
-    made = wavenet.generate(model, 0.05, num=3, seed=1, backend=backend)
-    assert made.shape == (3, 100)
-    assert made.dtype == torch.float32
-    assert made.abs().max() <= 1
-    assert made.unique().numel() > 10
-    assert torch.equal(made, wavenet.generate(model, 0.05, num=3, seed=1, backend=backend))
-    assert not torch.equal(made, wavenet.generate(model, 0.05, num=3, seed=2, backend=backend))
-    assert not torch.equal(made[0], made[1])
+    audio = wavenet.generate(model, 0.05, num=3, seed=1, backend=backend)
+    assert audio.shape == (3, 100)
+    assert audio.dtype == torch.float32
+    assert audio.abs().max() <= 1
+    assert audio.unique().numel() > 10
+    assert torch.equal(audio, wavenet.generate(model, 0.05, num=3, seed=1, backend=backend))
+    assert not torch.equal(audio, wavenet.generate(model, 0.05, num=3, seed=2, backend=backend))
+    assert not torch.equal(audio[0], audio[1])
 
 
 @each_backend
@@ -130,7 +130,7 @@ def test_a_finished_utterance_is_not_computed(small, backend, dtype, monkeypatch
 
 
 @each_backend
-def test_a_stream_can_be_kept_and_continued(small, backend, dtype):
+def test_a_stream_can_be_saved_and_continued(small, backend, dtype):
     model = small(dtype=dtype)
     whole = wavenet.generate(model, 0.1, num=2, seed=4, backend=backend)
     stream = wavenet.stream(model, num=2, seed=4, chunk=60, backend=backend)
@@ -150,16 +150,16 @@ def test_a_stream_can_be_continued_by_another_backend(small):
         stream = wavenet.stream(model, num=2, seed=4, backend=one)
         first = stream.read(70)
         second = wavenet.stream(model, num=2, seed=4, state=stream.state, backend=other).read(130)
-        made = torch.cat([first, second], dim=1)
-        parameters, _ = model(torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1))
+        audio = torch.cat([first, second], dim=1)
+        parameters, _ = model(torch.cat([torch.zeros(2, 1), audio[:, :-1]], dim=1))
         again = model.distribution.sample(parameters, uniforms([4, 5], 0, 200, model.distribution.num_uniforms))
-        assert_drawn(model, made, again)
-        assert torch.equal(made, whole) or isinstance(model.distribution, Mixture)
+        assert_drawn(model, audio, again)
+        assert torch.equal(audio, whole) or isinstance(model.distribution, Mixture)
 
 
 @each_backend
 def test_a_ragged_stream_can_be_continued(small, backend, dtype):
-    """Each utterance goes on from its own end."""
+    """Each utterance continues from its own end."""
     model = small(dtype=dtype)
     whole = wavenet.generate(model, 0.1, num=2, seed=4, backend=backend)
     stream = wavenet.stream(model, [0.02, 0.05], num=2, seed=4, backend=backend)
@@ -171,15 +171,15 @@ def test_a_ragged_stream_can_be_continued(small, backend, dtype):
 
 @each_backend
 def test_a_prompt_is_continued(small, backend, dtype):
-    """Prefilled in parallel, the generator stands where it stands after generating the prompt itself."""
+    """After a parallel prefill, the state is the same as after generating the prompt."""
     model = small(("ann",), dtype)
     whole = wavenet.generate(model, 0.1, speaker="ann", seed=9, backend=backend)
     prompt = whole[0, :80]
     continued = wavenet.generate(model, 0.05, speaker="ann", prompt=prompt, backend=backend)
     silent = wavenet.generate(model, 0.05, speaker="ann", backend=backend)
     assert not torch.equal(continued, silent)
-    heard = torch.cat([torch.zeros(1, 1), prompt[None], continued[:, :-1]], dim=1)
-    parameters, _ = model(heard, model.condition({"speaker": "ann"}, 1))
+    inputs = torch.cat([torch.zeros(1, 1), prompt[None], continued[:, :-1]], dim=1)
+    parameters, _ = model(inputs, model.condition({"speaker": "ann"}, 1))
     drawn = model.distribution.sample(parameters[..., 80:], uniforms([0], 0, 100, model.distribution.num_uniforms))
     assert_drawn(model, continued, drawn)
 
@@ -194,20 +194,20 @@ def test_prompts_of_a_batch(small, backend, dtype):
 
 @each_backend
 def test_a_condition_that_changes_with_time(small, backend, dtype, contour):
-    """It covers the prompt and then what is made, in any chunks; and it must be long enough."""
+    """It covers the prompt and then the generated samples, in any chunks; and it must be long enough."""
     model = small(dtype=dtype, conditioner=contour)
-    course = torch.randn(2, 1, 180, dtype=dtype)
+    contours = torch.randn(2, 1, 180, dtype=dtype)
     prompt = torch.rand(2, 80) - 0.5
-    options = {"num": 2, "prompt": prompt, "conditions": {"contour": course}, "backend": backend}
-    made = wavenet.generate(model, 0.05, **options)
-    heard = torch.cat([torch.zeros(2, 1), prompt, made[:, :-1]], dim=1).to(dtype)
-    parameters, _ = model(heard, model.condition({"contour": course}, 2))
+    options = {"num": 2, "prompt": prompt, "conditions": {"contour": contours}, "backend": backend}
+    audio = wavenet.generate(model, 0.05, **options)
+    inputs = torch.cat([torch.zeros(2, 1), prompt, audio[:, :-1]], dim=1).to(dtype)
+    parameters, _ = model(inputs, model.condition({"contour": contours}, 2))
     drawn = uniforms([0, 1], 0, 100, model.distribution.num_uniforms)
-    assert_drawn(model, made, model.distribution.sample(parameters[..., 80:], drawn))
-    assert torch.equal(wavenet.generate(model, 0.05, chunk=13, **options), made)
-    with pytest.raises(ValueError, match="the conditions cover 180 samples, prompt included; 181 were asked for"):
+    assert_drawn(model, audio, model.distribution.sample(parameters[..., 80:], drawn))
+    assert torch.equal(wavenet.generate(model, 0.05, chunk=13, **options), audio)
+    with pytest.raises(ValueError, match="the conditions cover 180 samples, prompt included; 181 were requested"):
         wavenet.generate(model, 0.0505, **options)
-    with pytest.raises(ValueError, match="the conditions cover 180 samples; 181 are asked for"):
+    with pytest.raises(ValueError, match="the conditions cover 180 samples; 181 were requested"):
         wavenet.generate(model, 0.01, **options | {"prompt": torch.zeros(181)})
 
 
@@ -223,9 +223,9 @@ def test_temperature_and_top_k(small, backend, dtype):
 @each(sorted(DISTRIBUTIONS.keys() - {"categorical"}))
 def test_mixtures_take_a_temperature_and_no_top_k(small, backend, dtype):
     model = small(dtype=dtype)
-    made = [wavenet.generate(model, 0.05, seed=s, temperature=0, backend=backend) for s in (1, 2)]
-    assert torch.equal(*made)
-    assert made[0].unique().numel() > 3
+    audio = [wavenet.generate(model, 0.05, seed=s, temperature=0, backend=backend) for s in (1, 2)]
+    assert torch.equal(*audio)
+    assert audio[0].unique().numel() > 3
     with pytest.raises(ValueError, match="stream: top_k is 5, but .*Mixture has no classes .* temperature below 1"):
         wavenet.stream(model, top_k=5, backend=backend)
 
@@ -247,16 +247,16 @@ def test_uniforms_can_be_drawn_from_anywhere():
     assert torch.equal(uniforms([7], 10, 5, 3), whole[1:, :, 10:15])
 
 
-def test_auto_takes_the_fastest_and_says_why_not(small, monkeypatch):
+def test_auto_takes_the_fastest_backend_or_gives_the_reason(small, monkeypatch):
     model = small()
     assert choose_backend(model).name == "cpu"
     with pytest.warns(UserWarning, match="slower backend 'reference', because cpu: it computes in float32"):
         assert choose_backend(small(dtype=torch.float64)).name == "reference"
     monkeypatch.setitem(sys.modules, "wavenet.native.instructions", None)
     with pytest.warns(UserWarning, match=r"because cpu: numba cannot be used here \(ModuleNotFoundError"):
-        made = wavenet.generate(model, 0.01)
-    assert torch.equal(made, wavenet.generate(model, 0.01, backend="reference"))
-    with pytest.raises(ValueError, match="no backend serves this model: cpu: numba cannot be used here"):
+        audio = wavenet.generate(model, 0.01)
+    assert torch.equal(audio, wavenet.generate(model, 0.01, backend="reference"))
+    with pytest.raises(ValueError, match="no backend supports this model: cpu: numba cannot be used here"):
         choose_backend(model, "cpu")
 
 
@@ -300,7 +300,7 @@ def test_wrong_options_are_named(small, options, message):
 def test_a_state_of_another_batch_is_refused(small):
     model = small()
     state = wavenet.stream(model, num=2).state
-    with pytest.raises(ValueError, match="state is of 2 utterances, num is 3"):
+    with pytest.raises(ValueError, match="state has 2 utterances, but num is 3"):
         wavenet.stream(model, num=3, state=state)
     with pytest.raises(ValueError, match="prompt and state were both given"):
         wavenet.stream(model, num=2, state=state, prompt=torch.zeros(5))

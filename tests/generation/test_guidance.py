@@ -1,4 +1,4 @@
-"""Classifier-free guidance, and models that may go without their conditions."""
+"""Classifier-free guidance, and models whose conditions can be left out."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ REFERENCE = {"backend": "reference", "num": 2, "seed": 4}
 
 @pytest.fixture
 def model():
-    """A model of speakers and mel spectrograms, trained with dropout as far as its vectors go."""
+    """A model of speakers and mel spectrograms, with vectors of absent conditions as after training with dropout."""
     model = lively(build_model(*settings(["speaker", "mel"]), *DROPPED)).double().eval()
     for conditioner in model.conditioners.values():
         torch.nn.init.normal_(conditioner.absent)
@@ -26,53 +26,56 @@ def model():
 
 
 @pytest.fixture
-def told(model):
+def conditions(model):
     return conditions_for(model, 2, SAMPLES)
 
 
-def test_guidance_1_is_none(model, told):
-    made = wavenet.generate(model, SECONDS, conditions=told, **REFERENCE)
-    assert torch.equal(wavenet.generate(model, SECONDS, conditions=told, guidance=1.0, **REFERENCE), made)
-    backend = wavenet.stream(model, SECONDS, conditions=told, guidance=1, **REFERENCE)._backend
+def test_guidance_1_is_the_model_itself(model, conditions):
+    audio = wavenet.generate(model, SECONDS, conditions=conditions, **REFERENCE)
+    assert torch.equal(wavenet.generate(model, SECONDS, conditions=conditions, guidance=1.0, **REFERENCE), audio)
+    backend = wavenet.stream(model, SECONDS, conditions=conditions, guidance=1, **REFERENCE)._backend
     assert not isinstance(backend._model, GuidedWaveNet)  # and it costs nothing
 
 
-def test_guidance_0_is_the_model_that_is_told_nothing(model, told):
-    made = wavenet.generate(model, SECONDS, conditions=told, guidance=0.0, **REFERENCE)
-    assert torch.equal(made, wavenet.generate(model, SECONDS, **REFERENCE))
-    assert not torch.equal(made, wavenet.generate(model, SECONDS, conditions=told, **REFERENCE))
+def test_guidance_0_is_the_model_without_conditions(model, conditions):
+    audio = wavenet.generate(model, SECONDS, conditions=conditions, guidance=0.0, **REFERENCE)
+    assert torch.equal(audio, wavenet.generate(model, SECONDS, **REFERENCE))
+    assert not torch.equal(audio, wavenet.generate(model, SECONDS, conditions=conditions, **REFERENCE))
 
 
-def test_each_condition_can_be_left_out(model, told):
-    made = {tuple(given): wavenet.generate(model, SECONDS, conditions=given, **REFERENCE) for given in part_of(told)}
-    assert len({tuple(audio.flatten().tolist()) for audio in made.values()}) == 4
+def test_each_condition_can_be_left_out(model, conditions):
+    audio = {
+        tuple(subset): wavenet.generate(model, SECONDS, conditions=subset, **REFERENCE)
+        for subset in subsets_of(conditions)
+    }
+    assert len({tuple(samples.flatten().tolist()) for samples in audio.values()}) == 4
     model.conditioners["mel"].absent = None
     with pytest.raises(ValueError, match="the model needs mel: give mel_from=RECORDING"):
         wavenet.generate(model, SECONDS, conditions={"speaker": "ann"}, **REFERENCE)
 
 
-def part_of(told):
-    return [told, {"mel": told["mel"]}, {"speaker": told["speaker"]}, {}]
+def subsets_of(conditions):
+    return [conditions, {"mel": conditions["mel"]}, {"speaker": conditions["speaker"]}, {}]
 
 
-@pytest.mark.parametrize("given", range(3))
-def test_guidance_2_goes_twice_as_far_from_what_is_said_without(model, told, given):
-    """Logits u + 2 (c - u) at each step; also where only one of the conditions is told."""
-    told = part_of(told)[given]
-    made = wavenet.generate(model, SECONDS, conditions=told, guidance=2.0, **REFERENCE)
-    heard = torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1).double()
+@pytest.mark.parametrize("subset", range(3))
+def test_guidance_2_doubles_the_effect_of_the_conditions(model, conditions, subset):
+    """Logits u + 2 (c - u) at each step; also with only one of the conditions."""
+    conditions = subsets_of(conditions)[subset]
+    audio = wavenet.generate(model, SECONDS, conditions=conditions, guidance=2.0, **REFERENCE)
+    inputs = torch.cat([torch.zeros(2, 1), audio[:, :-1]], dim=1).double()
     with torch.inference_mode():
-        c, _ = model(heard, model.condition(told, 2))
-        u, _ = model(heard, model.condition({}, 2))
+        c, _ = model(inputs, model.condition(conditions, 2))
+        u, _ = model(inputs, model.condition({}, 2))
         guided = GuidedWaveNet(model, 2.0)
-        logits, _ = guided(heard, guided.condition(model.condition(told, 2), 2))
+        logits, _ = guided(inputs, guided.condition(model.condition(conditions, 2), 2))
     torch.testing.assert_close(logits, u + 2 * (c - u), rtol=1e-12, atol=1e-12)
-    assert torch.equal(model.distribution.sample(logits, uniforms([4, 5], 0, SAMPLES, 1)).float(), made)
+    assert torch.equal(model.distribution.sample(logits, uniforms([4, 5], 0, SAMPLES, 1)).float(), audio)
 
 
 @pytest.mark.parametrize("guidance", [0.5, 3.0])
-def test_guided_audio_is_the_same_for_any_chunks_alone_and_continued(model, told, guidance):
-    options = REFERENCE | {"conditions": told, "guidance": guidance}
+def test_guided_audio_is_the_same_for_any_chunks_alone_and_continued(model, conditions, guidance):
+    options = REFERENCE | {"conditions": conditions, "guidance": guidance}
     prompt = torch.rand(2, 9) - 0.5
     for begin, prompts in ((0, [None, None]), (9, prompt)):
         both = None if begin == 0 else prompt
@@ -81,7 +84,11 @@ def test_guided_audio_is_the_same_for_any_chunks_alone_and_continued(model, told
         for chunk in (1, 7):
             assert torch.equal(wavenet.generate(model, seconds, prompt=both, chunk=chunk, **options), whole)
         for k in range(2):
-            own = {"conditions": {"speaker": told["speaker"][k], "mel": told["mel"][k]}, "num": 1, "seed": 4 + k}
+            own = {
+                "conditions": {"speaker": conditions["speaker"][k], "mel": conditions["mel"][k]},
+                "num": 1,
+                "seed": 4 + k,
+            }
             assert torch.equal(wavenet.generate(model, seconds, prompt=prompts[k], **options | own)[0], whole[k])
         begun = wavenet.stream(model, [5 / 8000, 11 / 8000], prompt=both, **options)
         list(begun)
@@ -89,19 +96,19 @@ def test_guided_audio_is_the_same_for_any_chunks_alone_and_continued(model, told
         assert torch.equal(continued, torch.stack([whole[0, 5:25], whole[1, 11:31]]))
 
 
-def test_the_cpu_backend_says_that_it_cannot_guide(model, told):
+def test_the_cpu_backend_does_not_support_guidance(model, conditions):
     model = model.float()
-    with pytest.warns(UserWarning, match="slower backend 'reference', because cpu: it cannot guide"):
-        wavenet.generate(model, 2 / 8000, num=2, conditions=told, guidance=2.0)
-    with pytest.raises(ValueError, match="no backend serves this model: cpu: it cannot guide"):
-        wavenet.generate(model, 2 / 8000, num=2, conditions=told, guidance=2.0, backend="cpu")
+    with pytest.warns(UserWarning, match="slower backend 'reference', because cpu: it does not support guidance"):
+        wavenet.generate(model, 2 / 8000, num=2, conditions=conditions, guidance=2.0)
+    with pytest.raises(ValueError, match="no backend supports this model: cpu: it does not support guidance"):
+        wavenet.generate(model, 2 / 8000, num=2, conditions=conditions, guidance=2.0, backend="cpu")
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (settings(["speaker"]), "guidance is 2, but the model cannot go without speaker; train with dropout"),
-        ([*settings(["speaker", "mel"]), DROPPED[0]], "guidance is 2, but the model cannot go without mel; train with"),
+        (settings(["speaker"]), "guidance is 2, but the model always needs speaker; train with dropout"),
+        ([*settings(["speaker", "mel"]), DROPPED[0]], "guidance is 2, but the model always needs mel; train with"),
         (settings([]), "guidance is 2, but the model has no conditions; train with dropout"),
         ([*settings(["speaker"], context=True), DROPPED[0]], "guidance is 2.*, but the model has a context stack"),
         (
@@ -111,23 +118,23 @@ def test_the_cpu_backend_says_that_it_cannot_guide(model, told):
         ([*settings(["speaker"]), DROPPED[0], "model/distribution=logistic_mixture"], "LogisticMixture has none"),
     ],
 )
-def test_what_cannot_be_guided_is_named(overrides, message):
+def test_models_that_do_not_support_guidance_are_named(overrides, message):
     model = build_model(*overrides)
-    told = conditions_for(model, 1, SAMPLES)
+    conditions = conditions_for(model, 1, SAMPLES)
     with pytest.raises(ValueError, match=message):
-        wavenet.stream(model, SECONDS, conditions=told, guidance=2)
+        wavenet.stream(model, SECONDS, conditions=conditions, guidance=2)
 
 
 @pytest.mark.parametrize("guidance", [float("nan"), float("inf"), "much"])
-def test_guidance_that_is_no_number_is_named(model, told, guidance):
+def test_guidance_that_is_not_a_number_is_named(model, conditions, guidance):
     with pytest.raises(ValueError, match=f"guidance is {guidance!r}; it must be a number"):
-        wavenet.stream(model, SECONDS, num=2, conditions=told, guidance=guidance)
+        wavenet.stream(model, SECONDS, num=2, conditions=conditions, guidance=guidance)
 
 
-def test_a_condition_and_its_absence_lie_side_by_side(model):
+def test_conditional_and_unconditional_values_are_concatenated(model):
     guided = GuidedWaveNet(model, 2.0)
-    told = Condition(torch.randn(2, 4, 6, dtype=torch.float64), 4, 3)
-    both = guided.condition(told, 2)
+    condition = Condition(torch.randn(2, 4, 6, dtype=torch.float64), 4, 3)
+    both = guided.condition(condition, 2)
     assert (both.hop_length, both.offset) == (4, 3)
-    assert torch.equal(both.values[:, :4], told.values)
+    assert torch.equal(both.values[:, :4], condition.values)
     assert torch.equal(both.values[:, 4:], model.condition({}, 2).values.expand(-1, -1, 6))

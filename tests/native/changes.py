@@ -1,4 +1,4 @@
-"""Networks that are not the plain one: what people do to a WaveNet with torch's own means."""
+"""Networks that differ from the plain one: changes that can be made to a WaveNet with torch."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,36 +15,36 @@ from wavenet import WaveNet
 from wavenet.distributions import GaussianMixture, MuLawCategorical
 from wavenet.nn import CausalConv1d, ContextStack, GatedResidualLayer, PointwiseConv1d, ResidualStack
 
-READABLE, NATIVE, EITHER = "readable", "native", "either"
+PYTORCH, NATIVE, EITHER = "pytorch", "native", "either"
 
 
 class Change(NamedTuple):
-    """Something that is done to a network.
+    """A change of a network.
 
     Attributes:
-        make: Changes a model in place; returns how to undo what it did outside of the model, or None.
+        make: Changes a model in place; returns a function that undoes changes outside of the model, or None.
         alters: What it alters: the network's "outputs", only the "gradients", only the "audio", or "nothing".
-        trains: Which network has to train it: READABLE, with a warning; NATIVE, without; or EITHER, if it is right.
-        generates: Likewise, which generates its audio.
-        outside: Whether the model's own class is not the package's, so that loading it asks for trust.
-        streams: Whether also its gradients are the same in pieces.
-        settings: What the model is built with, see `small`.
+        trains: Which network has to train it: PYTORCH, with a warning; NATIVE, without; or EITHER, if it is correct.
+        generates: Likewise, which network has to generate its audio.
+        outside: Whether the model's class is not from the package, so that loading it needs `trust`.
+        streams: Whether its gradients are also the same in pieces.
+        settings: Arguments of the model, see `small`.
     """
 
     make: Callable[[WaveNet], Callable[[], object] | None]
     alters: str = "outputs"
-    trains: str = READABLE
-    generates: str = READABLE
+    trains: str = PYTORCH
+    generates: str = PYTORCH
     outside: bool = False
     streams: bool = True
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
-# ---- classes of one's own -----------------------------------------------------------------------
+# ---- custom classes -----------------------------------------------------------------------------
 
 
 class Soft(GatedResidualLayer):
-    """Another non-linearity."""
+    """A layer with another non-linearity."""
 
     def forward(self, x, condition=None, state=None):
         hidden, state = self.dilated(x, state)
@@ -54,7 +54,7 @@ class Soft(GatedResidualLayer):
 
 
 class StepNorm(nn.GroupNorm):
-    """Normalises the channels of each step by itself, so that a step does not depend on later ones."""
+    """Normalises the channels of each step separately, so that a step does not depend on later ones."""
 
     def forward(self, input):
         steps = super().forward(input.transpose(1, 2).flatten(0, 1))
@@ -62,7 +62,7 @@ class StepNorm(nn.GroupNorm):
 
 
 class Normed(GatedResidualLayer):
-    """With a normalisation of what the gate lets through."""
+    """A layer with a normalisation of the gated output."""
 
     def forward(self, x, condition=None, state=None):
         x, gated, state = super().forward(x, condition, state)
@@ -70,7 +70,7 @@ class Normed(GatedResidualLayer):
 
 
 class Gained(GatedResidualLayer):
-    """With a learned factor."""
+    """A layer with a learned factor."""
 
     def forward(self, x, condition=None, state=None):
         x, gated, state = super().forward(x, condition, state)
@@ -78,7 +78,7 @@ class Gained(GatedResidualLayer):
 
 
 class Scaled(CausalConv1d):
-    """With a factor."""
+    """A convolution with a factor."""
 
     def forward(self, x, state=None):
         y, state = super().forward(x, state)
@@ -86,7 +86,7 @@ class Scaled(CausalConv1d):
 
 
 class Averaged(ResidualStack):
-    """The skips' mean in the place of their sum."""
+    """A stack that returns the skips' mean instead of their sum."""
 
     def forward(self, x, condition=None, state=None):
         skips, state = super().forward(x, condition, state)
@@ -94,7 +94,7 @@ class Averaged(ResidualStack):
 
 
 class Sharper(WaveNet):
-    """Scales its logits."""
+    """A model that scales its logits."""
 
     def forward(self, waveform, condition=None, state=None):
         parameters, state = super().forward(waveform, condition, state)
@@ -102,7 +102,7 @@ class Sharper(WaveNet):
 
 
 class Softer(WaveNet):
-    """Learns from another loss; its outputs are the plain network's."""
+    """A model with another loss; its outputs are the plain network's."""
 
     def log_prob(self, waveform, condition=None, state=None):
         log_prob, state = super().log_prob(waveform, condition, state)
@@ -110,14 +110,14 @@ class Softer(WaveNet):
 
 
 class Backwards(nn.ModuleList):
-    """The last layer comes first."""
+    """A list whose last layer comes first."""
 
     def __iter__(self):
         return reversed([self[number] for number in range(len(self))])
 
 
 class Adapted(nn.Module):
-    """A low-rank change beside a convolution, whose names it keeps to the outside, as adapters do."""
+    """A low-rank adapter of a convolution, whose attributes it exposes."""
 
     def __init__(self, base: nn.Conv1d) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Adapted(nn.Module):
 
 
 class Tripled(Tensor):
-    """A weight that counts threefold in every product."""
+    """A weight that is multiplied by 3 in every product."""
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
@@ -154,13 +154,13 @@ class Half(nn.Module):
 
 
 class Quieter(MuLawCategorical):
-    """A distribution that hears less than was said."""
+    """A distribution whose encoding is scaled down."""
 
     def encode(self, waveform):
         return 0.5 * super().encode(waveform)
 
 
-# ---- means --------------------------------------------------------------------------------------
+# ---- changes ------------------------------------------------------------------------------------
 
 
 def louder(module, args, output):
@@ -188,12 +188,12 @@ def hook(place: str, kind: str = "forward", called: Callable[..., object] = loud
 
 
 def put(place: str, make: Callable[[Any], nn.Module]) -> Callable[[WaveNet], None]:
-    """A change: what `make` makes of the module at a place stands there in its stead."""
+    """A change: the module at a place is replaced by what `make` returns for it."""
     return lambda model: model.set_submodule(place, make(model.get_submodule(place)))
 
 
 def patched(place: str) -> Callable[[WaveNet], None]:
-    """A change: a `forward` of an object's own."""
+    """A change: a `forward` that is set on the object."""
 
     def forward(self, *args):
         return louder(self, args, type(self).forward(self, *args))
@@ -206,7 +206,7 @@ def patched(place: str) -> Callable[[WaveNet], None]:
 
 
 def patched_around(place: str) -> Callable[[WaveNet], None]:
-    """The same by a closure, which a copy of the model shares with it."""
+    """A change: the same by a closure, which is shared with copies of the model."""
 
     def make(model):
         module = model.get_submodule(place)
@@ -217,7 +217,7 @@ def patched_around(place: str) -> Callable[[WaveNet], None]:
 
 
 def become(place: str, kind: type[nn.Module], **more: nn.Module | nn.Parameter) -> Callable[[WaveNet], None]:
-    """A change: the class of a module is a subclass of what it was, and it has more parts."""
+    """A change: the class of a module becomes a subclass, and it gets more parts."""
 
     def make(model):
         module = model.get_submodule(place)
@@ -243,7 +243,7 @@ def normed_layer(model):
 
 
 def class_patched(model):
-    """Every layer of the package computes otherwise, without another class."""
+    """Every layer of the package computes something else, without another class."""
     plain = GatedResidualLayer.forward
     GatedResidualLayer.forward = lambda self, *args: louder(self, args, plain(self, *args))
     return lambda: setattr(GatedResidualLayer, "forward", plain)
@@ -335,7 +335,7 @@ def old_weight_norm(place):
     def make(model):
         conv = model.get_submodule(place)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # is to be replaced by parametrizations, and is in wide use
+            warnings.simplefilter("ignore")  # deprecated in favour of parametrizations, but in wide use
             nn.utils.weight_norm(conv)
         conv.weight_g.data.mul_(1.5)
 

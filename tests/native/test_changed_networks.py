@@ -1,6 +1,6 @@
-"""A changed network is trained, heard, saved and exported as what it is, or is refused; never as the plain one.
+"""A changed network is trained, generated from, saved and exported correctly or refused; never as the plain one.
 
-Each change in `changes` goes through all of these, and so does the plain network, which has to take the native code.
+Each change in `changes` is tested with all of these, and so is the plain network, which has to use native code.
 """
 
 import warnings
@@ -15,14 +15,14 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader
 
 import wavenet
-from tests.native.changes import CHANGES, CONV, EITHER, LAYER, NATIVE, READABLE, SKIP, Change
+from tests.native.changes import CHANGES, CONV, EITHER, LAYER, NATIVE, PYTORCH, SKIP, Change
 from wavenet.exchange.onnx import export
 from wavenet.training import CPUNetwork, WaveNetTraining
 
 LENGTH = 24  # samples
 LARGEST = 1e-4  # relative error of a gradient, as a vector
 SIZES = {"dilation_cycle": 2, "num_cycles": 2}
-EXPORTED = [  # some of each kind, for an export takes seconds
+EXPORTED = [  # some changes of each type, because an export takes seconds
     "a layer with a parameter more",
     "a hook on a skip",
     "a layer patched by a closure",
@@ -37,7 +37,7 @@ every_change = pytest.mark.parametrize("change", CHANGES.values(), ids=[name.rep
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Is faster than more for a network as small as this."""
+    """Use one thread, which is faster for such a small network."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -46,9 +46,9 @@ def _one_thread():
 
 @pytest.fixture
 def build(small):
-    """Makes the same small network, and changes it; only the last one that was made may be used.
+    """Return a function that builds the same small network and changes it; only its last network may be used.
 
-    It is made anew each time: a copy would not be the same network where closures hold on to the first.
+    It is built anew each time: closures in a copy would refer to the first network.
     """
     undo = []
 
@@ -69,12 +69,13 @@ def build(small):
         undo.pop()()
 
 
-def told(model, batch=2):
-    """Conditions for every conditioner that the model has."""
+def conditions_for(model, batch=2):
+    """Return conditions for every conditioner of the model."""
     return {"speaker": ["bob", "ann"][:batch]} if "speaker" in model.conditioners else {}
 
 
-def heard():
+def waveform():
+    """Return the input, (2, LENGTH)."""
     return torch.rand(2, LENGTH, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
@@ -89,12 +90,12 @@ def same(a, b):
 
 @torch.no_grad()
 def outputs(model, training=False):
-    """Parameters and log-probabilities, (2, P + 1, T)."""
+    """Return parameters and log-probabilities, (2, P + 1, T)."""
     model.train(training)
     torch.manual_seed(2)
-    parameters, _ = model(heard(), model.condition(told(model), 2))
+    parameters, _ = model(waveform(), model.condition(conditions_for(model), 2))
     torch.manual_seed(2)
-    log_prob, _ = model.log_prob(heard(), model.condition(told(model), 2))
+    log_prob, _ = model.log_prob(waveform(), model.condition(conditions_for(model), 2))
     model.eval()
     return torch.cat([parameters, log_prob[:, None]], dim=1)
 
@@ -103,28 +104,28 @@ def gradients_of(model):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def readable_gradients(model):
-    """Of the mean negative log-likelihood, by the readable network and torch alone."""
+def pytorch_gradients(model):
+    """Return the gradients of the mean negative log-likelihood, by the PyTorch network and torch alone."""
     model.train()
     torch.manual_seed(2)
-    (-model.log_prob(heard(), model.condition(told(model), 2))[0].mean()).backward()
+    (-model.log_prob(waveform(), model.condition(conditions_for(model), 2))[0].mean()).backward()
     return gradients_of(model)
 
 
 def in_pieces(model, lengths):
-    """Parameters (2, P, T) from pieces of these lengths, and the gradients of one direction of them."""
+    """Return parameters (2, P, T) from pieces of these lengths, and the gradients of one direction of them."""
     model.eval().zero_grad()
-    made, state = [], None
-    for piece in heard().split(lengths, dim=1):
-        parameters, state = model(piece, model.condition(told(model), 2), state)
-        made.append(parameters)
-    parameters = torch.cat(made, dim=-1)
+    pieces, state = [], None
+    for piece in waveform().split(lengths, dim=1):
+        parameters, state = model(piece, model.condition(conditions_for(model), 2), state)
+        pieces.append(parameters)
+    parameters = torch.cat(pieces, dim=-1)
     (parameters * torch.linspace(-1, 1, LENGTH)).sum().backward()
     return parameters.detach(), gradients_of(model)
 
 
 class Watch(L.Callback):
-    """Keeps the gradients of a step."""
+    """A callback that keeps the gradients of a step."""
 
     def __init__(self) -> None:
         self.gradients = {}
@@ -134,7 +135,7 @@ class Watch(L.Callback):
 
 
 class Seeded(WaveNetTraining):
-    """A step begins with the same random numbers as `readable_gradients`."""
+    """Training whose steps begin with the same random numbers as `pytorch_gradients`."""
 
     def training_step(self, batch, batch_idx):
         torch.manual_seed(2)
@@ -142,9 +143,13 @@ class Seeded(WaveNetTraining):
 
 
 def train(model):
-    """One step with Lightning: the gradients, and the warnings of this package."""
+    """Train one step with Lightning; return the gradients, and the warnings of this package."""
     watch = Watch()
-    batch = {"waveform": heard(), "predicted": torch.ones(2, LENGTH, dtype=torch.bool), "conditions": told(model)}
+    batch = {
+        "waveform": waveform(),
+        "predicted": torch.ones(2, LENGTH, dtype=torch.bool),
+        "conditions": conditions_for(model),
+    }
     trainer = L.Trainer(
         accelerator="cpu",
         devices=1,
@@ -165,7 +170,7 @@ def train(model):
 
 
 def of_a_slower_path(caught):
-    """Messages that say that native code is not used; each gives a reason, in one line."""
+    """Return the warnings that native code is not used; each gives a reason, in one line."""
     messages = [str(one.message) for one in caught if one.category is UserWarning]
     chosen = [message for message in messages if "several times as long" in message or "slower backend" in message]
     for message in chosen:
@@ -174,30 +179,30 @@ def of_a_slower_path(caught):
     return chosen
 
 
-def check_choice(wanted, native, said):
-    """Native code was used, or one warning said that it is not; and it was the right one of both."""
-    assert len(said) == (0 if native else 1), said
-    assert wanted in (EITHER, NATIVE if native else READABLE), f"it has to be the {wanted} network"
+def check_choice(expected, native, messages):
+    """Check that the right network was used: the native one, or the PyTorch network with one warning."""
+    assert len(messages) == (0 if native else 1), messages
+    assert expected in (EITHER, NATIVE if native else PYTORCH), f"it has to be the {expected} network"
 
 
 def onnx_outputs(path, model):
-    """What an exported step says sample by sample, (2, P, T)."""
+    """Return the parameters of an exported step, sample by sample, (2, P, T)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     step = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    waveform = heard().numpy()
+    samples = waveform().numpy()
     feed = {"uniforms": np.full((2, model.distribution.num_uniforms), 0.5, np.float32)}
     feed["temperature"] = np.array(1, np.float32)
     if model.stack.condition_channels:
         with torch.no_grad():
-            feed["condition"] = model.condition(told(model), 2).values.numpy()
+            feed["condition"] = model.condition(conditions_for(model), 2).values.numpy()
     names = [one.name for one in step.get_inputs() if one.name.startswith("state_")]
     states = [np.zeros((2, *one.shape[1:]), np.float32) for one in step.get_inputs() if one.name in names]
     parameters = []
-    for t in range(waveform.shape[1]):
-        given = {"sample": waveform[:, t : t + 1]} | dict(zip(names, states, strict=True))
-        _, now, *states = step.run(None, feed | given)
-        parameters.append(now)
+    for t in range(samples.shape[1]):
+        inputs = {"sample": samples[:, t : t + 1]} | dict(zip(names, states, strict=True))
+        _, current, *states = step.run(None, feed | inputs)
+        parameters.append(current)
     return torch.from_numpy(np.stack(parameters, axis=-1))
 
 
@@ -212,11 +217,11 @@ def rounded(model, weights):
 
 @torch.no_grad()
 def round_weights(model, weights):
-    """The same in place, for a network of any form: what computes weights gives its place to what it computed."""
+    """Do the same in place, for any form of network: computed weights become ordinary weights."""
     for module in list(model.modules()):
         if parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight")
-        for key, computes in list(module._forward_pre_hooks.items()):  # weight norm, spectral norm and pruning of old
+        for key, computes in list(module._forward_pre_hooks.items()):  # old weight norm, spectral norm and pruning
             if hasattr(computes, "remove"):
                 computes.remove(module)
                 del module._forward_pre_hooks[key]
@@ -253,25 +258,25 @@ def test_it_is_the_same_network_whole_and_in_steps(build, change):
 @every_change
 def test_it_trains_with_its_own_gradients(build, change, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    plain = readable_gradients(build(change, changed=False)) if change.alters == "gradients" else None
-    wanted = readable_gradients(build(change))
+    plain = pytorch_gradients(build(change, changed=False)) if change.alters == "gradients" else None
+    wanted = pytorch_gradients(build(change))
     if plain is not None:
         moved = max(difference(wanted[name], plain[name]) for name in plain)
         assert moved > 0.01
 
     calls, native = [], CPUNetwork.log_prob
-    monkeypatch.setattr(CPUNetwork, "log_prob", lambda *given: (calls.append(1), native(*given))[1])
-    gradients, said = train(build(change))
+    monkeypatch.setattr(CPUNetwork, "log_prob", lambda *args: (calls.append(1), native(*args))[1])
+    gradients, messages = train(build(change))
     assert gradients.keys() == wanted.keys()
     name, error = max(((name, difference(gradients[name], wanted[name])) for name in wanted), key=lambda pair: pair[1])
     assert error < LARGEST, name
-    check_choice(change.trains, bool(calls), said)
+    check_choice(change.trains, bool(calls), messages)
 
 
 @every_change
 def test_it_generates_its_own_audio(build, change):
     def generate(model, backend):
-        return wavenet.generate(model, 0.032, num=2, seed=3, conditions=told(model), backend=backend)
+        return wavenet.generate(model, 0.032, num=2, seed=3, conditions=conditions_for(model), backend=backend)
 
     plain = generate(build(change, changed=False), "reference") if change.alters == "audio" else None
     wanted = generate(build(change), "reference")
@@ -282,8 +287,9 @@ def test_it_generates_its_own_audio(build, change):
     model = build(change)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        chosen = wavenet.stream(model, 0.01, conditions=told(model, 1)).backend
-    check_choice(change.generates, chosen == "cpu", of_a_slower_path(caught))  # first: it could end this process
+        chosen = wavenet.stream(model, 0.01, conditions=conditions_for(model, 1)).backend
+    # first, because what follows could end this process
+    check_choice(change.generates, chosen == "cpu", of_a_slower_path(caught))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert torch.equal(generate(model, "auto"), wanted)
@@ -294,7 +300,7 @@ def test_it_generates_its_own_audio(build, change):
 
 
 def refused(change, call, folder):
-    """Whether a call refused the network, in one line and without a trace; the plain one is never refused."""
+    """Return whether a call refused the network, in one line and without files; the plain one is never refused."""
     try:
         call()
     except ValueError as error:
@@ -305,7 +311,7 @@ def refused(change, call, folder):
 
 
 @every_change
-def test_it_is_saved_right_or_refused(build, change, tmp_path):
+def test_it_is_saved_correctly_or_refused(build, change, tmp_path):
     wanted = [outputs(build(change), training) for training in (False, True)]
     model = build(change)
     if refused(change, lambda: wavenet.save(model, tmp_path / "model"), tmp_path):
@@ -316,7 +322,7 @@ def test_it_is_saved_right_or_refused(build, change, tmp_path):
 
 
 @pytest.mark.parametrize("name", EXPORTED)
-def test_it_is_exported_right_or_refused(build, name, tmp_path):
+def test_it_is_exported_correctly_or_refused(build, name, tmp_path):
     change = CHANGES[name]
     wanted = outputs(build(change, num_cycles=1))[:, :-1]
     model = build(change, num_cycles=1)
@@ -327,33 +333,33 @@ def test_it_is_exported_right_or_refused(build, name, tmp_path):
 
 @every_change
 @pytest.mark.parametrize("weights", ["int8", "bfloat16"])
-def test_it_is_rounded_right_or_refused(build, change, weights):
+def test_it_is_rounded_correctly_or_refused(build, change, weights):
     exact = outputs(build(change))
-    model, made = build(change), []
-    if refused(change, lambda: made.append(rounded(model, weights)), None):
+    model, copies = build(change), []
+    if refused(change, lambda: copies.append(rounded(model, weights)), None):
         return
-    got = outputs(made[0])
-    assert torch.equal(outputs(model), exact)  # the model itself is as it was
+    got = outputs(copies[0])
+    assert torch.equal(outputs(model), exact)  # the model itself is unchanged
     wanted = outputs(round_weights(build(change), weights))
     assert difference(wanted, exact) > 1e-4
     same(got, wanted)
 
 
 @pytest.mark.parametrize("place", [f"{LAYER}.residual", CONV, SKIP, "head.3"])
-def test_weights_of_two_precisions_fail_as_in_the_readable_network(build, place, monkeypatch, tmp_path):
-    """They do not fit together in torch, and native code must not read one as the other."""
+def test_weights_of_two_precisions_fail_as_in_the_pytorch_network(build, place, monkeypatch, tmp_path):
+    """They cannot be combined in torch, and native code must not read one as the other."""
     monkeypatch.chdir(tmp_path)
 
     def make(model):
         model.get_submodule(place).double()
 
-    def heard_by(backend):
+    def generate_with(backend):
         return lambda model: wavenet.generate(model, 0.01, backend=backend)
 
     change = Change(make)
-    with pytest.raises(RuntimeError) as readable:
-        readable_gradients(build(change))
-    for attempt in (train, heard_by("auto"), heard_by("cpu")):
-        with warnings.catch_warnings(), pytest.raises((type(readable.value), ValueError)):
+    with pytest.raises(RuntimeError) as expected:
+        pytorch_gradients(build(change))
+    for attempt in (train, generate_with("auto"), generate_with("cpu")):
+        with warnings.catch_warnings(), pytest.raises((type(expected.value), ValueError)):
             warnings.simplefilter("ignore")
             attempt(build(change))

@@ -1,4 +1,4 @@
-"""The building blocks of native loops against plain arithmetic."""
+"""The building blocks of native loops, compared with plain arithmetic."""
 
 from itertools import product as combinations
 
@@ -56,7 +56,7 @@ def test_exponential_and_gate():
     assert np.abs(y / np.exp(x.astype(np.float64)) - 1).max() < 2.5e-7
 
     generator = np.random.default_rng(0)
-    scales = 10.0 ** generator.uniform(-6, 3, (20000, 1))  # from the straight part to the flat ends
+    scales = 10.0 ** generator.uniform(-6, 3, (20000, 1))  # from the linear part to the flat ends
     x = (generator.standard_normal((20000, PANEL)) * scales).astype(np.float32)
     y = np.empty((20000, LANES), np.float32)
     gates(x, y)
@@ -91,7 +91,7 @@ def test_draw(classes):
 
 
 def test_draw_among_equals():
-    """Many equal logits, as an untrained model has: all classes of equal chance, and the first one of the best."""
+    """Many equal logits, as of an untrained model: all classes are equally likely, and the mode is the first."""
     logits, room = np.zeros(64, np.float32), np.empty(64, np.float32)
     drawn = [
         draw(logits.ctypes.data, 64, np.float32((i + 0.5) / 64), np.float32(1), 0, room.ctypes.data) for i in range(64)
@@ -103,7 +103,7 @@ def test_draw_among_equals():
 @each_mixture
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0, 1e-30, 0])
 def test_draw_from_mixture(mixture, temperature):
-    """The same levels as the reference's, of mild and of wild parameters; but for one step where rounding decides."""
+    """The same levels as the reference's, also for extreme parameters, except one step where rounding decides."""
     distribution = mixture()
     generator = torch.Generator().manual_seed(0)
     count = distribution.num_mixtures
@@ -112,7 +112,7 @@ def test_draw_from_mixture(mixture, temperature):
     parameters[..., 2000:] *= 10
     numbers = torch.rand(1, 2, 3000, generator=generator)
     numbers[..., 1:3] = torch.tensor([0, 1 - 2**-24])
-    temperature = float(np.float32(temperature))  # as the kernel has it
+    temperature = float(np.float32(temperature))  # as in the kernel
     expected = distribution.sample(parameters, numbers, temperature)[0]
     variates = distribution.standard_variates(numbers[0, 1]).numpy()
     kind = LOGISTIC if isinstance(distribution, LogisticMixture) else GAUSSIAN
@@ -127,7 +127,7 @@ def test_draw_from_mixture(mixture, temperature):
     assert (difference > 0).sum() <= 3
 
 
-def test_what_is_not_a_number_stays_within_the_table():
+def test_nan_gives_an_index_within_the_table():
     distribution, room = GaussianMixture(2), np.empty(6)
     settings = mixture_settings(distribution)
     for bad in (np.nan, np.inf, -np.inf):
@@ -143,7 +143,7 @@ def test_float16_on_a_processor_without_it(small, monkeypatch):
         wavenet.generate(small(), 0.01, weights="float16")
 
 
-def test_a_folder_that_cannot_be_written_to_costs_only_the_cache(monkeypatch):
+def test_a_read_only_folder_disables_only_the_cache(monkeypatch):
     def refuses(cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")

@@ -1,4 +1,4 @@
-"""What the layout knows, what it says of the rest, and the comparison that stands behind it."""
+"""The networks that the layout supports, its reasons for the rest, and the comparison of outputs."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from wavenet.nn import GatedResidualLayer
 from wavenet.training import CPUNetwork
 
 PACKAGE = Path(wavenet.__file__).parent
-WHO_MAY = {"model.py", "nn", "native"}
+MAY_READ_LAYERS = {"model.py", "nn", "native"}
 
 
 def on_another_device(model):
@@ -25,8 +25,8 @@ def on_another_device(model):
 
 REASONS = {
     "head.0 is a GELU, not a ReLU": lambda model: model.head.__setitem__(0, nn.GELU()),
-    "stack.layers.1 has hooks": lambda model: model.stack.layers[1].register_forward_hook(lambda *given: None),
-    "the model has hooks": lambda model: model.register_full_backward_hook(lambda *given: None),
+    "stack.layers.1 has hooks": lambda model: model.stack.layers[1].register_forward_hook(lambda *args: None),
+    "the model has hooks": lambda model: model.register_full_backward_hook(lambda *args: None),
     "stack.layers.0.forward was replaced": lambda model: setattr(model.stack.layers[0], "forward", print),
     "the model.log_prob was replaced": lambda model: setattr(model, "log_prob", print),
     "stack.layers.2.norm is unknown": lambda model: model.stack.layers[2].add_module("norm", nn.GroupNorm(1, 6)),
@@ -37,7 +37,7 @@ REASONS = {
     "stack.layers is a Sequential, not a ModuleList": lambda model: setattr(
         model.stack, "layers", nn.Sequential(*model.stack.layers)
     ),
-    "stack.layers.1 has other groups or another residual_scale than the first layer": lambda model: setattr(
+    "stack.layers.1 differs from the first layer in groups or residual_scale": lambda model: setattr(
         model.stack.layers[1], "residual_scale", 0.5
     ),
     "stack.layers.0.dilated pads 1 samples for": lambda model: setattr(
@@ -47,7 +47,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_it_says_what_it_does_not_know(small, reason):
+def test_reasons_name_what_is_not_supported(small, reason):
     model = small()
     assert unsupported_reason(model) is None
     REASONS[reason](model)
@@ -66,7 +66,7 @@ def test_more_or_less_modules_in_the_head(small):
         assert reason in unsupported_reason(model)
 
 
-def test_anything_may_be_asked_about():
+def test_any_module_is_allowed():
     assert unsupported_reason(nn.Linear(1, 1)) == "the model is a Linear, not a WaveNet"
 
 
@@ -74,15 +74,15 @@ def test_dropout_counts_in_training_only(small):
     model = small(dropout=0.5)
     assert unsupported_reason(model) is None
     assert CPUNetwork.unsupported_reason(model) == "it computes the plain network, and the layers have dropout"
-    assert unsupported_reason(model.train()) == "stack.layers.0 has dropout, and is in training"
+    assert unsupported_reason(model.train()) == "stack.layers.0 has dropout and is in training mode"
 
 
 def test_hooks_for_all_modules(small):
     model = small()
-    handle = nn.modules.module.register_module_forward_hook(lambda *given: None)
+    handle = nn.modules.module.register_module_forward_hook(lambda *args: None)
     try:
         assert unsupported_reason(model) == "hooks are registered for all modules"
-        assert not torch.equal(model(torch.rand(1, 30))[0], torch.zeros(1))  # the readable network runs with them
+        assert not torch.equal(model(torch.rand(1, 30))[0], torch.zeros(1))  # the PyTorch network runs with them
     finally:
         handle.remove()
     assert unsupported_reason(model) is None
@@ -100,7 +100,7 @@ def test_weights_that_are_computed_are_read_at_every_call(small):
 
 def test_a_change_after_the_layout_is_noticed(small):
     changes = {
-        "a hook": lambda model: model.stack.layers[0].skip.register_forward_pre_hook(lambda *given: None),
+        "a hook": lambda model: model.stack.layers[0].skip.register_forward_pre_hook(lambda *args: None),
         "a module": lambda model: model.head.__setitem__(2, nn.Tanh()),
         "a number": lambda model: setattr(model.stack.layers[0], "residual_scale", 0.9),
         "a method": lambda model: setattr(model.head[1], "forward", print),
@@ -116,7 +116,7 @@ def test_a_change_after_the_layout_is_noticed(small):
             network.check()
 
 
-def test_what_changes_nothing_is_borne(small):
+def test_irrelevant_changes_are_ignored(small):
     model = small()
     network = CPUNetwork(model)
     model.stack.layers[0].note = "mine"
@@ -128,12 +128,12 @@ def test_what_changes_nothing_is_borne(small):
 def test_a_patched_class_is_noticed(small, monkeypatch):
     model = small()
     forward = GatedResidualLayer.forward
-    monkeypatch.setattr(GatedResidualLayer, "forward", lambda *given: forward(*given))
+    monkeypatch.setattr(GatedResidualLayer, "forward", lambda *args: forward(*args))
     assert unsupported_reason(model) == "GatedResidualLayer was changed"
 
 
 def test_the_comparison_finds_what_the_layout_does_not(small, monkeypatch):
-    """As if the layout had never heard of the residual scale, or of what comes out of the head."""
+    """As if the layout did not know the residual scale."""
     model = small(residual_scale=0.8)
     real = Layout.weights
 
@@ -149,7 +149,7 @@ def test_the_comparison_finds_what_the_layout_does_not(small, monkeypatch):
         CPUNetwork(model).verify()
     with pytest.warns(UserWarning, match="slower backend 'reference', because cpu: its outputs differ by"):
         wavenet.generate(model, 0.01)
-    with pytest.raises(ValueError, match="no backend serves this model: cpu: its outputs differ by"):
+    with pytest.raises(ValueError, match="no backend supports this model: cpu: its outputs differ by"):
         wavenet.generate(model, 0.01, backend="cpu")
 
 
@@ -165,7 +165,7 @@ def test_the_comparison_looks_at_every_gradient(small, monkeypatch):
         return weights
 
     monkeypatch.setattr(Layout, "weights", without_a_gradient)
-    CPUBackend(model)  # whose outputs are right
+    CPUBackend(model)  # the outputs are right
     with pytest.raises(UnknownNetworkError, match=r"the gradient of stack.layers.1.dilated.conv.weight differs"):
         CPUNetwork(model).verify()
 
@@ -179,8 +179,8 @@ def test_the_comparison_draws_nothing_from_the_global_generator(small):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_kept_code_is_compared_with_all_of_its_sources():
-    """numba itself looks at the file of one function only, and the loops are made of functions of several."""
+def test_cached_code_is_compared_with_all_of_its_sources():
+    """numba itself checks the file of one function only, but the loops consist of functions from several files."""
 
     @jit
     def function(x):
@@ -190,9 +190,9 @@ def test_kept_code_is_compared_with_all_of_its_sources():
     assert isinstance(stamp[1], str) and len(stamp[1]) == 64
 
 
-def test_nobody_else_knows_the_insides_of_the_network():
+def test_no_other_module_reads_the_layers_of_the_network():
     inside = re.compile(r"\.dilated\.conv|model\.head|stack\.layers|\.input\.conv")
     for path in PACKAGE.rglob("*.py"):
         where = path.relative_to(PACKAGE)
-        if where.parts[0] not in WHO_MAY:
+        if where.parts[0] not in MAY_READ_LAYERS:
             assert not inside.findall(path.read_text()), where

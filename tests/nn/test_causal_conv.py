@@ -67,22 +67,22 @@ def test_whole_equals_chunks_equals_steps(kernel_size, dilation, groups, dtype):
     ("kernel_size", "dilation", "length"), [(1, 1, 9), (2, 1, 9), (2, 8, 20), (3, 4, 25), (3, 4, 9)]
 )
 def test_every_form_of_the_convolution_is_the_same(kernel_size, dilation, length, bias):
-    """In outputs and gradients; the last shape is just one window."""
+    """In outputs and gradients; the last shape is exactly one window."""
     x = torch.randn(2, 4, length, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(6, 4, kernel_size, dtype=torch.float64, requires_grad=True)
     inputs = (x, weight, torch.randn(6, dtype=torch.float64, requires_grad=True) if bias else None)
-    wanted = torch.nn.functional.conv1d(*inputs, dilation=dilation)
-    one_window = wanted.shape[-1] == 1
-    direction = torch.randn_like(wanted)
+    expected = torch.nn.functional.conv1d(*inputs, dilation=dilation)
+    one_window = expected.shape[-1] == 1
+    direction = torch.randn_like(expected)
     for form in (convolve, shifted_product, *([single_product] if one_window else [])):
         y = form(*inputs, dilation)
-        torch.testing.assert_close(y, wanted)
-        for got, expected in zip(
+        torch.testing.assert_close(y, expected)
+        for gradient, expected_gradient in zip(
             torch.autograd.grad(y, [i for i in inputs if i is not None], direction),
-            torch.autograd.grad(wanted, [i for i in inputs if i is not None], direction, retain_graph=True),
+            torch.autograd.grad(expected, [i for i in inputs if i is not None], direction, retain_graph=True),
             strict=True,
         ):
-            torch.testing.assert_close(got, expected)
+            torch.testing.assert_close(gradient, expected_gradient)
 
 
 def test_state_is_the_last_inputs():

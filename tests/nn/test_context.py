@@ -28,7 +28,7 @@ def test_gradient_sees_just_the_receptive_field(pool, kernel_size):
     context = stack(torch.float64, pool=pool, kernel_size=kernel_size)
     length = 3 * context.receptive_field
     farthest, nearest = 0, -length
-    for t in range(length - 2 * pool, length):  # the field is longest at a frame's last sample
+    for t in range(length - 2 * pool, length):  # the receptive field is longest at a frame's last sample
         waveform = (torch.rand(1, length, dtype=torch.float64) - 0.5).requires_grad_()
         context(waveform)[0].upsampled(length)[..., t].sum().backward()
         seen = waveform.grad[0].nonzero().flatten()
@@ -37,7 +37,7 @@ def test_gradient_sees_just_the_receptive_field(pool, kernel_size):
     assert nearest == -1
 
 
-def test_utterances_may_stand_at_different_places_in_a_frame():
+def test_utterances_at_different_positions_in_a_frame():
     context = stack(torch.float64)
     x = torch.rand(2, 30, dtype=torch.float64) - 0.5
     states = [context(x[k : k + 1, :begin])[1] for k, begin in ((0, 5), (1, 7))]

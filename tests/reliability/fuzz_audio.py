@@ -17,10 +17,10 @@ from pathlib import Path
 
 import soundfile
 
+from scripts.benchmarks.table import header, line_of
 from tests.conftest import ROOT
 from tests.reliability import mutants
 from wavenet.audio import LogMel
-from wavenet.benchmark.table import header, line_of
 from wavenet.data import DatasetError, add_features, prepare
 from wavenet.data.folder import Folder
 from wavenet.machine import machine_in_words

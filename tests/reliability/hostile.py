@@ -27,9 +27,9 @@ from typing import Any
 import torch
 
 import wavenet
+from scripts.benchmarks.table import header, line_of
 from tests.conftest import PROMPTS, ROOT, TINY
 from tests.reliability.hostile_corpus import GOOD, Case, corpus
-from wavenet.benchmark.table import header, line_of
 from wavenet.checkpoint import CheckpointError
 from wavenet.machine import machine_in_words
 

@@ -661,23 +661,34 @@ def _sizes(m: _Maker) -> Iterator[Case]:
         "n_fft": 10**10,
         "n_mels": 10**10,
         "hop_length": 10**10,
-        "scales": [10**9, 4],
-        "hold": 10**9,
         "context_frames": 10**9,
         "hidden_channels": 10**9,
-        "freq_kernel_size": 10**9 + 1,
         "fmax": 1e300,
         "std": 0,
-        "upsampling": "transposed ",
+        "upsampling": "transposed",
         "dropout": 2,
     }.items():
         yield from m.config(
             f"mel {name}={value}", lambda c, name=name, value=value: c["conditioners"]["mel"].update({name: value})
         )
+    for name, value in {
+        "scales": [10**9, 4],
+        "hold": 10**9,
+        "freq_kernel_size": 10**9 + 1,
+        "kind": "transposed ",
+        "bias": 2,
+        "_target_": "os.system",
+    }.items():
+        yield from m.config(
+            f"mel upsampling {name}={value}",
+            lambda c, name=name, value=value: c["conditioners"]["mel"]["upsampling"].update({name: value}),
+        )
     mixture = "wavenet.distributions.gaussian_mixture.GaussianMixture"
     context = {"_target_": "wavenet.nn.context.ContextStack", "condition_channels": 4}
     for name, change in {
-        "100000 stages of upsampling": lambda c: c["conditioners"]["mel"].update(scales=[1] * 10**5, hold=64),
+        "100000 stages of upsampling": lambda c: c["conditioners"]["mel"]["upsampling"].update(
+            scales=[1] * 10**5, hold=64
+        ),
         "the largest filter bank": lambda c: c["conditioners"]["mel"].update(n_fft=2**14, n_mels=2**9, fmax=4000),
         "the most encoding channels": lambda c: c["distribution"].update(num_classes=2**16, embedding_channels=2**12),
         "the most mixture channels": lambda c: c.update(

@@ -31,7 +31,7 @@ from typing import IO
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from wavenet.benchmark.table import header, line_of
+from scripts.benchmarks.table import header, line_of
 from wavenet.machine import machine_in_words
 
 ROOT = Path(__file__).parents[2]

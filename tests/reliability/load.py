@@ -29,10 +29,10 @@ from typing import Any
 import torch
 
 import wavenet
+from scripts.benchmarks.table import header, line_of
 from tests.reliability.long_generation import resident
 from tests.reliability.models import KINDS, make, told
 from wavenet import WaveNet
-from wavenet.benchmark.table import header, line_of
 from wavenet.generation.sampler import Stream
 from wavenet.machine import machine_in_words
 from wavenet.native.instructions import HAS_FLOAT16

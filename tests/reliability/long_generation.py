@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 import wavenet
+from scripts.benchmarks.table import header, line_of
 from tests.reliability.models import KINDS, make, told
 from wavenet import WaveNet
-from wavenet.benchmark.table import header, line_of
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.sampler import Stream, StreamState
 from wavenet.generation.uniforms import uniforms

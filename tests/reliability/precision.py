@@ -26,10 +26,10 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
+from scripts.benchmarks.table import header, line_of
 from tests.configured import composed
 from tests.reliability.models import KINDS
 from wavenet import WaveNet
-from wavenet.benchmark.table import header, line_of
 from wavenet.cli.preflight import fill_categories
 from wavenet.data import Corpus, prepare, split
 from wavenet.evaluation import bits_per_sample

@@ -24,6 +24,7 @@ from wavenet.data import Corpus, add_features
 from wavenet.data.corpus import Prepared
 from wavenet.distributions import LogisticMixture, MuLawCategorical
 from wavenet.evaluation import Clips, Score, bits_per_sample, ratio_interval, similarity, utterance_bits
+from wavenet.nn import Upsampling
 from wavenet.report import ReportSettings, compare, render, report_on_model
 from wavenet.report.model_report import finite
 from wavenet.report.sounds import encode, facts
@@ -349,8 +350,8 @@ def test_the_shortest_sounds_and_the_lowest_rate(corpus):
     """Nothing here is worth hearing, and nothing breaks."""
     low = replace(corpus, sample_rate=1000, utterances=corpus.utterances[4:])
     shortest = ReportSettings(sound_seconds=1e-9, utterances=1, utterance_seconds=1e-9, speed_seconds=1e-9, seed=2**62)
-    settings = [MelConditioner(1000, 3, n_fft=128, hop_length=8, n_mels=6, scales=[2], hold=4, hidden_channels=5)]
-    built = model(*settings, rate=1000)
+    mel = MelConditioner(1000, 3, n_fft=128, hop_length=8, n_mels=6, upsampling=Upsampling([2]), hidden_channels=5)
+    built = model(mel, rate=1000)
     found = report_on_model("m", built, add_features(low, built.features, progress=False), shortest)
     result, text = written(found)
     assert [s["samples"] for s in result["models"][0]["sounds"]] == [1] * 4

@@ -21,9 +21,9 @@ def corpus(speech, in_tmp):
 CASES = {
     "mel": [*settings(["speaker", "mel"]), "model.conditioners.speaker.categories=[allison,carlo,june]"],
     "mel and f0": settings(["mel", "f0"]),
-    "transposed": [*settings(["mel"]), "model.conditioners.mel.upsampling=transposed"],
+    "transposed": [*settings(["mel"]), "model.conditioners.mel.upsampling.kind=transposed"],
     "context": settings(["mel"], True),
-    "bands": [*settings(["mel"]), "model.conditioners.mel.freq_kernel_size=3"],
+    "bands": [*settings(["mel"]), "model.conditioners.mel.upsampling.freq_kernel_size=3"],
 }
 
 

@@ -1,4 +1,4 @@
-"""A model as a folder of `config.json`, `model.safetensors`, and a card for those who are given it."""
+"""A saved model: a folder of `config.json`, `model.safetensors` and a model card."""
 
 import json
 import os
@@ -13,12 +13,13 @@ from wavenet.checkpoint.card import card
 from wavenet.checkpoint.description import describe
 from wavenet.checkpoint.errors import CheckpointError, refusing
 from wavenet.checkpoint.metadata import check_metadata
+from wavenet.checkpoint.plain_data import read_json
 from wavenet.checkpoint.reconstruction import check_reconstructs
+from wavenet.checkpoint.safetensors_file import plan_of_safetensors
 from wavenet.checkpoint.trust import Trust
-from wavenet.checkpoint.upgrade import FORMAT_VERSION, upgrade_description
+from wavenet.checkpoint.upgrade import FORMAT_VERSION, upgrade_description, upgrade_state
 from wavenet.checkpoint.validation import build_checked_on_meta, check_finite
 from wavenet.model import WaveNet
-from wavenet.untrusted import plan_of_safetensors, read_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -26,19 +27,19 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
     """Write a model as `config.json`, `model.safetensors` and `README.md`; the folder appears whole or not at all.
 
-    README.md is the model's card, made of the model and of `model.metadata`: what it is, how to use it, what it learnt
-    from, under which licences, and its bits per sample.
+    README.md is the model card, made from the model and `model.metadata`: architecture, usage, training data and its
+    licences, and bits per sample.
 
     Args:
         model: The model.
-        folder: Is made; a folder that holds a saved model already is replaced, its card included.
+        folder: Created; if it already holds a saved model, that is replaced, its card included.
 
     Returns:
         The folder.
 
     Raises:
-        CheckpointError: If something else stands at that place, it cannot be written, `model.metadata` is not
-            plain data, or the model is not what its description says; see `check_reconstructs`.
+        CheckpointError: If the folder holds something else or cannot be written, `model.metadata` is not plain
+            data, or the model differs from its description; see `check_reconstructs`.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG).is_file():
@@ -57,11 +58,11 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
             (beside / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
             (beside / CARD).write_text(card(model), encoding="utf-8")
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-            seen: set[int] = set()  # what two modules share is written twice
+            seen: set[int] = set()  # safetensors needs shared tensors written twice
             for name, tensor in state.items():
                 state[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
                 seen.add(tensor.data_ptr())
-            # its own writing to a file does not say why it failed
+            # save_file does not say why writing failed
             (beside / WEIGHTS).write_bytes(safetensors.torch.save(state))
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written ({os_error_reason(error)})") from error
@@ -69,16 +70,17 @@ def save(model: WaveNet, folder: str | os.PathLike[str]) -> Path:
 
 
 def read_folder(folder: Path, trust: Trust = ()) -> tuple[WaveNet, dict[str, Tensor]]:
-    """A saved model on the meta device, perhaps of classes in the modules to trust, and its weights."""
+    """Read a saved model, on the meta device, and its weights."""
     weights = folder / WEIGHTS
     with refusing(folder / CONFIG):
-        config = read_config(folder)
+        saved = read_json(folder / CONFIG)
+        config = upgrade_description(saved)
     with refusing(weights):
-        plan = plan_of_safetensors(weights)
+        plan = upgrade_state(plan_of_safetensors(weights), saved["format_version"])
     with refusing(folder):
         model = build_checked_on_meta(config, plan, trust)
     with refusing(weights):
-        state = safetensors.torch.load_file(weights)
+        state = upgrade_state(safetensors.torch.load_file(weights), saved["format_version"])
         check_finite(state)
     return model, state
 

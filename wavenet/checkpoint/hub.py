@@ -1,4 +1,4 @@
-"""Models of the Hugging Face Hub: a repository holds what `save` makes, and is read as any stranger's folder is."""
+"""Models on the Hugging Face Hub: a repository holds what `save` writes, and is read as an untrusted folder."""
 
 import re
 import warnings
@@ -10,20 +10,21 @@ from typing import Any
 from wavenet.checkpoint.errors import CheckpointError, refusing
 from wavenet.checkpoint.folder import CONFIG, WEIGHTS, read_config
 from wavenet.checkpoint.metadata import printable
+from wavenet.checkpoint.plain_data import TEXT_LIMIT
+from wavenet.checkpoint.safetensors_file import HEADER_LIMIT
 from wavenet.checkpoint.trust import Trust
 from wavenet.checkpoint.validation import build_on_meta
-from wavenet.untrusted import DESCRIPTION_LIMIT, TEXT_LIMIT
 
 TOKENS = "https://huggingface.co/settings/tokens"
-_PATIENCE = 20  # seconds for a first answer
+_PATIENCE = 20  # seconds, for the first response
 _WIDEST = 8  # bytes of a number
 
 
 def fetch(repo: str, revision: str | None = None, trust: Trust = ()) -> Path:
-    """Bring a repository's `config.json` and `model.safetensors`, and nothing else, into the Hub's cache here.
+    """Download a repository's `config.json` and `model.safetensors`, and nothing else, into the local cache.
 
-    The config is fetched first: weights that are larger than those of the model that it describes are not. If the Hub
-    is not to be reached, or HF_HUB_OFFLINE is set, what the cache holds is taken.
+    The config comes first: weights that are larger than those of the model that it describes are not downloaded. If the
+    Hub cannot be reached, or HF_HUB_OFFLINE is set, the cached files are used.
 
     Args:
         repo: "owner/name".
@@ -34,7 +35,7 @@ def fetch(repo: str, revision: str | None = None, trust: Trust = ()) -> Path:
         Their folder.
 
     Raises:
-        CheckpointError: If there is no such repository, it holds no model, or the Hub is not to be reached.
+        CheckpointError: If there is no such repository, it holds no model, or the Hub cannot be reached.
     """
     try:
         import huggingface_hub  # noqa: PLC0415 - an optional extra
@@ -55,12 +56,12 @@ def fetch(repo: str, revision: str | None = None, trust: Trust = ()) -> Path:
     sizes: dict[str, Any] = {file.rfilename: file.size for file in info.siblings or []}
     for name in (CONFIG, WEIGHTS):
         if name not in sizes:
-            raise CheckpointError(f"{repo}: holds no {name}; it is no model of this package, which wavenet.save makes")
+            raise CheckpointError(f"{repo}: holds no {name}; it is not a model saved by wavenet.save")
     _check_size(f"{repo}/{CONFIG}", sizes[CONFIG], TEXT_LIMIT)
     folder = _download(repo, revision, [CONFIG])
     with refusing(Path(repo) / CONFIG):
         outline = build_on_meta(read_config(folder)["model"], trust=trust)
-    most = _WIDEST * sum(tensor.numel() for tensor in outline.state_dict().values()) + DESCRIPTION_LIMIT
+    most = _WIDEST * sum(tensor.numel() for tensor in outline.state_dict().values()) + HEADER_LIMIT
     _check_size(f"{repo}/{WEIGHTS}", sizes[WEIGHTS], most)
     return _download(repo, revision, [CONFIG, WEIGHTS])
 
@@ -76,10 +77,10 @@ def _download(repo: str, revision: str | None, files: list[str], offline: bool =
 
 
 def _of_cache(repo: str, revision: str | None, error: Exception) -> Path:
-    """What was fetched earlier, since the Hub cannot be asked.
+    """Return the files downloaded earlier, as the Hub cannot be reached.
 
     Raises:
-        CheckpointError: If nothing was.
+        CheckpointError: If there are none.
     """
     import huggingface_hub  # noqa: PLC0415 - an optional extra
 
@@ -90,27 +91,27 @@ def _of_cache(repo: str, revision: str | None, error: Exception) -> Path:
         folder = None
     if folder is None or not all((folder / name).is_file() for name in (CONFIG, WEIGHTS)):
         raise CheckpointError(
-            f"{repo}: no such checkpoint here, and the Hugging Face Hub cannot be asked ({why}), nor was it fetched "
-            "before; give a path, or connect to the network"
+            f"{repo}: no such checkpoint here, and the Hugging Face Hub cannot be reached ({why}), nor is it "
+            "in the cache; give a path, or connect to the network"
         ) from None
     if not huggingface_hub.constants.HF_HUB_OFFLINE:
-        warnings.warn(f"{repo}: the Hub is not to be reached ({why}); what was fetched before is taken", stacklevel=2)
+        warnings.warn(f"{repo}: the Hub cannot be reached ({why}); the cached files are used", stacklevel=2)
     return folder
 
 
 def _check_size(place: str, size: int | None, most: int) -> None:
     if size is None or size > most:
-        raise CheckpointError(f"{place}: has {size} bytes, and is not fetched; what it is for needs {most} at most")
+        raise CheckpointError(f"{place}: has {size} bytes, and is not downloaded; it needs at most {most}")
 
 
 @contextmanager
 def one_line(repo: str, pushing: bool, token: str | None = None) -> Iterator[None]:
-    """Make one line of whatever the Hub's client raises; nothing that could quote the token goes along with it.
+    """Turn any error of the Hub's client into one line that cannot contain the token.
 
     Args:
         repo: Which repository it is about.
-        pushing: Whether something is to be written there.
-        token: Where it is not that of this machine.
+        pushing: Whether it was about writing.
+        token: The token used, if it is not that of this machine.
     """
     try:
         yield
@@ -121,25 +122,25 @@ def one_line(repo: str, pushing: bool, token: str | None = None) -> Iterator[Non
 
 
 def _said(repo: str, error: Exception, pushing: bool, token: str | None = None) -> CheckpointError:
-    """What to do about an error of the Hub's client."""
-    while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # what a thread of it raised
+    """The error to raise for one of the Hub's client."""
+    while isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # raised in one of its threads
         error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     kind, owner = type(error).__name__, repo.split("/", maxsplit=1)[0]
     if kind == "RevisionNotFoundError":
         return CheckpointError(f"{repo}: has no such revision; give a branch, a tag or a commit of it")
     if kind == "GatedRepoError":
-        return CheckpointError(f"{repo}: its owner has to let you in; ask on its page, then run hf auth login")
+        return CheckpointError(f"{repo}: its owner grants access; request it on its page, then run hf auth login")
     if pushing and status == 401:
-        return CheckpointError(f"{repo}: the Hub does not know this token; make one that may write at {TOKENS}")
+        return CheckpointError(f"{repo}: the Hub rejects this token; create one with write access at {TOKENS}")
     if pushing and status == 403:
         return CheckpointError(
-            f"{repo}: this token may not write to {owner}; make one that may at {TOKENS}, or push to a name of yours"
+            f"{repo}: this token has no write access to {owner}; create one at {TOKENS}, or push to an owner of yours"
         )
     if kind == "RepositoryNotFoundError" or status in (401, 403, 404):
         return CheckpointError(
-            f"{repo}: no such checkpoint here, and no repository on the Hugging Face Hub that is open to you; mind the "
-            "spelling, or run hf auth login if it is private"
+            f"{repo}: no such checkpoint here, and no repository on the Hugging Face Hub that you can access; check "
+            "the spelling, or run hf auth login if it is private"
         )
     what = "could not be pushed" if pushing else "could not be fetched"
     return CheckpointError(f"{repo}: {what} ({_words(error, token)}); try again later")

@@ -1,11 +1,14 @@
-"""Markdown in which nothing that a stranger wrote is more than text."""
+"""Markdown in which text from an unknown source has no effect beyond being read."""
 
 import re
-from collections.abc import Iterable, Sequence
 
 from wavenet.checkpoint.metadata import printable
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class Markdown(str):
+    """Text that is Markdown already, and is not to be escaped."""
 
 
 def escaped(text: str, length: int = 500) -> str:
@@ -21,16 +24,10 @@ def escaped(text: str, length: int = 500) -> str:
     return re.sub(r"^[-#+=:]", r"\\\g<0>", line)
 
 
-def literal(text: str) -> str:
+def literal(text: str) -> Markdown:
     r"""A Python string that means this text, on one line.
 
     >>> print(literal("june"), literal('"\n```'))
     "june" '"\n```'
     """
-    return f'"{text}"' if re.fullmatch(r"[A-Za-z0-9 _./-]+", text) else repr(text)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells in which everything is escaped already."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return Markdown(f'"{text}"' if re.fullmatch(r"[A-Za-z0-9 _./-]+", text) else repr(text))

@@ -1,4 +1,4 @@
-"""A model published on the Hugging Face Hub."""
+"""Publishing a model on the Hugging Face Hub."""
 
 import os
 import re
@@ -8,9 +8,10 @@ from pathlib import Path
 
 from wavenet.checkpoint.card import HERE, card
 from wavenet.checkpoint.errors import CheckpointError, refusing
+from wavenet.checkpoint.find import find
 from wavenet.checkpoint.folder import CARD, CONFIG, WEIGHTS, save
 from wavenet.checkpoint.hub import TOKENS, one_line
-from wavenet.checkpoint.loading import find, load
+from wavenet.checkpoint.loading import load
 from wavenet.checkpoint.repository import is_repo
 from wavenet.checkpoint.trust import Trust, check_trust
 from wavenet.model import WaveNet
@@ -29,29 +30,29 @@ def push_to_hub(
     """Publish a model on the Hugging Face Hub, in one commit of `config.json`, `model.safetensors` and `README.md`.
 
     The card is the one that `save` writes. To change it first, save the model, edit its README.md, and push the
-    folder. What the repository holds besides stays there, and its history keeps what is replaced.
+    folder. Other files in the repository are left alone, and its history keeps what is replaced.
 
     Args:
         model: A model; or a saved model, a run's folder or a training checkpoint, as for `load`.
-        repo: "owner/name"; is made if it is not there.
+        repo: "owner/name"; created if missing.
         private: Whether only its owner may see it.
-        token: One that may write, of https://huggingface.co/settings/tokens; None takes that of `hf auth login` or
-            of the environment variable HF_TOKEN.
-        revision: The branch, which is made if it is not there; None is main.
+        token: A token with write access, of https://huggingface.co/settings/tokens; None uses that of `hf auth login`
+            or of the environment variable HF_TOKEN.
+        revision: The branch, created if missing; None is main.
         message: Of the commit.
-        trust: Modules whose classes a saved model may be made of, as for `load`. Their code is not pushed: who loads
-            the model needs it, too.
+        trust: Modules whose classes a saved model may be made of, as for `load`. Their code is not pushed: whoever
+            loads the model needs it, too.
 
     Returns:
-        Where it is to be seen.
+        The URL of its page.
 
     Raises:
-        CheckpointError: If the name is none, the model cannot be read, the Hub refuses or is not to be reached, or
-            a private model would go to a public repository. It never shows the token.
+        CheckpointError: If the name is not valid, the model cannot be read, the Hub refuses or cannot be reached, or
+            a private model would go to a public repository. The message never contains the token.
         ModuleNotFoundError: If huggingface-hub is not installed.
     """
     if not is_repo(repo):
-        raise CheckpointError(f"{repo}: no name of a repository; give owner/name, such as june/wavenet-june")
+        raise CheckpointError(f"{repo}: not the name of a repository; give owner/name, such as june/wavenet-june")
     try:
         import huggingface_hub  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
@@ -59,17 +60,17 @@ def push_to_hub(
     with tempfile.TemporaryDirectory(prefix="wavenet-") as temporary:
         folder = _folder_of(model, repo, Path(temporary) / "model", check_trust(trust))
         token = (token or huggingface_hub.get_token() or "").strip()
-        if not re.fullmatch(r"[!-~]+", token):  # of another one, an error would show all of it
+        if not re.fullmatch(r"[!-~]+", token):  # an error about another one would quote all of it
             raise CheckpointError(
-                f"{repo}: pushing needs a token that may write{', and this is none' * bool(token)}; make one at "
-                f"{TOKENS}, then run hf auth login, or give it as token="
+                f"{repo}: pushing needs a token with write access{', and this is not one' * bool(token)}; create one "
+                f"at {TOKENS}, then run hf auth login, or pass it as token="
             )
         api = huggingface_hub.HfApi(token=token, library_name="wavenet")
         with one_line(repo, pushing=True, token=token):
             url = str(api.create_repo(repo, private=private, exist_ok=True))
             if private and not api.model_info(repo).private:
                 raise CheckpointError(
-                    f"{repo}: is public already; make it private in its settings at {url}/settings, or push with "
+                    f"{repo}: is already public; make it private in its settings at {url}/settings, or push with "
                     "private=False"
                 )
             if revision is not None:
@@ -83,10 +84,10 @@ def push_to_hub(
 
 
 def _folder_of(model: WaveNet | str | os.PathLike[str], repo: str, folder: Path, trust: Trust) -> Path:
-    """What is to be pushed: the files of a saved model as they are, or a model saved into this folder."""
+    """The folder to push: the files of a saved model as they are, or a model saved here."""
     path = None if isinstance(model, WaveNet) else find(Path(model), trust=trust)
     if path is not None and path.is_dir():
-        loaded = load(path, trust=trust)  # which nobody else could load is not published
+        loaded = load(path, trust=trust)  # fails for a model that nobody else could load
         folder.mkdir()
         for name in (CONFIG, WEIGHTS, CARD):
             if (path / name).is_file():

@@ -1,4 +1,4 @@
-"""Whether a model is what its description says: what is saved must not come back as another network."""
+"""A check that a model's description rebuilds the same network, so that it can be saved."""
 
 import types
 from collections.abc import Mapping
@@ -13,45 +13,43 @@ from wavenet.checkpoint.trust import is_own
 from wavenet.checkpoint.validation import build_on_meta, check_state
 from wavenet.model import WaveNet
 
-_NOT_COMPARED = {"training", "metadata", "gradient_checkpointing"}  # which say nothing about what is computed
+_NOT_COMPARED = {"training", "metadata", "gradient_checkpointing"}  # without effect on what is computed
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_FIX = "; make the change in the constructor of a class of your own, with arguments that tell it, or take it back"
+_FIX = "; make the change in the constructor of your own class, with arguments for it, or undo it"
 _FIX_OF_BUILDING = (
-    "; a constructor must take all its arguments by name, keep them as they were given, and need no tensor's numbers"
+    "; a constructor must take all its arguments by name, store them unchanged, and not read tensors' values"
 )
 _ABSENT = object()
 
 
 def check_reconstructs(model: WaveNet) -> None:
-    """Raise unless a model's description builds the same network: what is saved is what will be loaded.
+    """Check that a model's description builds the same network: what is saved is what will be loaded.
 
-    The network is built again without memory, and compared module by module: classes, public attributes that are plain
-    data or functions, shapes of weights and buffers, numbers of hooks, methods that were replaced. What a class does in
-    its own constructor is in both.
+    The network is built again on the meta device and compared module by module: classes, public attributes that are
+    plain data or functions, shapes of weights and buffers, numbers of hooks, replaced methods. What a class does in its
+    own constructor is in both.
 
     Args:
         model: The model, on any device.
 
     Raises:
-        ValueError: Names the module that differs, and how.
+        ValueError: Names the module that differs, and the difference.
     """
     config = describe(model)
     state = model.state_dict()
     try:
         with torch.random.fork_rng(devices=[]):
             again = build_on_meta(config, len(state), modules_of(config))
-    except Exception as error:  # whatever the user's constructors may raise
-        said = " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:  # a user's constructor may raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
         fix = "" if all(map(is_own, targets_of(config))) else _FIX_OF_BUILDING
-        raise ValueError(
-            f"{type(model).__name__} cannot be built again, as it is described: {said:.200}{fix}"
-        ) from error
+        raise ValueError(f"{type(model).__name__} cannot be built from its description: {reason:.200}{fix}") from error
     ours, theirs = dict(_modules(model)), dict(_modules(again))
     for name in [*ours, *theirs]:
         place = name or "the model"
         if name not in theirs or name not in ours:
-            built = f"builds a {_class(theirs[name])} there" if name in theirs else "builds none there"
-            what = f"is a {_class(ours[name])}" if name in ours else "is not there"
+            built = f"builds a {_class(theirs[name])} there" if name in theirs else "builds nothing there"
+            what = f"is a {_class(ours[name])}" if name in ours else "does not exist"
             raise ValueError(f"{place} {what}, and the description {built}{_FIX}")
         _compare(place, ours[name], theirs[name])
     _compare_kinds(dict(model.named_parameters()), dict(again.named_parameters()))
@@ -80,12 +78,13 @@ def _compare(place: str, ours: nn.Module, theirs: nn.Module) -> None:
     for name in [*mine, *other]:
         given, built = mine.get(name, _ABSENT), other.get(name, _ABSENT)
         if not _same(given, built):
-            said = [f"without {name}" if each is _ABSENT else f"with {name}={each!r:.60}" for each in (given, built)]
-            raise ValueError(f"{place} is one {said[0]}, and the description builds it {said[1]}{_FIX}")
+            has = f"has no {name}" if given is _ABSENT else f"has {name}={given!r:.60}"
+            builds = f"without {name}" if built is _ABSENT else f"with {name}={built!r:.60}"
+            raise ValueError(f"{place} {has}, and the description builds it {builds}{_FIX}")
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """Public attributes that are plain data, or functions by their names; also those that replace a method."""
+    """Public attributes that are plain data or functions, and those that replace a method."""
     found = {}
     for name, value in vars(module).items():
         replaces = callable(value) and callable(getattr(type(module), name, None))
@@ -99,7 +98,7 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 
 class _Function:
-    """A function, which is the same as another one of its name."""
+    """A function, compared by its name."""
 
     def __init__(self, function: Any) -> None:
         module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", type(function).__name__)
@@ -140,5 +139,5 @@ def _compare_tensors(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tens
     for name in [*ours, *theirs]:
         shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (ours, theirs)]
         if shapes[0] != shapes[1]:
-            said = ["no such tensor" if shape is None else f"one of shape {shape}" for shape in shapes]
-            raise ValueError(f"{name}: there is {said[0]}, and the description builds {said[1]}{_FIX}")
+            what = ["no such tensor" if shape is None else f"a tensor of shape {shape}" for shape in shapes]
+            raise ValueError(f"{name} is {what[0]}, and the description builds {what[1]}{_FIX}")

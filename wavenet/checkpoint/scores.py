@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from wavenet.checkpoint.metadata import entry, number, words
-from wavenet.untrusted import read_json
+from wavenet.checkpoint.metadata import entry_at, number_at, text_at
+from wavenet.checkpoint.plain_data import read_json
 
 EVALUATION = "evaluation.json"
 _LONGEST = 100  # letters of one
@@ -29,13 +29,15 @@ def scores_of(checkpoint: Path) -> dict[str, Any] | None:
         found = read_json(path)
     except (OSError, ValueError):
         return None
-    scores, dataset = entry(found, "bits_per_sample"), words(found, "dataset")
-    of_this = Path(words(found, "checkpoint") or "").name == checkpoint.name and words(found, "weights") == "float32"
+    scores, dataset = entry_at(found, "bits_per_sample"), text_at(found, "dataset")
+    of_this = (
+        Path(text_at(found, "checkpoint") or "").name == checkpoint.name and text_at(found, "weights") == "float32"
+    )
     if not of_this or dataset is None or not isinstance(scores, dict):
         return None
     names = {"value": "bits_per_sample", "as_16_bit": "as_16_bit", "samples": "samples", "utterances": "utterances"}
     numbers = {
-        speaker: {ours: number(score, theirs) for theirs, ours in names.items()}
+        speaker: {ours: number_at(score, theirs) for theirs, ours in names.items()}
         for speaker, score in list(scores.items())[-_MOST:]  # all together come last
         if speaker.isprintable() and len(speaker) <= _LONGEST
     }

@@ -1,16 +1,21 @@
-"""A training checkpoint: a model's description and weights, beside all that a run needs to go on."""
+"""A training checkpoint: a model's description and weights, beside all that a run needs to resume."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from wavenet.checkpoint.errors import refusing
+from wavenet.checkpoint.metadata import check_metadata
+from wavenet.checkpoint.plain_data import check_file
+from wavenet.checkpoint.scores import scores_of
+from wavenet.checkpoint.torch_file import check_sums, plan_of_archive
 from wavenet.checkpoint.trust import Trust
 from wavenet.checkpoint.upgrade import upgrade_training_checkpoint
 from wavenet.checkpoint.validation import build_checked_on_meta, check_finite
 from wavenet.model import WaveNet
-from wavenet.untrusted import check_file, check_sums, plan_of_archive
 
 _ROOM = 64 * 2**20  # bytes of a training checkpoint beside eight times its weights
 
@@ -50,6 +55,18 @@ def read_training_checkpoint(path: Path, trust: Trust = ()) -> TrainingCheckpoin
         contents = upgrade_training_checkpoint(torch.load(path, map_location="cpu", weights_only=True))
         check_finite(model_state(contents["state_dict"]))
     return TrainingCheckpoint(model, contents)
+
+
+def read_trained_model(path: Path, trust: Trust = ()) -> tuple[WaveNet, dict[str, Tensor]]:
+    """Read the model of a training checkpoint, on the meta device, and its averaged weights; see `wavenet.load`.
+
+    Its metadata gets the scores of `wavenet evaluate`, if they lie in the run's folder.
+    """
+    model, contents = read_training_checkpoint(path, trust)
+    if scores := scores_of(path):
+        with suppress(ValueError):  # the metadata is as long as it may be
+            model.metadata = check_metadata({**(model.metadata or {}), "evaluation": scores})
+    return model, model_state(contents["state_dict"])
 
 
 def model_state(state: Any) -> dict[str, Any]:

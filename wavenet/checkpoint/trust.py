@@ -1,6 +1,6 @@
-"""Which classes a description may name: this package's own, and those of modules that the user says to trust.
+"""Which classes a description may name: this package's own, and those of modules that the caller trusts.
 
-Trust is the user's word, given by whoever loads; nothing that a file says adds to it. What is neither is not imported.
+Trust comes from the caller alone, never from a file. Other modules are not imported.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,13 @@ _OPTIMIZER = re.compile(r"torch\.optim(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 
 
 def check_trust(trust: Any) -> tuple[str, ...]:
-    """The modules that somebody says to trust.
+    """Check a list of modules to trust.
 
     Args:
-        trust: Names of modules: "mymodel" stands for the classes in it and in `mymodel.sub`, not in `mymodel2`.
+        trust: Module names: "mymodel" covers the classes in it and in `mymodel.sub`, not in `mymodel2`.
 
     Raises:
-        ValueError: If it is no list of names of modules.
+        ValueError: If it is not a list of module names.
 
     >>> check_trust(["mymodel", "lab.models"])
     ('mymodel', 'lab.models')
@@ -48,33 +48,33 @@ def check_trust(trust: Any) -> tuple[str, ...]:
 
 
 def is_own(target: Any) -> bool:
-    """Whether a class's full name says that it is of this package."""
+    """Whether a class's full name is of this package."""
     return isinstance(target, str) and target.startswith(_OWN)
 
 
 def module_class(target: Any, trust: Trust = ()) -> type[nn.Module]:
-    """The class of a model or a part of one.
+    """Return the class of a model or of a part of one.
 
     Args:
         target: Its full name, such as "wavenet.model.WaveNet".
-        trust: Modules whose classes are taken, too; see `check_trust`.
+        trust: Modules whose classes are allowed, too; see `check_trust`.
 
     Raises:
-        ValueError: If it is not to be had, names no `torch.nn.Module`, or is not trusted (`UntrustedError`).
+        ValueError: If it cannot be imported, is not a `torch.nn.Module`, or is not trusted (`UntrustedError`).
     """
     return allowed_class(target, _MODEL, nn.Module, trust)
 
 
 def dataset_class(target: Any, trust: Trust = ()) -> type:
-    """The class of a dataset; as `module_class`."""
+    """Return the class of a dataset; as `module_class`."""
     found = allowed_class(target, _DATASET, object, trust)
     if not callable(getattr(found, "scan", None)):
-        raise ValueError(f"_target_ {target!r} is no dataset; refused, as it has no method scan(), see wavenet.data")
+        raise ValueError(f"_target_ {target!r} is not a dataset; refused, as it has no method scan(), see wavenet.data")
     return found
 
 
 def optimizer_class(target: Any, trust: Trust = ()) -> type[Optimizer]:
-    """The class of an optimizer, of torch.optim or of a trusted module; as `module_class`."""
+    """Return the class of an optimizer, of torch.optim or of a trusted module; as `module_class`."""
     return allowed_class(target, _OPTIMIZER, Optimizer, trust, home="torch.optim.")
 
 
@@ -82,14 +82,14 @@ def allowed_class(name: Any, pattern: re.Pattern[str], base: type, trust: Trust 
     """Import a class by its full name if the name fits the pattern or its module is trusted.
 
     Args:
-        name: Of the class, its module before it.
-        pattern: Of the names that need no trust.
-        base: What it must be a subclass of.
-        trust: Modules whose classes are taken, too; see `check_trust`.
-        home: What the module's name begins with in which a class that needs no trust is defined.
+        name: The class's name, with its module.
+        pattern: Matches the names that need no trust.
+        base: The class must be a subclass of this.
+        trust: Modules whose classes are allowed, too; see `check_trust`.
+        home: Prefix of the modules in which a class that needs no trust is defined.
 
     Raises:
-        ValueError: If it does not fit, naming it. Nothing else is imported.
+        ValueError: If it is not allowed, naming it. Nothing else is imported.
     """
     if isinstance(name, str) and pattern.fullmatch(name):
         module_name, _, class_name = name.rpartition(".")
@@ -109,90 +109,27 @@ def allowed_class(name: Any, pattern: re.Pattern[str], base: type, trust: Trust 
 
 
 def import_module(name: str) -> Any:
-    """Import a module of the user's: as Python finds it, else from the folder in which the user is.
+    """Import one of the user's modules: as Python finds it, else from the current folder.
 
-    That folder is looked into for nothing but this: code that lies in it never stands for a package that is missing.
+    The current folder is searched for this module alone, so code in it never replaces a missing package.
 
     Raises:
-        ValueError: If there is none of that name, or importing it fails; says why.
+        ValueError: If there is no such module, or importing it fails; gives the reason.
     """
     top, here = name.partition(".")[0], str(Path.cwd())
     try:
         if top not in sys.modules and importlib.util.find_spec(top) is None:
             importlib.invalidate_caches()
             if here not in sys.path and importlib.machinery.PathFinder.find_spec(top, [here]) is not None:
-                sys.path.append(here)  # for good: it may import what lies beside it later, and in other processes
+                sys.path.append(here)  # permanently: it may import its neighbours later, and in other processes
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise ValueError(f"there is no module {error.name}, neither installed nor in {here}") from error
         raise ValueError(f"module {name} cannot be imported: {error}") from error
-    except Exception as error:  # whatever anybody's module may raise
-        said = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"module {name} cannot be imported: {type(error).__name__}: {said}") from error
-
-
-def constructor_parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments of a class's constructor, with those that `**kwargs` hands on to its bases.
-
-    Args:
-        constructor: A class; or any other callable, of which it is just the named arguments.
-
-    Returns:
-        By name, the subclass's own first; never `*args` and `**kwargs` themselves.
-
-    >>> class Scaled(nn.Linear):
-    ...     def __init__(self, gain: float, **kwargs): ...
-    >>> list(constructor_parameters(Scaled))[:3]
-    ['gain', 'in_features', 'out_features']
-    """
-    return _arguments(constructor)[0]
-
-
-def takes_any(constructor: Callable[..., Any]) -> bool:
-    """Whether a constructor takes arguments of any name, and none of its bases says which."""
-    return _arguments(constructor)[1]
-
-
-def check_arguments(name: str, constructor: Callable[..., Any], given: Sequence[str], partial: bool = False) -> None:
-    """Raise unless a class takes just these arguments.
-
-    Args:
-        name: What to call it.
-        constructor: The class.
-        given: Names of arguments.
-        partial: Whether there will be more.
-
-    Raises:
-        ValueError: Names the first that is unknown or missing.
-    """
-    known, any_other = _arguments(constructor)
-    for each in given:
-        if each not in known and not any_other:
-            raise ValueError(f"{name} got an unexpected keyword argument {each!r:.80}; it takes {', '.join(known)}")
-    for each, parameter in known.items():
-        if not partial and each not in given and parameter.default is parameter.empty:
-            raise ValueError(f"{name} is missing a required argument: {each!r}")
-
-
-def _arguments(constructor: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """Named arguments, and whether there may be others."""
-    owners = constructor.__mro__ if inspect.isclass(constructor) else (None,)
-    found: dict[str, inspect.Parameter] = {}
-    open_ended = False
-    for owner in owners:
-        if owner in (nn.Module, object):
-            break
-        if owner is not None and "__init__" not in vars(owner):
-            continue
-        given = inspect.signature(constructor if owner is None else vars(owner)["__init__"]).parameters.values()
-        for parameter in list(given)[owner is not None :]:
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                found.setdefault(parameter.name, parameter)
-        open_ended = any(parameter.kind == parameter.VAR_KEYWORD for parameter in given)
-        if not open_ended:
-            break
-    return found, open_ended
+    except Exception as error:  # a module may raise anything
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"module {name} cannot be imported: {type(error).__name__}: {reason}") from error
 
 
 def _within(module: str, trust: Trust) -> bool:
@@ -204,11 +141,11 @@ def _trusted_class(name: str, base: type, trust: Trust) -> type:
     try:
         found = getattr(import_module(module_name), class_name)
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"_target_ {name!r} is not to be had: {error}") from error
+        raise ValueError(f"_target_ {name!r} cannot be imported: {error}") from error
     if not inspect.isclass(found) or not issubclass(found, base):
-        what = f"a {found.__name__}" if inspect.isclass(found) else f"a {type(found).__name__}, no class"
+        what = f"a {found.__name__}" if inspect.isclass(found) else f"a {type(found).__name__}, not a class"
         raise ValueError(f"_target_ {name!r} is {what}; refused, it must be a subclass of {base.__name__}")
     if not _within(found.__module__, trust):
         place = f"{found.__module__}.{found.__qualname__}"
-        raise ValueError(f"_target_ {name!r} is defined elsewhere; refused, name it {place}")
+        raise ValueError(f"_target_ {name!r} is defined elsewhere; refused, use {place}")
     return found

@@ -1,4 +1,4 @@
-"""The model that a stranger describes: what it may ask for, and whether there are weights for it."""
+"""Checks of a model's description from an untrusted file: its numbers are in bounds, and its weights fit."""
 
 import inspect
 import math
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from wavenet.bounds import MAX_LAYERS, MAX_PARTS, MAX_RECEPTIVE_FIELD, MAX_TOTALS, bounds_of
 from wavenet.checkpoint.description import build, own_class
 from wavenet.checkpoint.metadata import check_metadata
+from wavenet.checkpoint.plain_data import TensorPlan, check_name
 from wavenet.checkpoint.trust import Trust, is_own
 from wavenet.model import WaveNet
 from wavenet.types import format_value
-from wavenet.untrusted import TensorPlan, check_name
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def build_checked_on_meta(config: dict[str, Any], state: dict[str, Any], trust: Trust = ()) -> WaveNet:
-    """Build the model that a stranger's file describes, on the meta device, if it is made for these tensors.
+    """Build the model that an untrusted file describes, on the meta device, and check that these are its weights.
 
     Args:
         config: Plain data with a "model" entry, as `describe` makes it, and perhaps "metadata".
@@ -29,7 +29,7 @@ def build_checked_on_meta(config: dict[str, Any], state: dict[str, Any], trust: 
         trust: Modules whose classes are built, too; see `wavenet.checkpoint.trust`.
 
     Raises:
-        ValueError: If it describes no model, or another one.
+        ValueError: If it does not describe a model, or one with other weights.
     """
     model = build_on_meta(config["model"], len(state), trust)
     check_state(state, model)
@@ -38,57 +38,57 @@ def build_checked_on_meta(config: dict[str, Any], state: dict[str, Any], trust: 
 
 
 def build_on_meta(config: Any, num_tensors: int = MAX_LAYERS, trust: Trust = ()) -> WaveNet:
-    """Build a model that a stranger describes on the meta device, where it has shapes, but no numbers.
+    """Build a model from an untrusted description on the meta device, where tensors have shapes but no memory.
 
-    Each argument is held to the bound that its class states (see `wavenet.bounds`). Without memory a model costs time
-    still, a little for each of its parts and of the functions that its first weights are made of, and a mel filter bank
-    is always built; so what all parts ask for together has bounds, too. A run is held to the same before it starts.
+    Each argument must be within the bound that its class states (see `wavenet.bounds`). Even without memory each part
+    takes a little time, its initialisation some more, and a mel filter bank is always computed; so the totals of all
+    parts are bounded, too. A run is checked in the same way before it starts.
 
     Args:
         config: As `describe` makes it.
-        num_tensors: How many tensors there are for it, if that is known; it cannot have more layers.
-        trust: Modules whose classes are built, too; what they ask for is not limited.
+        num_tensors: Number of its tensors, if known; it cannot have more layers than these.
+        trust: Modules whose classes are built, too; their arguments are not bounded.
 
     Raises:
-        ValueError: If it is no such description, or one of something that nobody would want.
+        ValueError: If it is not such a description, or a number in it is out of bounds.
     """
     parts = list(_parts(config))
     if len(parts) > MAX_PARTS:
-        raise ValueError(f"the config has {len(parts)} parts; a model has {MAX_PARTS} at most")
+        raise ValueError(f"the config has {len(parts)} parts; a model has at most {MAX_PARTS}")
     for part in parts:
         _check_numbers(part)
     layers, most = sum(map(_layers, parts)), min(num_tensors, MAX_LAYERS)
     if layers > most:
-        why = f"a model has {most}" if most == MAX_LAYERS else f"there are weights for {most}"
-        raise ValueError(f"dilation_cycle x num_cycles make {layers} layers in all stacks; {why} at most")
+        why = f"a model has at most {most}" if most == MAX_LAYERS else f"there are weights for at most {most}"
+        raise ValueError(f"dilation_cycle x num_cycles make {layers} layers in all stacks; {why}")
     for name, largest in MAX_TOTALS.items():
         together = sum(number for part in parts if isinstance(number := part.get(name), int))
         if together > largest:
-            raise ValueError(f"{name} of all parts are {together} together; they may be {largest}")
+            raise ValueError(f"the sum of {name} over all parts is {together}; it may be at most {largest}")
     try:
         with torch.device("meta"):
             model = build(config, trust)
     except (TypeError, AttributeError, KeyError, RuntimeError, OverflowError) as error:
-        raise ValueError(f"the config is of no model ({error})") from error
+        raise ValueError(f"the config does not describe a model ({error})") from error
     if not isinstance(model, WaveNet):
         raise ValueError(f"the config describes a {type(model).__name__}, not a WaveNet")
     if is_own(config["_target_"]) and model.receptive_field > MAX_RECEPTIVE_FIELD:
         raise ValueError(
             f"dilation_cycle, num_cycles and kernel_size make a receptive field of {model.receptive_field:.4g} "
-            f"samples; it may have {MAX_RECEPTIVE_FIELD}"
+            f"samples; it may have at most {MAX_RECEPTIVE_FIELD}"
         )
     return model
 
 
 def check_state(state: dict[str, Any], model: nn.Module) -> None:
-    """Raise unless a state has just the model's tensors, in their shapes and one floating point type.
+    """Check that a state has exactly the model's tensors, in their shapes and of one floating point type.
 
     Args:
         state: Tensors, or plans of them.
         model: The model.
 
     Raises:
-        ValueError: Names what differs.
+        ValueError: Names the first difference.
     """
     wanted = model.state_dict()
     if state.keys() != wanted.keys():
@@ -97,7 +97,7 @@ def check_state(state: dict[str, Any], model: nn.Module) -> None:
     types = set()
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor | TensorPlan):
-            raise ValueError(f"weight {name} is no tensor")
+            raise ValueError(f"weight {name} is not a tensor")
         is_, should = (tuple(tensor.shape), tensor.dtype), tuple(wanted[name].shape)
         counts = not wanted[name].is_floating_point()  # as a BatchNorm1d does its batches
         if is_[0] != should or tensor.dtype not in ((wanted[name].dtype,) if counts else _FLOATS):
@@ -109,14 +109,14 @@ def check_state(state: dict[str, Any], model: nn.Module) -> None:
 
 
 def check_finite(state: dict[str, Tensor]) -> None:
-    """Raise ValueError if a weight is no number."""
+    """Raise ValueError if a weight is NaN or infinite."""
     for name, tensor in state.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"weight {name} holds NaN or infinite numbers")
 
 
 def _parts(config: Any, own: bool = True) -> Iterator[dict[str, Any]]:
-    """All dicts in plain data; of those for classes that are not this package's only what is a name of a condition."""
+    """All dicts in plain data; of a class that is not this package's, only the name of its condition."""
     if isinstance(config, dict):
         own = is_own(config["_target_"]) if "_target_" in config else own
         if own:
@@ -128,7 +128,7 @@ def _parts(config: Any, own: bool = True) -> Iterator[dict[str, Any]]:
 
 
 def _check_numbers(part: dict[str, Any]) -> None:
-    """Hold a part's arguments to the bounds that its class states; a number without one is no number of a model."""
+    """Check a part's arguments against the bounds of its class; a number without a bound is refused."""
     owner = own_class(part.get("_target_"))
     bounds = {} if owner is None else bounds_of(owner)
     for name, value in part.items():
@@ -136,9 +136,9 @@ def _check_numbers(part: dict[str, Any]) -> None:
         if kind is not None and not kind.accepts(value):
             raise ValueError(f"the config has {name}={format_value(value)}; it must be {kind}")
         if kind is None and owner is not None and _holds_numbers(value):
-            raise ValueError(f"the config has {name}={format_value(value)}; no number is for that")
+            raise ValueError(f"the config has {name}={format_value(value)}; it takes no number")
         if name == "name" and isinstance(value, str) and re.search(r"[/\\]|\.\.", check_name(value)):
-            raise ValueError(f"the config has the name {value!a}; names of conditions are no paths")
+            raise ValueError(f"the config has the name {value!a}; a condition's name must not be a path")
 
 
 def _holds_numbers(value: Any) -> bool:
@@ -147,7 +147,7 @@ def _holds_numbers(value: Any) -> bool:
 
 
 def _layers(part: dict[str, Any]) -> int:
-    """Of a part with a stack; what it leaves out has its class's default."""
+    """Number of layers of a part with a stack; missing arguments have the class's defaults."""
     owner = own_class(part.get("_target_"))
     usual = {} if owner is None else inspect.signature(owner).parameters
     names = [name for name in ("dilation_cycle", "num_cycles") if name in part or name in usual]

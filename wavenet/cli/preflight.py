@@ -11,8 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.bounds import check_batch
-from wavenet.checkpoint import check_reconstructs, describe
-from wavenet.checkpoint.trust import constructor_parameters
+from wavenet.checkpoint import check_json, check_reconstructs, constructor_parameters, describe
 from wavenet.checks import memory_of_this_machine
 from wavenet.cli.command import plain
 from wavenet.cli.saved_config import checked_yaml
@@ -22,7 +21,6 @@ from wavenet.data import Corpus, Dataset
 from wavenet.model import WaveNet
 from wavenet.native import Layout, UnknownNetworkError
 from wavenet.training import WaveNetTraining, make_optimizer
-from wavenet.untrusted import check_json
 
 _SET_BY_TRAIN = {
     "max_epochs", "min_epochs", "check_val_every_n_epoch", "num_sanity_val_steps", "use_distributed_sampler",

@@ -16,14 +16,20 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.bounds import check_batch
-from wavenet.checkpoint import refusing
-from wavenet.checkpoint.description import modules_of
-from wavenet.checkpoint.trust import Trust, check_arguments, is_own
+from wavenet.checkpoint import (
+    Trust,
+    check_arguments,
+    check_plain,
+    is_own,
+    modules_of,
+    read_text,
+    refusing,
+    upgrade_model,
+)
 from wavenet.cli.command import config_dir, plain
 from wavenet.cli.schema import type_of_setting
 from wavenet.cli.targets import LOGGERS, SCHEDULE, WANDB, resolve_class
 from wavenet.types import format_value
-from wavenet.untrusted import check_plain, read_text
 
 _LIMIT = 2**20  # bytes
 _MAX_EVENTS = 20_000  # of YAML: about as many values; the reader is slow
@@ -98,7 +104,7 @@ def _read(text: str, trust: Trust) -> DictConfig:
     saved = OmegaConf.create(text)
     if not isinstance(saved, DictConfig):
         raise ValueError("not a run's config")
-    data: Any = check_plain(OmegaConf.to_container(saved, resolve=False))
+    data: Any = upgrade_model(check_plain(OmegaConf.to_container(saved, resolve=False)))
     _refuse_strangers(data, trust)
     defaults = _load(config_dir() / "train.yaml")
     defaults = {name: value for name, value in defaults.items() if name not in ("defaults", "hydra", "trust")}
@@ -110,7 +116,7 @@ def _read(text: str, trust: Trust) -> DictConfig:
         _check_value(name, data.get(name, value), value)
     _check_groups(data, trust)
     check_batch(data.get("batch_size", 1), data.get("segment_length", 1))
-    merged = OmegaConf.merge(OmegaConf.create(defaults), saved)
+    merged = OmegaConf.merge(OmegaConf.create(defaults), OmegaConf.create(data))
     assert isinstance(merged, DictConfig)
     return merged
 

@@ -6,18 +6,18 @@ has `*` for its name, unless the same name has different ranges in two of them. 
 check themselves.
 """
 
+import inspect
 from typing import Any
 
-from wavenet import bounds
+from wavenet import bounds, distributions
 from wavenet.bounds import bounds_of, type_in_annotation
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, F0Conditioner, FileConditioner, MelConditioner
 from wavenet.data import prepare
-from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 from wavenet.evaluation.bits_per_byte import QUANTIZATIONS
 from wavenet.generation import Stream
 from wavenet.generation.sampler import SECONDS, UTTERANCES
 from wavenet.model import WaveNet
-from wavenet.nn import ContextStack
+from wavenet.nn import ContextStack, Upsampling
 from wavenet.types import (
     BOOLEAN,
     AnyOf,
@@ -82,12 +82,14 @@ PREPARATION: dict[str, ValueType] = {
 }
 
 _DISTRIBUTION = {"_target_": _CLASS}
-for _part in (MuLawCategorical, GaussianMixture, LogisticMixture):
-    _DISTRIBUTION |= _from(_part)
+for _part in vars(distributions).values():
+    if inspect.isclass(_part) and issubclass(_part, distributions.OutputDistribution):
+        _DISTRIBUTION |= _from(_part)
 
 _CONDITIONERS: dict[str, ValueType] = {"*._target_": _CLASS, "*.name": _NAME}
 for _part in (Conditioner, CategoricalEmbedding, FileConditioner, MelConditioner):
     _CONDITIONERS |= {f"*.{key}": kind for key, kind in _from(_part).items()}
+_CONDITIONERS |= {f"*.upsampling.{key}": kind for key, kind in ({"_target_": _CLASS} | _from(Upsampling)).items()}
 _CONDITIONERS["*.categories"] = optional(_CONDITIONERS["*.categories"])  # null is filled in
 for _key, _kind in _from(F0Conditioner).items():
     _CONDITIONERS[f"*.{_key}" if _CONDITIONERS.get(f"*.{_key}", _kind) == _kind else f"f0.{_key}"] = _kind

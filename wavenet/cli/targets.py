@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-from wavenet.checkpoint import allowed_class, dataset_class, module_class, modules_of, optimizer_class
-from wavenet.checkpoint.trust import Trust, is_own
+from wavenet.checkpoint import Trust, allowed_class, dataset_class, is_own, module_class, modules_of, optimizer_class
 from wavenet.model import WaveNet
 
 WANDB = "wavenet.training.wandb_log.WandbLog"

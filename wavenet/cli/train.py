@@ -18,8 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
-from wavenet.checkpoint import build_on_meta, describe, refusing
-from wavenet.checkpoint.trust import Trust
+from wavenet.checkpoint import Trust, build_on_meta, describe, refusing
 from wavenet.cli.command import command, plain
 from wavenet.cli.preflight import (
     check_reloadable,

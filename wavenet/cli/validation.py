@@ -10,8 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from wavenet.checkpoint import check_trust
-from wavenet.checkpoint.trust import constructor_parameters, takes_any
+from wavenet.checkpoint import check_trust, constructor_parameters, takes_any
 from wavenet.cli.schema import SCHEMA, type_of_setting
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.types import format_value

@@ -1,7 +1,7 @@
-"""What a model is told besides the samples so far: who speaks, or features that change with time.
+"""Conditioning of a model on something besides the past samples: a speaker's name, or features that change with time.
 
-`Conditioner` is their contract, `FrameConditioner` that of those that change with time; a new one is a class
-that keeps it, and a YAML in `configs/model/conditioners/`.
+`Conditioner` is the interface, and `FrameConditioner` the base class for features in frames. A new one is a class
+that implements it, and a YAML in `configs/model/conditioners/`.
 """
 
 from wavenet.conditioning.base import Conditioner

@@ -1,4 +1,4 @@
-"""The contract of conditioners."""
+"""The interface of conditioners."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,22 +14,21 @@ from wavenet.nn import Condition
 
 
 class Conditioner(nn.Module, ABC):
-    """What the network is told besides the samples so far.
+    """A module that turns a named condition of a batch into the network's condition.
 
-    The model adds up what its conditioners return, so its layers know one condition only.
+    The model sums the outputs of its conditioners, so its layers have a single condition.
 
-    With dropout, training leaves the condition out of a share of the segments and puts a learned
-    vector in its place. Such a model can be asked without the condition as well, which is what
-    classifier-free guidance needs (Ho and Salimans, 2022).
+    With dropout, training replaces the condition of a fraction of the segments with a learned vector. Such a model can
+    also be used without the condition, as classifier-free guidance requires (Ho and Salimans, 2022).
 
     Args:
-        name: Which of a batch's named conditions it reads.
-        condition_channels: Channels of what it returns.
-        dropout: Share of the training segments that go without the condition.
+        name: Name of the condition in the batch.
+        condition_channels: Channels of the output.
+        dropout: Fraction of the training segments without the condition.
 
     Attributes:
-        features: What a recording has to tell it in frames; None if it asks for a name.
-        margin: Samples to either side of a sample whose features have a say in its condition.
+        features: How the features are extracted from a recording; None for a condition that is a name.
+        margin: Samples on either side of a sample whose features affect its condition.
 
     Raises:
         ValueError: If a number is out of range.
@@ -48,20 +47,20 @@ class Conditioner(nn.Module, ABC):
     def forward(
         self, conditions: Mapping[str, Any], batch_size: int, dropout_uniform: Tensor | None = None
     ) -> Condition:
-        """Pick its own from a batch's named conditions.
+        """Compute the condition of a batch.
 
         Args:
-            conditions: All of the batch's conditions by name.
+            conditions: All of the batch's conditions, by name.
             batch_size: B.
             dropout_uniform: In training, a random number in [0, 1) for each utterance, (B,): below `dropout`
                 the condition is left out.
 
         Returns:
-            Values (B, condition_channels, 1) that hold for the whole utterance, or (B,
-            condition_channels, L) that hold for some samples each.
+            Values (B, condition_channels, 1) for the whole utterance, or (B, condition_channels, L) for some samples
+            each.
 
         Raises:
-            ValueError: If its condition is unknown, or missing without dropout.
+            ValueError: If its condition has an unknown value, or is missing and there is no dropout.
         """
         if self.absent is not None and conditions.get(self.name) is None:
             return Condition(self.absent.expand(batch_size, -1, -1))
@@ -73,12 +72,12 @@ class Conditioner(nn.Module, ABC):
 
     @abstractmethod
     def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
-        """What `forward` returns where nothing is left out; all that a new conditioner has to implement.
+        """Compute the condition where none is dropped: the one method that a new conditioner implements.
 
         Args:
-            conditions: All of the batch's conditions by name; its own is under `name`.
+            conditions: All of the batch's conditions; its own is under `name`.
             batch_size: B.
 
         Raises:
-            ValueError: If its condition is missing, unknown or of another shape.
+            ValueError: If its condition is missing, unknown or of the wrong shape.
         """

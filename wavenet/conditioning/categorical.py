@@ -1,4 +1,4 @@
-"""One of a list of names, such as the speaker."""
+"""Conditioning on one of a list of names, such as the speaker."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,17 +16,17 @@ from wavenet.nn import Condition
 class CategoricalEmbedding(Conditioner):
     """Global conditioning on one of a list of names (section 2.5): a learned vector for each.
 
-    The names travel with the model, and batches carry names, not numbers: a speaker cannot be
-    mixed up by a different order of folders.
+    The names are saved with the model, and batches carry names, not numbers: another order of folders cannot mix up
+    speakers.
 
     Args:
-        name: Which named condition to read from a batch, such as "speaker".
-        categories: All the names, each once. Their order is the order of the vectors.
+        name: Name of the condition in the batch, such as "speaker".
+        categories: All the names, each once, in the order of their vectors.
         condition_channels: Channels of the vectors.
         dropout: See `Conditioner`.
 
     Raises:
-        ValueError: If there are no categories, or very many, one stands twice, or a number is out of range.
+        ValueError: If there are no categories or too many, one is repeated, or a number is out of range.
     """
 
     @checked
@@ -36,7 +36,7 @@ class CategoricalEmbedding(Conditioner):
         self._index = {category: index for index, category in enumerate(self.categories)}
         if len(self._index) < len(self.categories):
             twice = sorted(category for category, times in Counter(self.categories).items() if times > 1)
-            raise ValueError(f"CategoricalEmbedding: categories is {self.categories}; it holds {twice} more than once")
+            raise ValueError(f"CategoricalEmbedding: categories is {self.categories}; it has {twice} more than once")
         self.embedding = nn.Embedding(len(self.categories), condition_channels)
 
     def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
@@ -44,14 +44,14 @@ class CategoricalEmbedding(Conditioner):
 
         Args:
             conditions: Under this conditioner's name, one name for the whole batch or a sequence
-                of B names; a whole number is a name, too.
+                of B names; a whole number counts as a name.
             batch_size: B.
 
         Returns:
             (B, condition_channels, 1), for the whole utterance.
 
         Raises:
-            ValueError: If the condition is missing or names somebody unknown; lists the known.
+            ValueError: If the condition is missing or unknown; the message lists the known names.
         """
         known = ", ".join(self.categories)
         if conditions.get(self.name) is None:

@@ -1,4 +1,4 @@
-"""Fundamental frequency and voicing."""
+"""Conditioning on fundamental frequency and voicing."""
 
 import math
 from typing import Annotated
@@ -10,33 +10,31 @@ from wavenet.audio import Pitch
 from wavenet.audio.pitch import HighestPitch, LowestPitch
 from wavenet.bounds import RATES, Channels, Dropout, HopLength, SampleRate, checked
 from wavenet.conditioning.frames import ContextFrames, FrameConditioner
-from wavenet.nn.upsampling import Scales, StageKind
+from wavenet.nn import Upsampling
 from wavenet.types import Real
 
 
 class F0Conditioner(FrameConditioner):
     """Conditioning on the fundamental frequency (van den Oord et al., 2016, section 3.2, had log F0 beside text).
 
-    The feature is F0 in Hz, and 0 where there is no voice. The network reads two channels: whether
-    there is voice, and there (ln F0 - ln centre) / spread.
+    The feature is F0 in Hz, and 0 in unvoiced frames. The network reads two channels: voicing, 0 or 1, and in
+    voiced frames (ln F0 - ln centre) / spread.
 
     Args:
         sample_rate: The model's, Hz.
-        hop_length: Samples of a frame.
-        fmin: Lowest F0 that is looked for, Hz.
-        fmax: Highest, Hz.
+        hop_length: Samples per frame.
+        fmin: Lowest F0 to detect, Hz.
+        fmax: Highest F0 to detect, Hz.
         centre: F0 that counts as 0, Hz.
         spread: Natural logarithm of the ratio that counts as 1.
-        condition_channels: See `FrameConditioner`, like all that follow.
-        scales: Factors of the learned upsampling.
-        hold: Samples that share a value; scales x hold is hop_length.
-        upsampling: "nearest" or "transposed".
+        condition_channels: This and the following: see `FrameConditioner`.
+        upsampling: From frames to samples, each channel by itself; None is two stages of 4 and a hold of 4.
         context_frames: Frames to either side that are read with each frame.
         hidden_channels: Width of the network that reads them.
         dropout: See `Conditioner`.
 
     Raises:
-        ValueError: If a number is out of range, or scales x hold is not hop_length.
+        ValueError: If a number is out of range, or the upsampling has another hop_length.
     """
 
     @checked
@@ -49,17 +47,19 @@ class F0Conditioner(FrameConditioner):
         fmax: HighestPitch = 500.0,
         centre: Annotated[float, Real(0, RATES.high, exclusive_low=True, example=150)] = 150.0,
         spread: Annotated[float, Real(0, 1000, exclusive_low=True, example=0.4)] = 0.4,
-        scales: Scales = (4, 4),
-        hold: HopLength = 4,
-        upsampling: StageKind = "nearest",
+        upsampling: Upsampling | None = None,
         context_frames: ContextFrames = 2,
         hidden_channels: Channels = 32,
         dropout: Dropout = 0.0,
     ) -> None:
         pitch = Pitch(sample_rate, hop_length, fmin, fmax)
-        super().__init__(
-            pitch, 2, condition_channels, scales, hold, upsampling, 1, context_frames, hidden_channels, dropout
-        )
+        upsampling = upsampling or Upsampling()
+        if upsampling.freq_kernel_size != 1:
+            raise ValueError(
+                f"F0Conditioner: upsampling.freq_kernel_size is {upsampling.freq_kernel_size}; it must be 1: voicing "
+                "and F0 are not neighbouring bands"
+            )
+        super().__init__(pitch, 2, condition_channels, upsampling, context_frames, hidden_channels, dropout)
         self.sample_rate, self.hop_length, self.fmin, self.fmax = sample_rate, hop_length, fmin, fmax
         self.centre, self.spread = centre, spread
 
@@ -70,9 +70,7 @@ class F0Conditioner(FrameConditioner):
             ValueError: If a frequency is negative.
         """
         if not torch.compiler.is_compiling() and bool((frames < 0).any()):
-            raise ValueError(
-                f"{self.name} holds {frames.min().item():g} Hz; F0 is above 0, and 0 where there is no voice"
-            )
+            raise ValueError(f"{self.name} holds {frames.min().item():g} Hz; F0 is above 0, and 0 in unvoiced frames")
         voiced = (frames > 0).to(frames)
         height = (frames.clamp(min=1e-3).log() - math.log(self.centre)) / self.spread
         return torch.cat([voiced, voiced * height], dim=1)

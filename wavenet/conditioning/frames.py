@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavenet.audio import Features
-from wavenet.bounds import Channels, Dropout, Flag, HopLength, checked
+from wavenet.bounds import Channels, Dropout, checked
 from wavenet.conditioning.base import Conditioner
 from wavenet.nn import Condition, PointwiseConv1d, Upsampling
-from wavenet.nn.upsampling import Activation, Bands, Scales, StageKind
 from wavenet.types import Integer, OneOf
 
 EDGES = ("replicate", "zeros")
@@ -25,33 +24,27 @@ Edges = Annotated[str, OneOf(EDGES)]
 class FrameConditioner(Conditioner):
     """Local conditioning (van den Oord et al., 2016, section 2.5) on features in frames.
 
-    Features are normalised, a small network reads each frame with its neighbours, and learned
-    upsampling brings the result to the samples. Filters that treat every channel alike give the same
-    before and after a change of channels, so the network stands before the upsampling, where there
-    are hop_length times fewer steps; only filters that reach over neighbouring bands need the bands
-    themselves, and then the last change of channels comes after them. The last `hold` samples share a
-    value, which the layers project once (see `wavenet.nn.Condition`).
+    Features are normalised, a small network reads each frame with its neighbours, and learned upsampling brings the
+    result to the sample rate. Filters that treat all channels alike commute with 1x1 convolutions, so the network comes
+    before the upsampling, where there are hop_length times fewer steps. Only filters that reach over neighbouring bands
+    need the bands themselves; then the 1x1 convolutions come after the upsampling. Each output is shared by `hold`
+    samples, and the layers project it once (see `wavenet.nn.Condition`).
 
-    The beginning and the end of a recording count as if their frame went on; with edges "zeros", only for
-    the neighbours that are read, and the upsampling hears zeros beyond.
+    Beyond both ends of a recording its first and last frame are repeated; with edges "zeros", only for the
+    neighbours that are read, and the upsampling's input is zero there.
 
     Args:
-        features: What is asked of a recording.
+        features: How the features are extracted from a recording.
         input_channels: Channels of what `normalise` returns.
-        condition_channels: Channels of what it returns.
-        scales: Factors of the learned upsampling.
-        hold: Samples that share a value; scales x hold is the features' hop_length.
-        upsampling: "nearest" or "transposed", see `wavenet.nn.Upsampling`.
-        freq_kernel_size: Bands that the upsampling filters reach over; 1 for each by itself.
+        condition_channels: Channels of the condition.
+        upsampling: From frames to samples; its hop_length is that of the features.
         context_frames: Frames to either side that are read with each frame.
         hidden_channels: Width of the small network.
         dropout: See `Conditioner`.
         edges: "replicate" or "zeros".
-        activation: Of the upsampling, see `Upsampling`.
-        upsampling_bias: Whether the upsampling has biases.
 
     Raises:
-        ValueError: If a number is out of range, or scales x hold is not hop_length.
+        ValueError: If a number is out of range, or the upsampling has another hop_length than the features.
     """
 
     @checked
@@ -60,30 +53,25 @@ class FrameConditioner(Conditioner):
         features: Features,
         input_channels: Channels,
         condition_channels: Channels,
-        scales: Scales,
-        hold: HopLength,
-        upsampling: StageKind,
-        freq_kernel_size: Bands,
+        upsampling: Upsampling,
         context_frames: ContextFrames,
         hidden_channels: Channels,
         dropout: Dropout,
         edges: Edges = "replicate",
-        activation: Activation = "none",
-        upsampling_bias: Flag = False,
     ) -> None:
         super().__init__(features.name, condition_channels, dropout)
+        if upsampling.hop_length != features.hop_length:
+            product = " x ".join(map(str, [*upsampling.scales, upsampling.hold]))
+            raise ValueError(
+                f"{type(self).__name__}: hop_length is {features.hop_length}; it must be upsampling.scales x "
+                f"upsampling.hold = {product} = {upsampling.hop_length}"
+            )
         self.features = features
-        self.scales = list(scales)
-        self.hold = hold
-        self.upsampling = upsampling
-        self.freq_kernel_size = freq_kernel_size
         self.context_frames = context_frames
         self.hidden_channels = hidden_channels
         self.edges = edges
-        self.activation = activation
-        self.upsampling_bias = upsampling_bias
         window = 2 * context_frames + 1
-        if freq_kernel_size == 1:
+        if upsampling.freq_kernel_size == 1:
             self.before = nn.Sequential(
                 nn.Conv1d(input_channels, hidden_channels, window),
                 nn.ReLU(),
@@ -97,17 +85,15 @@ class FrameConditioner(Conditioner):
                 nn.ReLU(),
                 PointwiseConv1d(hidden_channels, condition_channels),
             )
-        self.upsample = Upsampling(
-            features.hop_length, scales, hold, upsampling, freq_kernel_size, activation, upsampling_bias
-        )
-        self.hop, self.num_features = features.hop_length, features.num_channels
-        self.margin = (context_frames + self.upsample.margin) * features.hop_length
+        self.upsampling = upsampling
+        self.num_features = features.num_channels
+        self.margin = (context_frames + upsampling.margin) * features.hop_length
 
     def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
-        """Bring features to samples.
+        """Bring features to the sample rate.
 
         Args:
-            conditions: Under this conditioner's name the features, (num_channels, F) for the whole
+            conditions: Under this conditioner's name, the features, (num_channels, F) for the whole
                 batch or (B, num_channels, F).
             batch_size: B.
 
@@ -115,27 +101,28 @@ class FrameConditioner(Conditioner):
             (B, condition_channels, F * hop_length / hold), each value for `hold` samples.
 
         Raises:
-            ValueError: If they are missing, of another shape, or not finite.
+            ValueError: If they are missing, of the wrong shape, or not finite.
         """
         frames = self.normalise(self._checked(conditions.get(self.name), batch_size))
-        # Without gradients one by one: side by side, a batch's products may round otherwise, and generated audio
+        # Without gradients, one utterance at a time: products of a batch may round differently, and generated audio
         # would depend on the batch.
         parts = [frames] if torch.is_grad_enabled() else frames.split(1)
         x = torch.cat([self._run(part) for part in parts])
-        return Condition(x.expand(batch_size, -1, -1), self.hold)
+        return Condition(x.expand(batch_size, -1, -1), self.upsampling.hold)
 
     def _run(self, frames: Tensor) -> Tensor:
         """(B, input_channels, F) -> (B, condition_channels, F * hop_length / hold)."""
-        further = self.upsample.margin if self.edges == "replicate" else 0
+        up = self.upsampling
+        further = up.margin if self.edges == "replicate" else 0
         beyond = self.context_frames + further
         x = F.pad(frames, (beyond, beyond), mode="replicate") if beyond else frames
-        x = self.upsample(self.before(x))
-        cut = further * self.hop // self.hold
+        x = up(self.before(x))
+        cut = further * up.hop_length // up.hold
         return self.after(x[..., cut : x.shape[-1] - cut])
 
     @abstractmethod
     def normalise(self, frames: Tensor) -> Tensor:
-        """Features (B, num_channels, F) as numbers of about unit variance, (B, input_channels, F)."""
+        """Scale features (B, num_channels, F) to about unit variance, (B, input_channels, F)."""
 
     def _checked(self, frames: Any, batch_size: int) -> Tensor:
         weight = next(self.before.parameters())
@@ -144,7 +131,7 @@ class FrameConditioner(Conditioner):
             raise ValueError(
                 f"the model needs {self.name}: give mel_from=RECORDING to take it from a recording, or "
                 f"{self.name}=FILE.npy, an array ({channels}, frames) of a frame for every "
-                f"{self.hop} samples"
+                f"{self.upsampling.hop_length} samples"
             )
         frames = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
         frames = frames[None] if frames.dim() == 2 else frames

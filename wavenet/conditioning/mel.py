@@ -1,4 +1,4 @@
-"""A mel spectrogram: what makes the model a vocoder."""
+"""Conditioning on a mel spectrogram, for a vocoder."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from wavenet.audio import LogMel
 from wavenet.audio.mel import Floor, HighestBand, LowestBand, NumMels, WindowLength
 from wavenet.bounds import Channels, Dropout, HopLength, SampleRate, checked
 from wavenet.conditioning.frames import ContextFrames, FrameConditioner
-from wavenet.nn.upsampling import Bands, Scales, StageKind
+from wavenet.nn import Upsampling
 from wavenet.types import Real
 
 
@@ -21,24 +21,21 @@ class MelConditioner(FrameConditioner):
     Args:
         sample_rate: The model's, Hz.
         n_fft: Window and transform length, samples.
-        hop_length: Samples of a frame.
+        hop_length: Samples per frame.
         n_mels: Bands.
         fmin: Lower end of the lowest band, Hz.
         fmax: Upper end of the highest band, Hz; None for sample_rate / 2.
-        floor: Magnitudes below this are raised to it before the natural logarithm.
-        mean: About the mean of log_mel over speech.
-        std: About its standard deviation.
-        condition_channels: See `FrameConditioner`, like all that follow.
-        scales: Factors of the learned upsampling.
-        hold: Samples that share a value; scales x hold is hop_length.
-        upsampling: "nearest" or "transposed".
-        freq_kernel_size: Bands that the upsampling filters reach over.
+        floor: Minimum magnitude before the natural logarithm.
+        mean: Approximate mean of log_mel over speech.
+        std: Approximate standard deviation of log_mel over speech.
+        condition_channels: This and the following: see `FrameConditioner`.
+        upsampling: From frames to samples; None is three stages of 4 and a hold of 4.
         context_frames: Frames to either side that are read with each frame.
         hidden_channels: Width of the network that reads them.
         dropout: See `Conditioner`.
 
     Raises:
-        ValueError: If a number is out of range, or scales x hold is not hop_length.
+        ValueError: If a number is out of range, or the upsampling has another hop_length.
     """
 
     @checked
@@ -54,19 +51,14 @@ class MelConditioner(FrameConditioner):
         floor: Floor = 1e-5,
         mean: Annotated[float, Real(-1000, 1000, example=-5)] = -5.0,
         std: Annotated[float, Real(0, 1000, exclusive_low=True, example=2.2)] = 2.2,
-        scales: Scales = (4, 4, 4),
-        hold: HopLength = 4,
-        upsampling: StageKind = "nearest",
-        freq_kernel_size: Bands = 1,
+        upsampling: Upsampling | None = None,
         context_frames: ContextFrames = 2,
         hidden_channels: Channels = 64,
         dropout: Dropout = 0.0,
     ) -> None:
         mel = LogMel(sample_rate, n_fft, hop_length, n_mels, fmin, fmax, floor)
-        super().__init__(
-            mel, n_mels, condition_channels, scales, hold, upsampling, freq_kernel_size, context_frames,
-            hidden_channels, dropout,
-        )  # fmt: skip
+        upsampling = upsampling or Upsampling((4, 4, 4), hold=4)
+        super().__init__(mel, n_mels, condition_channels, upsampling, context_frames, hidden_channels, dropout)
         self.sample_rate, self.n_fft, self.hop_length, self.n_mels = sample_rate, n_fft, hop_length, n_mels
         self.fmin, self.fmax, self.floor, self.mean, self.std = fmin, fmax, floor, mean, std
 

@@ -1,7 +1,7 @@
-"""What a sample of audio may be, given the past: the paper's classes, or mixtures for samples of 16 bits.
+"""Output distributions of the next sample: the paper's mu-law classes, or mixtures for 16-bit samples.
 
-`OutputDistribution` is their contract; a new one is a class that keeps it, and a YAML in
-`configs/model/distribution/`. `Mixture` is what mixtures share.
+`OutputDistribution` is their interface; a new distribution is a class that implements it, and a YAML file in
+`configs/model/distribution/`. `Mixture` is the base class of mixtures.
 """
 
 from wavenet.distributions.base import OutputDistribution

@@ -1,4 +1,4 @@
-"""Smooth functions of a sample: what the network hears of it, or begins to hear."""
+"""Smooth functions of a sample: the network's input, or its initial value."""
 
 import math
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def smooth_features(level: Tensor, amplitude: Tensor, channels: int) -> list[Tensor]:
-    """The companded level, the amplitude, and a Fourier series of the level: neighbours stay neighbours.
+    """Return the companded level, the amplitude, and a Fourier series of the level: similar samples stay similar.
 
     Args:
         level: Mu-law companded, in [-1, 1], any shape.
         amplitude: In [-1, 1], of the same shape.
-        channels: How many of these functions.
+        channels: Number of functions.
 
     Returns:
         `channels` tensors of that shape.
@@ -24,5 +24,5 @@ def smooth_features(level: Tensor, amplitude: Tensor, channels: int) -> list[Ten
 
 
 def root_mean_square(x: Tensor) -> Tensor:
-    """Of all values, a scalar."""
+    """Return the root mean square of all values, a scalar."""
     return x.square().mean().sqrt()

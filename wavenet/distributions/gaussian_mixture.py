@@ -14,20 +14,20 @@ class GaussianMixture(Mixture):
     """Gaussian densities; a single one is ClariNet's output (Ping et al., 2019, section 3.1).
 
     A log-probability is the log-density at the sample plus the logarithm of the bins' width: that of
-    a level, as long as the scale is not small against a bin. So it is counted in the same bits as
-    those of discretised distributions; as an integral, not as a sum, it is 1.
+    a level, as long as the scale is not small compared with a bin. So its bits are comparable with
+    those of discretised distributions; its integral, not its sum over levels, is 1.
 
     Args:
         num_mixtures: Components; 1 is the single Gaussian.
         bits: Resolution of the samples.
-        encoding_channels: Functions of a sample that the network is fed.
-        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends. -9 is four bins of 16 bits.
+        encoding_channels: Functions of a sample that are the network's input.
+        log_scale_min: Lower limit of the log-scale (of samples in [-1, 1]). -9 is four bins of 16 bits.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
-    first_log_scale = -2.0  # 0.14, about the RMS of speech: what lies far off costs in proportion to its square
+    first_log_scale = -2.0  # 0.14, about the RMS of speech: the loss grows with the square of the distance
 
     def __init__(
         self, num_mixtures: int = 1, bits: int = 16, encoding_channels: int = 32, log_scale_min: float = -9.0
@@ -39,9 +39,9 @@ class GaussianMixture(Mixture):
         return self._log_density(z) - log_scales + math.log(self.bin_width / math.sqrt(2 * math.pi))
 
     def _log_mass(self, below: Tensor, above: Tensor) -> Tensor:
-        """Log of the difference of two cumulative probabilities, taken in the tail in which both are small.
+        """Log of the difference of two cumulative probabilities, computed in the tail in which both are small.
 
-        Where that would cancel, on a stretch over which the density hardly changes, it is density times width.
+        Where that would cancel, on an interval over which the density hardly changes, it is density times width.
         """
         upper = below > 0
         below, above = torch.where(upper, -above, below), torch.where(upper, -below, above)

@@ -11,19 +11,19 @@ class LogisticMixture(Mixture):
     """Discretised logistics (PixelCNN++, Salimans et al., 2017, section 2.1; Parallel WaveNet, 2018, section 2.1).
 
     The probability of a level is the integral of the density over its bin; the lowest and the
-    highest bin hold all that is beyond them. Samples between levels count as the nearest.
+    highest bin include everything beyond them. Samples between levels count as the nearest level.
 
     Args:
         num_mixtures: Components.
         bits: Resolution of the samples.
-        encoding_channels: Functions of a sample that the network is fed.
-        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends. -11 is half a bin of 16 bits.
+        encoding_channels: Functions of a sample that are the network's input.
+        log_scale_min: Lower limit of the log-scale (of samples in [-1, 1]). -11 is half a bin of 16 bits.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
-    first_log_scale = -4.0  # 0.02: narrow, for what lies far off costs in proportion only
+    first_log_scale = -4.0  # 0.02: narrow, because the loss grows only linearly with the distance
 
     def __init__(
         self, num_mixtures: int = 10, bits: int = 16, encoding_channels: int = 32, log_scale_min: float = -11.0

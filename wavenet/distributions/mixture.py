@@ -1,4 +1,4 @@
-"""What mixtures over 16-bit samples have in common."""
+"""The base class of mixtures over 16-bit samples."""
 
 import math
 from abc import abstractmethod
@@ -14,8 +14,8 @@ from wavenet.distributions.base import OutputDistribution, at_least_float32, tak
 from wavenet.distributions.features import root_mean_square, smooth_features
 from wavenet.types import Integer, Real
 
-LOG_SCALE_MAX = 30.0  # so that no scale, and no share of a bin in it, becomes 0 or infinite in float32
-CLIMBS = 100  # steps to a mode at most; a few are enough but where two components are about to merge
+LOG_SCALE_MAX = 30.0  # so that no scale, and no ratio of a bin to it, becomes 0 or infinite in float32
+CLIMBS = 100  # steps to a mode at most; a few are enough except where two components almost merge
 ARRIVED = 2.0**-10  # levels; a step shorter than this is the last one
 
 
@@ -24,16 +24,16 @@ class Mixture(OutputDistribution):
 
     The parameters are K unnormalised log-weights, K means (of samples in [-1, 1]) and K raw
     log-scales, in this order; a single component has no weight. The log-scale is
-    log_scale_min + softplus(raw - log_scale_min), at most 30: a floor whose gradient never dies.
+    log_scale_min + softplus(raw - log_scale_min), at most 30: a lower limit whose gradient never vanishes.
 
     The network's input has no weights of its own: it is a few fixed smooth functions of the sample
-    (see `smooth_features`), so it is as fine as the samples are.
+    (see `smooth_features`), so its resolution is that of the samples.
 
     Args:
         num_mixtures: K.
         bits: Resolution of the samples; 16 for CD quality.
-        encoding_channels: Functions of a sample that the network is fed.
-        log_scale_min: Where the log-scale (of samples in [-1, 1]) ends.
+        encoding_channels: Functions of a sample that are the network's input.
+        log_scale_min: Lower limit of the log-scale (of samples in [-1, 1]).
 
     Raises:
         ValueError: If a number is out of range.
@@ -58,8 +58,8 @@ class Mixture(OutputDistribution):
         self.log_scale_min = log_scale_min
         self.in_channels = encoding_channels
         self.parameter_channels = (3 if num_mixtures > 1 else 2) * num_mixtures
-        usual = mu_law_decode(torch.arange(256, device="cpu"))
-        columns = smooth_features(torch.linspace(-1, 1, 256, device="cpu"), usual, encoding_channels)
+        amplitude = mu_law_decode(torch.arange(256, device="cpu"))
+        columns = smooth_features(torch.linspace(-1, 1, 256, device="cpu"), amplitude, encoding_channels)
         self._sizes = [root_mean_square(column).item() for column in columns]
 
     @property
@@ -69,28 +69,28 @@ class Mixture(OutputDistribution):
 
     @property
     def bin_width(self) -> float:
-        """Distance from a level to the next."""
+        """Distance from one level to the next."""
         return 2.0 ** (1 - self.bits)
 
     @torch.no_grad()
     def initialise(self, last: nn.Conv1d) -> None:
-        """Begin with scales of the size of speech: from a scale of 1, many steps would go into narrowing it."""
+        """Initialise the scales to the level of speech: from a scale of 1, many steps would go into narrowing it."""
         if last.bias is not None:
             last.bias[-self.num_mixtures :] += self.first_log_scale
 
     def levels(self) -> Tensor:
-        """All values that `sample` may return, in rising order: (2**bits,)."""
+        """Return all values that `sample` may return, in ascending order: (2**bits,)."""
         half = 2 ** (self.bits - 1)
         return torch.arange(-half, half) * self.bin_width
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Smooth functions of samples, of about unit variance: (B, T) in [-1, 1] -> (B, encoding_channels, T)."""
+        """Encode samples as smooth functions of about unit variance: (B, T) in [-1, 1] -> (B, encoding_channels, T)."""
         waveform = at_least_float32(waveform)
         columns = smooth_features(mu_law_compand(waveform), waveform, self.encoding_channels)
         return torch.stack([column / size for column, size in zip(columns, self._sizes, strict=True)], dim=1)
 
     def log2_levels(self, waveform: Tensor) -> Tensor:
-        """0 for 16 bits: each 16-bit level is a sample of its own; (B, T)."""
+        """Return 16 - bits for all samples (B, T): 0 for 16 bits, where each level is a sample of its own."""
         return torch.full_like(waveform, 16 - self.bits, dtype=torch.float32)
 
     def log_prob(self, parameters: Tensor, waveform: Tensor) -> Tensor:
@@ -114,15 +114,15 @@ class Mixture(OutputDistribution):
     def log_prob_of_levels(self, parameters: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """See `OutputDistribution`: the integral from half a level below to half a level above, in float64.
 
-        The lowest and the highest of all levels hold what lies beyond them, too, where `sample` puts it. Of a
-        discretised distribution that is the sum over the levels, exactly.
+        The lowest and the highest of all levels include everything beyond them, as in `sample`. For a
+        discretised distribution, this is exactly the sum over the levels.
 
         Raises:
             ValueError: If the distribution's own levels are not those of 16 bits.
         """
         if self.bits != 16:
             name = type(self).__name__
-            raise ValueError(f"a {name} of {self.bits} bits does not say how likely a run of 16-bit levels is")
+            raise ValueError(f"a {name} of {self.bits} bits has no probability for a run of 16-bit levels")
         log_weights, means, log_scales = self.components(parameters.double())
         below = ((low.double() - 0.5) / 2**15).masked_fill(low == -(2**15), -math.inf)
         above = ((high.double() + 0.5) / 2**15).masked_fill(high == 2**15 - 1, math.inf)
@@ -132,16 +132,16 @@ class Mixture(OutputDistribution):
     def sample(
         self, parameters: Tensor, uniforms: Tensor, temperature: float | Tensor = 1.0, top_k: int | None = None
     ) -> Tensor:
-        """Draw samples: the first random number chooses a component, the second one of its values.
+        """Draw samples: the first random number chooses a component, the second a value of it.
 
-        A temperature T stands for the density to the power of 1 / T, as if the components did not
-        overlap: the scales become s sqrt(T) (just that for Gaussians; what has the same curvature
-        at the mode for logistics), and the weights follow. T = 0 is the mode of the whole mixture.
+        A temperature T means the density to the power of 1 / T, as if the components did not
+        overlap: the scales become s sqrt(T) (exact for Gaussians; for logistics it has the same
+        curvature at the mode), and the weights follow. T = 0 is the mode of the whole mixture.
 
         Args:
             parameters: Log-weights, means and raw log-scales, (B, parameter_channels, T).
             uniforms: (B, 2, T) in [0, 1).
-            temperature: 1 draws from the distribution itself, less is more careful, 0 takes its mode.
+            temperature: 1 draws from the distribution itself, below 1 likely values become likelier, 0 takes its mode.
             top_k: None.
 
         Returns:
@@ -167,31 +167,31 @@ class Mixture(OutputDistribution):
         return self._nearest_level((mean + scale * self.standard_variates(uniforms[:, 1:])).squeeze(1))
 
     def standard_variates(self, uniforms: Tensor) -> Tensor:
-        """Values of the component with mean 0 and scale 1, by its inverse cumulative distribution.
+        """Return values of the component with mean 0 and scale 1, by its inverse cumulative distribution.
 
-        A uniform random number of float32 stands for an interval of 2**-24. Its middle is taken, so
-        that neither end is infinite, which would be heard as a click.
+        A uniform random number of float32 represents an interval of 2**-24. Its midpoint is used, so
+        that neither end is infinite, which would be audible as a click.
 
         Args:
             uniforms: In [0, 1), any shape.
 
         Returns:
-            The uniforms' shape, float32 (float64 for float64), which is made in float64.
+            The uniforms' shape, float32 (float64 for float64), computed in float64.
         """
         return self._inverse_cumulative(uniforms.double() + 2.0**-25).to(at_least_float32(uniforms).dtype)
 
     def components(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-weights, means and log-scales of the components, (B, K, T) each, from (B, parameter_channels, T)."""
+        """Return log-weights, means and log-scales, (B, K, T) each, from the parameters (B, parameter_channels, T)."""
         *logits, means, raw = parameters.chunk(self.parameter_channels // self.num_mixtures, dim=1)
         log_weights = logits[0].log_softmax(dim=1) if logits else torch.zeros_like(means)
         log_scales = self.log_scale_min - F.logsigmoid(self.log_scale_min - raw)  # softplus(x) = -logsigmoid(-x)
         return log_weights, means, log_scales.clamp(max=LOG_SCALE_MAX)
 
     def _mode(self, log_weights: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
-        """Where the density is highest, (B, T): from each mean a peak is climbed, and the highest is taken.
+        """Find the maximum of the density, (B, T): climb to a peak from each mean, and take the highest.
 
-        A step up is one of expectation maximisation ("mean shift"; Carreira-Perpinan, 2000), for
-        both kinds are mixtures of Gaussians: a logistic is one of many scales.
+        A step is one of expectation maximisation ("mean shift"; Carreira-Perpinan, 2000), because
+        both types are mixtures of Gaussians: a logistic is a mixture over scales.
         """
         heights, centres, scales = (x.unsqueeze(1) for x in (log_weights - log_scales, means, log_scales.exp()))
         at = means
@@ -210,7 +210,7 @@ class Mixture(OutputDistribution):
         return at.gather(1, best).squeeze(1)
 
     def _nearest_level(self, samples: Tensor) -> Tensor:
-        """Samples as levels, float32; those beyond the ends become the ends."""
+        """Round samples to levels, float32; those beyond the ends become the ends."""
         half = 2 ** (self.bits - 1)
         return ((samples * half).round().clamp(-half, half - 1) / half).float()
 
@@ -224,7 +224,7 @@ class Mixture(OutputDistribution):
 
     @abstractmethod
     def _log_density(self, z: Tensor) -> Tensor:
-        """Logarithm of the standard component's density, but for a constant."""
+        """Logarithm of the standard component's density, up to a constant."""
 
     @abstractmethod
     def _pull(self, z: Tensor) -> Tensor:
@@ -232,4 +232,4 @@ class Mixture(OutputDistribution):
 
     @abstractmethod
     def _inverse_cumulative(self, p: Tensor) -> Tensor:
-        """The standard component's value below which the probability p lies."""
+        """Value of the standard component below which its probability is p."""

@@ -15,19 +15,19 @@ from wavenet.distributions.base import OutputDistribution, at_least_float32, tak
 from wavenet.distributions.features import root_mean_square, smooth_features
 from wavenet.types import Integer
 
-_PIECE = 2**18  # logits that are looked at at once: 1 MB of float32, which stays in a CPU's cache
+_PIECE = 2**18  # logits that are processed at once: 1 MB of float32, which stays in a CPU's cache
 
 
 class MuLawCategorical(OutputDistribution):
     """The paper's output: a categorical distribution over mu-law classes (section 2.2).
 
-    The network's input is an embedding of the class. That is a one-hot vector times a matrix,
-    without the one-hot vector. The matrix begins as smooth functions of the level instead of noise:
-    neighbouring levels begin as neighbours, and learning is faster for it.
+    The network's input is an embedding of the class: the product of a one-hot vector and a matrix,
+    computed without the one-hot vector. The matrix is initialised with smooth functions of the level
+    instead of noise: neighbouring levels have similar embeddings from the start, which speeds up training.
 
     Args:
-        num_classes: Number of mu-law classes; the most are as fine as 16-bit audio.
-        embedding_channels: Channels of the embedding that the network is fed.
+        num_classes: Number of mu-law classes; the maximum is the resolution of 16-bit audio.
+        embedding_channels: Channels of the embedding, which is the network's input.
 
     Raises:
         ValueError: If a number is out of range.
@@ -44,7 +44,7 @@ class MuLawCategorical(OutputDistribution):
         self.in_channels = embedding_channels
         self.parameter_channels = num_classes
         self.embedding = nn.Embedding(num_classes, embedding_channels)
-        if self.embedding.weight.is_meta:  # an outline: thousands of columns would take seconds, and hold nothing
+        if self.embedding.weight.is_meta:  # without values, computing the columns would only take time
             return
         with torch.no_grad():
             self.embedding.weight.copy_(_smooth_embedding(num_classes, embedding_channels))
@@ -69,18 +69,18 @@ class MuLawCategorical(OutputDistribution):
             (B, T), float32 (float64 for float64 parameters).
         """
         classes = mu_law_encode(waveform, self.num_classes)
-        if torch.compiler.is_compiling():  # the compiler makes one loop of it, and stores nothing in between
+        if torch.compiler.is_compiling():  # the compiler fuses it into one loop without intermediate results
             return -F.cross_entropy(at_least_float32(parameters), classes, reduction="none")
         log_prob = _CategoricalLogProb.apply(parameters, classes)
         assert isinstance(log_prob, Tensor)
         return log_prob
 
     def log2_levels(self, waveform: Tensor) -> Tensor:
-        """Of the 65536 levels of 16-bit audio, how many are in each sample's class: counted; (B, T), log2."""
+        """Return how many of the 65536 levels of 16-bit audio are in each sample's class: (B, T), log2."""
         return _log2_levels(self.num_classes, waveform.device)[mu_law_encode(waveform, self.num_classes)]
 
     def log_prob_of_levels(self, parameters: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """See `OutputDistribution`: the sum over the classes that the levels fill.
+        """See `OutputDistribution`: the sum over the classes that consist of the levels.
 
         Raises:
             ValueError: If a run begins or ends within a class, or a class has no level.
@@ -90,15 +90,15 @@ class MuLawCategorical(OutputDistribution):
         whole = torch.equal(lowest[first], low) and torch.equal(highest[last], high)
         if not whole or bool((lowest > highest).any()):
             raise ValueError(
-                f"{self.num_classes} mu-law classes do not say how likely these runs of 16-bit levels are, "
-                "which are not made of whole classes"
+                f"{self.num_classes} mu-law classes have no probability for these runs of 16-bit levels, "
+                "which do not consist of whole classes"
             )
         numbers = torch.arange(self.num_classes, device=low.device)[:, None]
         outside = (numbers < first.unsqueeze(1)) | (numbers > last.unsqueeze(1))
         return at_least_float32(parameters).log_softmax(dim=1).masked_fill(outside, -math.inf).logsumexp(dim=1)
 
     def levels(self) -> Tensor:
-        """All values that `sample` may return, in rising order: (num_classes,)."""
+        """Return all values that `sample` may return, in ascending order: (num_classes,)."""
         return mu_law_decode(torch.arange(self.num_classes), self.num_classes)
 
     def sample(
@@ -109,9 +109,9 @@ class MuLawCategorical(OutputDistribution):
         Args:
             parameters: Unnormalised log-probabilities, (B, num_classes, T).
             uniforms: (B, 1, T) in [0, 1).
-            temperature: Divides the log-probabilities: 1 is the model's own distribution, less is
-                more careful, 0 the most likely class.
-            top_k: Draw among this many of the most likely classes; None for all.
+            temperature: Divides the log-probabilities: 1 is the model's own distribution, below 1 likely
+                classes become likelier, 0 takes the most likely class.
+            top_k: Draw from this many of the most likely classes; None for all.
 
         Returns:
             (B, T) samples in [-1, 1].
@@ -132,8 +132,8 @@ class MuLawCategorical(OutputDistribution):
 class _CategoricalLogProb(torch.autograd.Function):
     """Log-probabilities (B, T) of classes (B, T) from logits (B, P, T), piece by piece.
 
-    Nothing as large as the logits is stored beside them but their gradient, and what is float32 of
-    narrower logits is never more than a piece.
+    Nothing as large as the logits is stored besides them and their gradient, and narrower logits are
+    converted to float32 only one piece at a time.
     """
 
     @staticmethod
@@ -156,14 +156,14 @@ class _CategoricalLogProb(torch.autograd.Function):
 
 
 def _pieces(logits: Tensor) -> list[slice]:
-    """Stretches of time in which there are about _PIECE logits."""
+    """Return slices of time with about _PIECE logits each."""
     batch, channels, samples = logits.shape
     length = max(1, _PIECE // max(1, batch * channels))
     return [slice(start, start + length) for start in range(0, samples, length)]
 
 
 def _smooth_embedding(num_classes: int, channels: int) -> Tensor:
-    """(num_classes, channels): smooth functions of the level, of unit variance."""
+    """Return smooth functions of the level, of unit variance: (num_classes, channels)."""
     amplitude = mu_law_decode(torch.arange(num_classes), num_classes)
     columns = smooth_features(torch.linspace(-1, 1, num_classes), amplitude, channels)
     return torch.stack([column / root_mean_square(column) for column in columns], dim=1)
@@ -171,7 +171,7 @@ def _smooth_embedding(num_classes: int, channels: int) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _log2_levels(num_classes: int, device: torch.device) -> Tensor:
-    """For each class, how many of the 65536 levels of 16-bit audio fall into it; (num_classes,), log2.
+    """Return for each class how many of the 65536 levels of 16-bit audio fall into it: (num_classes,), log2.
 
     Where classes are finer than 16 bits, those without a level count as one.
     """
@@ -182,9 +182,9 @@ def _log2_levels(num_classes: int, device: torch.device) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _ends(num_classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest 16-bit level in each class, (num_classes,) each; no level is where low > high."""
+    """Return the lowest and highest 16-bit level of each class, (num_classes,) each; low > high where there is none."""
     with torch.inference_mode(False):
         classes = mu_law_encode(torch.arange(-(2**15), 2**15, device="cpu") / 2**15, num_classes)
-        above = classes.bincount(minlength=num_classes).cumsum(0) - 2**15  # levels rise with classes
+        above = classes.bincount(minlength=num_classes).cumsum(0) - 2**15  # levels ascend with classes
         below = torch.cat([above.new_tensor([-(2**15)]), above[:-1]])
         return below.to(device), (above - 1).to(device)

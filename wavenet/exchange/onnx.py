@@ -88,7 +88,7 @@ class _Frames(nn.Module):
 
     def forward(self, told: Tensor) -> Tensor:
         values = self.conditioner.read({self.conditioner.name: told}, 1).values
-        return values.repeat_interleave(self.conditioner.hold, dim=-1)
+        return values.repeat_interleave(self.conditioner.upsampling.hold, dim=-1)
 
 
 class _Context(nn.Module):
@@ -180,7 +180,7 @@ def _describe(conditioner: nn.Module) -> dict[str, Any]:
     if isinstance(conditioner, CategoricalEmbedding):
         return {**about, "categories": conditioner.categories}
     if isinstance(conditioner, FrameConditioner):
-        return {**about, "num_channels": conditioner.num_features, "hop_length": conditioner.hop}
+        return {**about, "num_channels": conditioner.num_features, "hop_length": conditioner.upsampling.hop_length}
     raise ValueError(
         f"export: the condition '{conditioner.name}' is a {type(conditioner).__name__}; only names "
         "(CategoricalEmbedding) and frames (FrameConditioner) can be exported"

@@ -22,7 +22,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from wavenet.checkpoint import CheckpointError, build_on_meta, describe, refusing
+from wavenet.checkpoint import (
+    CheckpointError,
+    TensorPlan,
+    build_on_meta,
+    check_file,
+    check_sums,
+    describe,
+    plan_of_archive,
+    plan_of_stream,
+    read_json,
+    refusing,
+)
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, FileConditioner
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical, OutputDistribution
 from wavenet.exchange import vocoder_hparams
@@ -30,7 +41,7 @@ from wavenet.exchange.vocoder_hparams import NO_FLOOR, Hyperparameters
 from wavenet.model import WaveNet
 from wavenet.native import Layout
 from wavenet.native.layout import LayerModules
-from wavenet.untrusted import TensorPlan, check_file, check_sums, plan_of_archive, plan_of_stream, read_json
+from wavenet.nn import Upsampling
 
 _SHRINK = math.sqrt(0.5)
 _ROOM = 64 * 2**20  # bytes beside eight times the weights: optimizer, averages
@@ -237,15 +248,17 @@ def _conditioners(network: Hyperparameters, condition_channels: int) -> dict[str
             network.local,
             condition_channels,
             up.hop_length,
-            up.scales,
-            up.hop_length // math.prod(up.scales),
-            "nearest" if network.later else "transposed",
-            max(3, up.bands),  # so that what stands before the upsampling is one product, without an activation
+            Upsampling(
+                up.scales,
+                up.hop_length // math.prod(up.scales),
+                "nearest" if network.later else "transposed",
+                max(3, up.bands),  # so that what stands before the upsampling is one product, without an activation
+                activation="relu" if up.relu else "none",
+                bias=bool(up.scales) and not network.later,
+            ),
             up.pad if up.widened else 0,
             2 * network.local,
             edges="replicate" if up.pad and not up.widened else "zeros",
-            activation="relu" if up.relu else "none",
-            upsampling_bias=bool(up.scales) and not network.later,
         )
     if network.everywhere:
         names = [str(number) for number in range(network.speakers)]
@@ -299,12 +312,12 @@ def _fill_features(conditioner: Any, network: Hyperparameters, state: dict[str, 
     _set(into.bias, torch.zeros(2 * network.local))
     _set(out_of.weight, torch.cat([same, -same], dim=1))
     _set(out_of.bias, torch.zeros_like(out_of.bias))
-    for index, (name, taps) in enumerate(zip(_stages(network), conditioner.upsample.filters, strict=True)):
+    for index, (name, taps) in enumerate(zip(_stages(network), conditioner.upsampling.filters, strict=True)):
         theirs = state[f"{name}.weight"]
         middle = [(ours - its) // 2 for ours, its in zip(taps.shape, theirs.shape, strict=True)]
         _set(taps, theirs, tuple(middle))
         if not network.later:
-            _set(conditioner.upsample.biases[index], state[f"{name}.bias"])
+            _set(conditioner.upsampling.biases[index], state[f"{name}.bias"])
 
 
 def _set(target: Tensor, values: Tensor, place: tuple[int, ...] = ()) -> None:

@@ -1,7 +1,7 @@
-"""Making audio: `generate` returns a waveform, `stream` one in chunks, to be heard while it is made.
+"""Generation of audio: `generate` returns a waveform, `stream` returns it in chunks while it is generated.
 
-Both draw with the same seeds from the same loop, so they make the same audio. On a CPU it runs as native code
-(`backend="cpu"`); `backend="reference"` is the same loop in PyTorch, which it is tested against.
+Both run the same loop with the same seeds, so they generate the same audio. On a CPU the loop is native code
+(`backend="cpu"`); `backend="reference"` is the same loop in PyTorch, against which the native code is tested.
 """
 
 from wavenet.generation.sampler import Stream, StreamState, generate, stream

@@ -1,4 +1,4 @@
-"""The contract of generation backends."""
+"""The interface of generation backends."""
 
 from typing import Protocol
 
@@ -9,25 +9,25 @@ from wavenet.nn import Condition
 
 
 class Backend(Protocol):
-    """Takes a trained model once, then runs the loop over time.
+    """A backend: prepares a trained model once, then runs the generation loop over time.
 
     Args:
-        model: A trained model that `refusal` says None to.
-        threads: CPU threads to use; None leaves it to the backend.
-        weights: How weights are stored, "float32" or what else the backend has.
+        model: A trained model for which `unsupported_reason` returns None.
+        threads: CPU threads to use; None lets the backend choose.
+        weights: How weights are stored: "float32", or another type that the backend supports.
 
     Attributes:
-        name: What `backend=` calls it.
+        name: Its name in `backend=`.
 
     Raises:
-        ValueError: If the backend has no such weights.
+        ValueError: If the backend does not support these weights.
     """
 
     name: str
 
     @staticmethod
     def unsupported_reason(model: WaveNet) -> str | None:
-        """Why this backend cannot serve the model; None if it can."""
+        """Return why this backend does not support the model; None if it does."""
         ...
 
     def __init__(self, model: WaveNet, threads: int | None = None, weights: str = "float32") -> None: ...
@@ -40,14 +40,14 @@ class Backend(Protocol):
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> tuple[Tensor, State]:
-        """Generate as many samples as there are random numbers.
+        """Generate one sample for each step of the random numbers.
 
         Args:
-            state: What came before.
-            condition: What the T samples are told, or None.
+            state: The state after the samples before.
+            condition: The condition of the T samples, or None.
             uniforms: (B, distribution.num_uniforms, T) in [0, 1).
             temperature: See `OutputDistribution.sample`.
-            top_k: Likewise.
+            top_k: See `OutputDistribution.sample`.
 
         Returns:
             (B, T) samples in [-1, 1], and the state after them.

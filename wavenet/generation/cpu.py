@@ -1,4 +1,4 @@
-"""The CPU backend: a model packed once, then the whole loop over time in one native call."""
+"""The CPU backend: it packs a model once, then runs the whole loop over time in one native call."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -20,35 +20,35 @@ from wavenet.nn import Condition, ContextStack
 if TYPE_CHECKING:
     from wavenet.native.packing import Packed
 
-_FOR_EVER = 2**62  # steps
-_LOOK_AHEAD = 16  # steps, for one utterance; fewer for several, which share the weights that are read
+_NO_END = 2**62  # steps
+_LOOK_AHEAD = 16  # steps for one utterance; fewer for several, which already share each weight that is read
 
 
 class CPUBackend(Backend):
-    """Runs every model of this package in float32 on a CPU; see `cpu_kernels` for how.
+    """The CPU backend: runs every model of this package in float32; see `cpu_kernels` for how.
 
     The audio is the same, to the bit, for every batch, number of threads and chunk length.
 
     Args:
-        model: A trained model. Its weights are copied: later changes are not heard.
+        model: A trained model. Its weights are copied: later changes have no effect.
         threads: Threads to use. None takes one for a single utterance, and for more as many as torch
-            uses. Asked for more threads than utterances, they share the layers of each and wait for
-            each other in a busy loop, which is fast only on cores that nobody else uses.
+            uses. If there are more threads than utterances, the threads share the layers of each and
+            wait for each other in a busy loop, which is fast only on cores that are not used otherwise.
         weights: How weights are stored: "float32"; or "float16", "bfloat16" or "int8" (with a scale
             for each output), which are faster where memory is the limit and change the model a little.
 
     Raises:
-        ValueError: If `weights` is unknown, or needs another processor.
-        UnknownNetworkError: If the model is another network than the native one, or does something else.
+        ValueError: If `weights` is unknown, or not supported by the processor.
+        UnknownNetworkError: If the model is not a network that native code supports, or its outputs differ.
     """
 
     name = "cpu"
 
     @staticmethod
     def unsupported_reason(model: WaveNet) -> str | None:
-        """Why this backend cannot serve the model; None if it can."""
+        """Return why this backend does not support the model; None if it does."""
         if not isinstance(model, WaveNet):
-            return "it cannot guide"
+            return "it does not support guidance"
         if (reason := native_unsupported_reason(model)) is not None:
             return reason
         from wavenet.native.packing import unsupported_distribution  # noqa: PLC0415 - needs numba
@@ -74,7 +74,7 @@ class CPUBackend(Backend):
         self._workers = Workers()
         if weights == "float32":
             verify_generation(model, self.parameters, self._packed.net.condition)
-        else:  # which differ by their rounding, too
+        else:  # rounded weights change the outputs, so the float32 form is verified
             CPUBackend(model, threads)
 
     def run(
@@ -87,12 +87,13 @@ class CPUBackend(Backend):
     ) -> tuple[Tensor, State]:
         """See `Backend.run`."""
         distribution = self._model.distribution
-        drawn = uniforms.float()
+        random_numbers = uniforms.float()
         if isinstance(distribution, Mixture):
-            drawn = torch.cat([drawn[:, :1], distribution.standard_variates(drawn[:, 1:])], dim=1)
+            variates = distribution.standard_variates(random_numbers[:, 1:])
+            random_numbers = torch.cat([random_numbers[:, :1], variates], dim=1)
         if self._model.context is not None:
-            return self._run_with_context(state, condition, drawn, temperature, top_k)
-        audio, _, layers = self._loop(state, condition, drawn.numpy(), None, temperature, top_k or 0)
+            return self._run_with_context(state, condition, random_numbers, temperature, top_k)
+        audio, _, layers = self._loop(state, condition, random_numbers.numpy(), None, temperature, top_k or 0)
         waveform = torch.from_numpy(audio)
         return waveform, State(waveform[:, -1:], layers)
 
@@ -101,60 +102,60 @@ class CPUBackend(Backend):
         self,
         state: State,
         condition: Condition | None,
-        drawn: Tensor,
+        random_numbers: Tensor,
         temperature: float,
         top_k: int | None,
     ) -> tuple[Tensor, State]:
-        """`run` from one frame of the context stack to the next: what it says holds until a frame is full.
+        """Do `run` from one frame of the context stack to the next: its output is constant until a frame is full.
 
-        The stack hears each utterance by itself: side by side, a batch's products may round
-        otherwise, and audio would depend on the batch.
+        The context stack runs each utterance separately: the matrix products of a batch may round
+        differently, and audio would depend on the batch.
         """
         context = self._model.context
         assert context is not None
-        inner, told = self._model.split_state(state.layers)
-        told = told or context.beginning(state.previous)
-        previous, made, done = state.previous, [], 0
-        while done < drawn.shape[-1]:
-            length = min(drawn.shape[-1] - done, context.pool - int(told[1].max()))
-            now = Condition(told[2])
+        layers, context_state = self._model.split_state(state.layers)
+        context_state = context_state or context.beginning(state.previous)
+        previous, pieces, done = state.previous, [], 0
+        while done < random_numbers.shape[-1]:
+            length = min(random_numbers.shape[-1] - done, context.pool - int(context_state[1].max()))
+            total = Condition(context_state[2])
             if condition is not None:
-                now = condition.slice(done, length) + now
-            piece = drawn[..., done : done + length].contiguous()
-            audio, _, inner = self._loop(State(previous, inner), now, piece.numpy(), None, temperature, top_k or 0)
+                total = condition.slice(done, length) + total
+            numbers = random_numbers[..., done : done + length].contiguous().numpy()
+            audio, _, layers = self._loop(State(previous, layers), total, numbers, None, temperature, top_k or 0)
             waveform = torch.from_numpy(audio)
-            heard = torch.cat([previous, waveform[:, :-1]], dim=1)
-            after = [context(x[None], [part[k : k + 1] for part in told])[1] for k, x in enumerate(heard)]
-            told = [torch.cat(parts) for parts in zip(*after, strict=True)]
+            inputs = torch.cat([previous, waveform[:, :-1]], dim=1)
+            after = [context(x[None], [part[k : k + 1] for part in context_state])[1] for k, x in enumerate(inputs)]
+            context_state = [torch.cat(parts) for parts in zip(*after, strict=True)]
             previous, done = waveform[:, -1:], done + length
-            made.append(waveform)
-        assert inner is not None
-        return torch.cat(made, dim=1), State(previous, [*inner, *told])
+            pieces.append(waveform)
+        assert layers is not None
+        return torch.cat(pieces, dim=1), State(previous, [*layers, *context_state])
 
     def parameters(self, waveform: Tensor, condition: Condition | None = None, state: State | None = None) -> Tensor:
-        """What the network says about given samples: the same as `WaveNet.forward`, by this backend's loop.
+        """Return the parameters for given samples: those of `WaveNet.forward`, computed by this backend's loop.
 
         Args:
             waveform: (B, T) in [-1, 1], float32.
-            condition: What the T samples are told, or None.
+            condition: The condition of the T samples, or None.
             state: The layers' states; its last sample is not used.
 
         Returns:
             (B, parameter_channels, T).
         """
-        inner, told = self._model.split_state(None if state is None else state.layers)
+        layers, context_state = self._model.split_state(None if state is None else state.layers)
         with torch.inference_mode():
-            condition, _ = self._model.with_context(waveform, condition, told)
-            heard = self._model.distribution.encode(waveform).permute(2, 0, 1).contiguous().numpy()
+            condition, _ = self._model.with_context(waveform, condition, context_state)
+            inputs = self._model.distribution.encode(waveform).permute(2, 0, 1).contiguous().numpy()
         unused = np.zeros((waveform.shape[0], 1, waveform.shape[1]), np.float32)
-        _, parameters, _ = self._loop(State(waveform[:, :1], inner), condition, unused, heard)
+        _, parameters, _ = self._loop(State(waveform[:, :1], layers), condition, unused, inputs)
         return torch.from_numpy(parameters).permute(1, 2, 0)
 
-    def _hear(self, previous: Tensor) -> Array:
-        """The encoded last samples (B, encoded), from (B, 1).
+    def _encode_input(self, previous: Tensor) -> Array:
+        """Encode the last samples: (B, 1) -> (B, encoded).
 
-        Those that can be drawn are taken from the loop's own table, so that a chunk that begins with
-        one goes on from the same number, to the last bit.
+        The encodings of levels that can be drawn are taken from the loop's own table, so that a chunk that
+        begins with one continues from identical values, to the last bit.
         """
         levels, samples = self._packed.levels, previous.numpy()[:, 0]
         number = np.searchsorted(levels, samples).clip(max=len(levels) - 1)
@@ -170,29 +171,29 @@ class CPUBackend(Backend):
         temperature: float = 1.0,
         top_k: int = 0,
     ) -> tuple[Array, Array, list[Tensor]]:
-        """Hand each thread its utterances, or its part of them; collect what they made."""
+        """Run the loop: give each thread its utterances, or its part of them, and collect the results."""
         net = self._packed.net
         batch, _, steps = uniforms.shape
         with torch.inference_mode():
-            heard = self._hear(state.previous)
+            inputs = self._encode_input(state.previous)
             past = None if state.layers is None else [layer.permute(2, 0, 1).numpy() for layer in state.layers]
-            conditions, hop, offset = np.zeros((1, batch, 0), np.float32), _FOR_EVER, 0
+            conditions, hop, offset = np.zeros((1, batch, 0), np.float32), _NO_END, 0
             if condition is not None:
                 condition = condition.slice(0, steps)
                 conditions = condition.values.permute(2, 0, 1).numpy()
-                hop, offset = condition.hop_length or _FOR_EVER, condition.offset
+                hop, offset = condition.hop_length or _NO_END, condition.offset
         jobs: list[tuple[Any, ...]] = []
         groups: list[tuple[_Memory, _Call]] = []
-        kept: dict[tuple[int, int, int, bool], _Memory] = {}  # memory is used again while chunks are of the same batch
+        kept: dict[tuple[int, int, int, bool], _Memory] = {}  # memory is reused while chunks are of the same batch
         panels = net.gates // self._panel
         for group, (first, last, parts) in enumerate(_shares(batch, self._threads, panels)):
-            mine = slice(first, last)
+            utterances = slice(first, last)
             call = _Call(
-                uniforms=aligned(uniforms[mine]),
-                conditions=aligned(conditions[:, mine]),
+                uniforms=aligned(uniforms[utterances]),
+                conditions=aligned(conditions[:, utterances]),
                 hop=hop,
                 offset=offset,
-                forced=None if forced is None else aligned(forced[:, mine]),
+                forced=None if forced is None else aligned(forced[:, utterances]),
                 audio=np.zeros((last - first, steps), np.float32),
                 parameters=np.zeros((0 if forced is None else steps, last - first, net.classes), np.float32),
                 arrivals=np.zeros(1, np.int64),
@@ -204,7 +205,8 @@ class CPUBackend(Backend):
                 memory = self._memories.get(key) or _Memory(self._packed, last - first, changing, self._kernels)
                 kept[key] = memory
                 memories.append(memory)
-                memory.begin(heard[mine], None if past is None else [layer[:, mine] for layer in past])
+                past_of_group = None if past is None else [layer[:, utterances] for layer in past]
+                memory.begin(inputs[utterances], past_of_group)
                 jobs.append((memory.workspace(memories[0], call), np.float32(temperature), top_k, part, parts))
             groups.append((memories[0], call))
         self._memories = kept
@@ -222,7 +224,7 @@ class CPUBackend(Backend):
 
 @dataclass
 class _Call:
-    """What comes in and goes out in one call, for a group of utterances; shapes as in `Workspace`."""
+    """The inputs and outputs of one call, for a group of utterances; shapes as in `Workspace`."""
 
     uniforms: Array
     conditions: Array
@@ -235,7 +237,7 @@ class _Call:
 
 
 class _Memory:
-    """What one thread needs for a group of utterances: the rings, and room for all it computes."""
+    """The memory of one thread for a group of utterances: the ring buffers, and buffers for all it computes."""
 
     def __init__(self, packed: "Packed", batch: int, changing: bool, kernels: Any) -> None:
         net = packed.net
@@ -244,7 +246,7 @@ class _Memory:
         rows, gates, gated, skips, hidden, outputs = (
             stride(n) for n in (net.rows, net.gates, net.layers * net.half, net.skips, net.hiddens, net.outputs)
         )
-        self._heard = zeros(batch, net.encoded)
+        self._inputs = zeros(batch, net.encoded)
         self._input_ring = zeros(net.input_taps, batch, net.encoded)
         slots = [net.past_taps * dilation + block for dilation in packed.dilations.tolist()]
         starts = list(accumulate(slots, initial=0))
@@ -258,9 +260,9 @@ class _Memory:
         self._gated = zeros(batch, gated)
         self._skips, self._head, self._logits = zeros(batch, skips), zeros(batch, hidden), zeros(batch, outputs)
 
-    def begin(self, heard: Array, past: list[Array] | None) -> None:
-        """Put the state in its place: what is heard next (B, encoded), and each layer's past (P, B, C)."""
-        self._heard[:] = heard
+    def begin(self, inputs: Array, past: list[Array] | None) -> None:
+        """Load a state: the next inputs (B, encoded), and each layer's past (P, B, C)."""
+        self._inputs[:] = inputs
         for i, ring in enumerate([self._input_ring, *self._ring_of_layer]):
             if past is None:
                 ring[:] = 0
@@ -269,7 +271,7 @@ class _Memory:
                 ring[:length, :, :channels] = past[i]
 
     def past(self, steps: int) -> list[Array]:
-        """Each layer's past (P, B, C) after a run of so many steps."""
+        """Return each layer's past (P, B, C) after a run of this many steps."""
         net, past = self._net, []
         for ring in [self._input_ring, *self._ring_of_layer]:
             is_input = ring is self._input_ring
@@ -279,13 +281,13 @@ class _Memory:
         return past
 
     def workspace(self, shared: "_Memory", call: _Call) -> Any:
-        """The addresses of it all; `shared` is the memory of the group's first thread."""
+        """Return the addresses of all buffers; `shared` is the memory of the group's first thread."""
         forced = call.forced
         return self._kernels.Workspace(
             batch=self._batch,
             steps=call.uniforms.shape[2],
             block=self._block,
-            heard=address(self._heard),
+            inputs=address(self._inputs),
             input_ring=address(self._input_ring),
             rings=address(self._rings),
             starts=address(self._starts),
@@ -317,7 +319,7 @@ class _Memory:
 
 
 def _shares(batch: int, threads: int | None, panels: int) -> list[tuple[int, int, int]]:
-    """(first, last + 1) of each group of utterances, and the number of threads that share the group."""
+    """Return (first, last + 1) of each group of utterances, and the number of threads that share the group."""
     threads = threads or (1 if batch == 1 else torch.get_num_threads())
     groups = min(batch, threads)
     parts = min(threads // groups, panels)

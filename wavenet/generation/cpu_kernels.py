@@ -1,20 +1,19 @@
 """The CPU backend's loop, compiled to machine code by numba when it is first used.
 
-Two things decide the speed. One utterance waits for its weights, 3 to 6 MB a sample, so they lie in
-memory in the order in which a step reads them, and each is read as seldom as can be. Many utterances
-wait for arithmetic, so a tile of them shares each weight that is loaded.
+Two things limit the speed. One utterance is limited by reading its weights, 3 to 6 MB per sample, so
+they are stored in the order in which a step reads them, and each is read as rarely as possible. Many
+utterances are limited by arithmetic, so a tile of them shares each weight that is loaded.
 
 **One order of sums.** Every output is bias + condition + taps from the oldest to the newest, each a
-running sum over its inputs in one register. Tiles only choose which outputs are computed side by
-side. So the audio is the same, to the bit, for every batch, number of threads and chunk length.
+running sum over its inputs in one register. Tiles only choose which outputs are computed together.
+So the audio is the same, to the bit, for every batch, number of threads and chunk length.
 
 **Panels.** A matrix is stored in panels of PANEL outputs, [panel][input][PANEL]: a register's lanes
 are neighbouring outputs. A panel of a gated convolution is LANES filter rows and the LANES gate
-rows of the same channels, so a thread that has a panel can finish it.
+rows of the same channels, so one thread can compute a whole panel.
 
-**Looking ahead.** What a tap with delay d will hear in the next d steps is known already. Its
-products for a window of up to `block` steps are taken at once, and the weights are read once for
-all of them.
+**Looking ahead.** The inputs of a tap with delay d are known for the next d steps. Its products for
+a window of up to `block` steps are computed at once, and the weights are read once for all of them.
 
 Addresses are plain integers, in bytes; array offsets count elements.
 """
@@ -29,53 +28,53 @@ from wavenet.native.elementwise import copy, gate, rectify, scale
 from wavenet.native.instructions import LANES, PANEL, jit, load, load_int, store
 from wavenet.native.tiles import product
 
-FRAMES = 8  # frames of a condition that are projected at once: the weights are read once for all of them
+FRAMES = 8  # frames of a condition that are projected at once, so that the weights are read once for all of them
 
 
 class Workspace(NamedTuple):
-    """Memory of one thread for B utterances: addresses of float32 rows, unless said otherwise.
+    """Memory of one thread for B utterances: addresses of float32 rows, unless stated otherwise.
 
-    A stride is the bytes from a row to the next. Threads that share the utterances have `gated` and
-    all that follows it in common.
+    A stride is the bytes from one row to the next. Threads that share the utterances share `gated` and
+    everything after it.
 
     Attributes:
         batch: B.
         steps: T.
-        block: Steps that are looked ahead at most, a power of two.
-        heard: What the network hears next, (B, encoded).
+        block: Steps that are computed ahead at most, a power of two.
+        inputs: The network's next inputs, (B, encoded).
         input_ring: Past inputs of the input convolution, (input_taps, B, encoded).
         rings: Past inputs of each layer, (past_taps * dilation + block, B, rows), one after the other.
         starts: Bytes to each layer's ring, int64.
         hidden: Sums of the gated convolutions, (layers, hidden_block, B, gates).
-        fixed: What they begin with: bias and condition, (layers, ring, B, gates).
-        chances: Room to draw in, (classes,); for mixtures float64 (3, mixtures).
+        fixed: Their initial values: bias and condition, (layers, ring, B, gates).
+        probabilities: Buffer for drawing, (classes,); for mixtures float64 (3, mixtures).
         gated: Outputs of all gates, (B, layers * half).
         skips: (B, skips).
         head: (B, hiddens).
         logits: (B, outputs).
         conditions: (frames, B, condition).
         uniforms: (B, 1, T); for mixtures (B, 2, T), a uniform number and a standard variate.
-        audio: (B, T) is written.
+        audio: Output, (B, T).
         arrivals: The barrier's counter, int64, 0 at the beginning.
-        forced: What the network hears, (T, B, encoded), instead of its own samples; 0 to let it draw.
-        parameters: (T, B, classes) is written if `forced` is given.
+        forced: Inputs of the network, (T, B, encoded), instead of its own samples; 0 to draw samples.
+        parameters: Output if `forced` is given, (T, B, classes).
         frames: Values of the condition.
-        hop: Steps that each of them holds for.
-        offset: Steps of the first one that lie in the past.
+        hop: Steps that each of them covers.
+        offset: Steps of the first one that are already over.
         ring: Frames in `fixed`: a few times FRAMES, and FRAMES more than a block has; or 1 if there is one frame.
         hidden_block: block; or 0 if that is 1, and the layers can use the same memory.
-        row_stride: Of `rings`.
-        gate_stride: Of `hidden` and `fixed`.
-        gated_stride: Of `gated`.
-        skip_stride: Of `skips`.
-        head_stride: Of `head`.
-        output_stride: Of `logits`.
+        row_stride: Stride of `rings`.
+        gate_stride: Stride of `hidden` and `fixed`.
+        gated_stride: Stride of `gated`.
+        skip_stride: Stride of `skips`.
+        head_stride: Stride of `head`.
+        output_stride: Stride of `logits`.
     """
 
     batch: int
     steps: int
     block: int
-    heard: int
+    inputs: int
     input_ring: int
     rings: int
     starts: int
@@ -107,11 +106,11 @@ class Workspace(NamedTuple):
 
 @jit
 def prepare(weights, net, work, first, last, t, prepared):
-    """At the beginning of a block, lay down what its sums begin with; returns how many frames are done."""
+    """At the beginning of a block, compute its sums' initial values; return the number of frames that are done."""
     if t % work.block > 0:
         return prepared
-    wanted = (work.offset + min(t + work.block, work.steps) - 1) // work.hop
-    while prepared <= wanted:
+    last_frame = (work.offset + min(t + work.block, work.steps) - 1) // work.hop
+    while prepared <= last_frame:
         count = min(FRAMES - prepared % FRAMES, work.frames - prepared)
         for layer in range(net.layers):
             begin(weights, net, work, first, last, layer, prepared, count)
@@ -121,7 +120,7 @@ def prepare(weights, net, work, first, last, t, prepared):
 
 @jit
 def begin(weights, net, work, first, last, layer, frame, count):
-    """What a layer's sums begin with in some frames: the bias and the condition."""
+    """Compute the initial values of a layer's sums in some frames: the bias and the condition."""
     at, floats, batch = 4 * first * PANEL, (last - first) * PANEL, work.batch
     rows = 4 * (net.rows + layer * (net.gates + net.rows))
     fixed = work.fixed + (layer * work.ring + frame % work.ring) * batch * work.gate_stride
@@ -136,12 +135,12 @@ def begin(weights, net, work, first, last, layer, frame, count):
 
 
 @jit
-def hear(weights, net, work, t):
-    """The input convolution: from the encoded sample to the first layer's input."""
+def input_convolution(weights, net, work, t):
+    """Compute the input convolution: from the encoded sample to the first layer's input."""
     batch, taps = work.batch, net.input_taps
     stride, tap_size = 4 * batch * net.encoded, net.rows * net.encoded
-    heard = work.heard if work.forced == 0 else work.forced + t * stride
-    copy(heard, work.input_ring + (t + taps - 1) % taps * stride, batch * net.encoded)
+    inputs = work.inputs if work.forced == 0 else work.forced + t * stride
+    copy(inputs, work.input_ring + (t + taps - 1) % taps * stride, batch * net.encoded)
     x = input_of(net, work, 0, t)
     for b in range(batch):
         copy(net.biases, x + b * work.row_stride, net.rows)
@@ -154,7 +153,7 @@ def hear(weights, net, work, t):
 
 @jit
 def input_of(net, work, layer, t):
-    """Address of a layer's input at time t, (B, rows)."""
+    """Return the address of a layer's input at time t, (B, rows)."""
     past = net.past_taps * load_int(net.dilations, layer)
     slot = (t + past) % (past + work.block)
     return work.rings + load_int(work.starts, layer) + slot * work.batch * work.row_stride
@@ -162,7 +161,7 @@ def input_of(net, work, layer, t):
 
 @jit
 def look_ahead(weights, net, work, first, last, layer, t):
-    """Begin the next steps' sums, and add what past taps bring to them, where it is due now."""
+    """Initialise the next steps' sums, and add the products of the past taps whose windows begin now."""
     batch, block, dilation = work.batch, work.block, load_int(net.dilations, layer)
     step = t % block
     ahead = min(block - step, work.steps - t)
@@ -184,7 +183,7 @@ def look_ahead(weights, net, work, first, last, layer, t):
         window = min(block, load_int(net.windows, layer * net.past_taps + tap))
         if step % window == 0:
             count = min(window, ahead)
-            slot = (t + tap * dilation) % slots  # slot t is the oldest input that step t hears
+            slot = (t + tap * dilation) % slots  # slot t is the oldest input that step t uses
             until_end = min(count, slots - slot)
             tap_start = start + tap * net.gates * net.residual
             product(
@@ -200,7 +199,7 @@ def look_ahead(weights, net, work, first, last, layer, t):
 
 @jit
 def gated_layer(weights, net, work, first, last, layer, t):
-    """Finish the sums of step t with the present tap, and take the gate."""
+    """Finish the sums of step t with the present tap, and apply the gate."""
     batch = work.batch
     scales = net.scales + 4 * (net.rows + layer * (net.gates + net.rows))
     start = net.layer_0 + layer * net.layer_size
@@ -217,7 +216,7 @@ def gated_layer(weights, net, work, first, last, layer, t):
 
 @jit
 def residual(weights, net, work, layer, t):
-    """Write the next layer's input: this layer's, plus what the gates make of it, times the residual scale."""
+    """Write the next layer's input: this layer's plus the residual product of the gates, times the residual scale."""
     x, out = input_of(net, work, layer, t), input_of(net, work, layer + 1, t)
     rows = net.rows + layer * (net.gates + net.rows) + net.gates
     for b in range(work.batch):
@@ -235,7 +234,7 @@ def residual(weights, net, work, layer, t):
 
 @jit
 def dense(weights, start, depth, first, last, biases, scales, x, x_stride, batch, out, out_stride, rectified):
-    """A whole layer: out = W x + b, and max(out, 0) if `rectified`. Addresses and strides as in `product`."""
+    """Compute a dense layer: out = W x + b, and max(out, 0) if `rectified`. Addresses and strides as in `product`."""
     at, count = 4 * first * PANEL, (last - first) * PANEL
     for b in range(batch):
         copy(biases + at, out + b * out_stride + at, count)
@@ -250,19 +249,19 @@ def run(weights, net, work, temperature, top_k, part, parts, yield_thread):
     """Generate one sample after the other for all utterances of a workspace.
 
     `parts` threads may share the utterances: each computes its share of the panels. Only the outputs
-    of the gates are exchanged, so they meet once in a layer: each takes the small residual product
-    as a whole, into rings of its own, and all of them draw the same samples.
+    of the gates are exchanged, so they synchronise once per layer: each computes the whole of the
+    small residual product, into rings of its own, and all of them draw the same samples.
 
     Args:
-        weights: The matrices, 64-byte aligned: float32, or int16, uint16 or int8, which stand for
+        weights: The matrices, 64-byte aligned: float32, or int16, uint16 or int8, which represent
             float16, bfloat16 and 8-bit integers.
         net: A `Network`.
-        work: A `Workspace` of this thread; it holds the state before and after the run.
+        work: A `Workspace` of this thread; it holds the state before the run and after it.
         temperature: See `draw`.
         top_k: See `draw`.
-        part: Number of this thread.
-        parts: Threads that run this.
-        offer: Address of the operating system's function that lets other threads run.
+        part: Index of this thread.
+        parts: Number of threads that run this.
+        yield_thread: Address of the operating system's function that lets other threads run.
     """
     first, last = net.gates // PANEL * part // parts, net.gates // PANEL * (part + 1) // parts
     skip_0, skip_1 = net.skips // PANEL * part // parts, net.skips // PANEL * (part + 1) // parts
@@ -275,7 +274,7 @@ def run(weights, net, work, temperature, top_k, part, parts, yield_thread):
     prepared = 0
     for t in range(work.steps):
         prepared = prepare(weights, net, work, first, last, t, prepared)
-        hear(weights, net, work, t)
+        input_convolution(weights, net, work, t)
         for layer in range(layers):
             look_ahead(weights, net, work, first, last, layer, t)
             gated_layer(weights, net, work, first, last, layer, t)
@@ -313,6 +312,6 @@ def run(weights, net, work, temperature, top_k, part, parts, yield_thread):
                 uniform = load(work.uniforms, 2 * b * work.steps + t)
                 variate = load(work.uniforms, (2 * b + 1) * work.steps + t)
                 drawn = draw_from_mixture(net.kind, net.mixture, at, uniform, variate, temperature, work.probabilities)
-            copy(net.embedding + 4 * drawn * net.encoded, work.heard + 4 * b * net.encoded, net.encoded)
+            copy(net.embedding + 4 * drawn * net.encoded, work.inputs + 4 * b * net.encoded, net.encoded)
             if part == 0:
                 store(work.audio, b * work.steps + t, load(net.levels, drawn))

@@ -1,4 +1,4 @@
-"""The reference backend: the model itself, one sample at a time. Slow, and the truth."""
+"""The reference backend: the PyTorch model itself, one sample at a time. Slow; other backends are tested against it."""
 
 import torch
 from torch import Tensor
@@ -9,22 +9,22 @@ from wavenet.nn import Condition
 
 
 class ReferenceBackend(Backend):
-    """Runs `WaveNet.forward` with its states, for every distribution, conditioner and device.
+    """The reference backend: runs `WaveNet.forward` with its states, for every distribution, conditioner and device.
 
     Args:
-        model: A trained model; it is used as it is.
-        threads: Is left to torch.
-        weights: "float32" only, which means those of the model.
+        model: A trained model; it is used unchanged.
+        threads: Ignored; torch chooses.
+        weights: Only "float32", which means the model's own weights.
 
     Raises:
-        ValueError: If other weights are asked for.
+        ValueError: If other weights are requested.
     """
 
     name = "reference"
 
     @staticmethod
     def unsupported_reason(model: WaveNet) -> str | None:
-        """Why this backend cannot serve the model; None if it can."""
+        """Return why this backend does not support the model; always None."""
         del model
         return None
 
@@ -43,12 +43,12 @@ class ReferenceBackend(Backend):
         temperature: float = 1.0,
         top_k: int | None = None,
     ) -> tuple[Tensor, State]:
-        """See `Backend.run`. The loop below is all of autoregression."""
+        """See `Backend.run`. The loop is plain autoregression."""
         sample, layers = state
-        made = []
+        samples = []
         for t in range(uniforms.shape[-1]):
-            now = None if condition is None else condition.slice(t, 1)
-            parameters, layers = self._model(sample, now, layers)
+            current = None if condition is None else condition.slice(t, 1)
+            parameters, layers = self._model(sample, current, layers)
             sample = self._model.distribution.sample(parameters, uniforms[..., t : t + 1], temperature, top_k)
-            made.append(sample)
-        return torch.cat(made, dim=1), State(sample, layers)
+            samples.append(sample)
+        return torch.cat(samples, dim=1), State(sample, layers)

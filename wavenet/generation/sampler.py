@@ -1,4 +1,4 @@
-"""Generation as people call it: a whole waveform, or a stream of chunks that can be continued."""
+"""The public functions of generation: a whole waveform, or a stream of chunks that can be continued."""
 
 import math
 import warnings
@@ -26,16 +26,16 @@ _BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (CPUBackend, ReferenceBackend)
 }  # fastest first
 UTTERANCES = Integer(1, 2**16)
-SECONDS = Real(0, 86400, exclusive_low=True, example=2)  # of an utterance; a day
+SECONDS = Real(0, 86400, exclusive_low=True, example=2)  # length of an utterance, at most a day
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """Where a stream stands: hand it to `stream(model, state=...)` to go on, sample for sample.
+    """The state of a stream: pass it to `stream(model, state=...)` to continue with exactly the same samples.
 
     Attributes:
-        model: The model's state: the last samples and the convolutions' pasts.
+        model: The model's state: the last samples and the convolutions' states.
         positions: Samples generated so far for each utterance, without the prompt.
         prompt_length: Samples of the prompt before them.
     """
@@ -53,22 +53,22 @@ def generate(
     on_progress: Callable[[int], object] | None = None,
     **options: Any,
 ) -> Tensor:
-    """Make audio.
+    """Generate audio.
 
     Args:
         model: A model, such as `wavenet.load` returns.
-        seconds: Length of what is made, or of each utterance; None for as long as the conditions.
-        num: Number of utterances, made side by side.
-        on_progress: Is called with the number of samples made since it was last called.
+        seconds: Length of all utterances, or of each; None for the length of the conditions.
+        num: Number of utterances, generated as a batch.
+        on_progress: Called with the number of samples generated since the last call.
         **options: speaker, conditions, seed, temperature, top_k, guidance, prompt, backend, threads
             and weights as in `wavenet.generation.Stream`.
 
     Returns:
         (num, round(seconds * model.sample_rate)) samples in [-1, 1], float32, on the CPU. A prompt
-        is not repeated in it. Utterances that end before the longest are followed by zeros.
+        is not included. Utterances that end before the longest are followed by zeros.
 
     Raises:
-        ValueError: If an option is out of range, or a speaker is unknown (lists the known).
+        ValueError: If an option is out of range, or a speaker is unknown (the message lists the known ones).
     """
     audio_stream = stream(model, seconds, num, **options)
     if audio_stream.lengths is None:
@@ -83,12 +83,12 @@ def generate(
 
 
 def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: int = 1, **options: Any) -> "Stream":
-    """Make audio in chunks, to be heard while it is made.
+    """Generate audio in chunks, which can be played while it is generated.
 
     Args:
         model: A model, such as `wavenet.load` returns.
-        seconds: Where to stop, or where each utterance does; None goes on for ever, or as long as the conditions.
-        num: Number of utterances, made side by side.
+        seconds: Length of all utterances, or of each; None for no end, or for the length of the conditions.
+        num: Number of utterances, generated as a batch.
         **options: speaker, conditions, seed, temperature, top_k, guidance, prompt, chunk, state, backend,
             threads and weights as in `wavenet.generation.Stream`.
 
@@ -96,14 +96,14 @@ def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: 
         An iterator over chunks (num, chunk) of samples in [-1, 1], float32, on the CPU.
 
     Raises:
-        ValueError: If an option is out of range, or a speaker is unknown (lists the known).
+        ValueError: If an option is out of range, or a speaker is unknown (the message lists the known ones).
 
     >>> from wavenet.distributions import MuLawCategorical
     >>> model = WaveNet(MuLawCategorical(), sample_rate=8000, num_cycles=1).eval()
     >>> talk = stream(model, seed=1, chunk=100)       # no seconds: it never ends
     >>> next(talk).shape
     torch.Size([1, 100])
-    >>> kept = talk.state                             # go on from here, now or later
+    >>> kept = talk.state                             # to continue from here, now or later
     >>> torch.equal(next(talk), next(stream(model, seed=1, chunk=100, state=kept)))
     True
     """
@@ -113,36 +113,36 @@ def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: 
 class Stream(Iterator[Tensor]):
     """An iterator over chunks (num, chunk) of generated samples, float32 on the CPU.
 
-    Utterance k is made with seed + k, so it is what that seed makes alone. The same seed makes the
-    same audio for any chunk length.
+    Utterance k is generated with seed + k, so it is the same as generated alone with that seed. The
+    same seed gives the same audio for any chunk length.
 
     Args:
         model: The model.
-        seconds: Where to stop, for all utterances or for each; None goes on for ever, or as long as
-            conditions that change with time. One that has ended costs nothing more and is followed by zeros.
+        seconds: Length of all utterances, or of each; None for no end, or for the length of conditions that
+            change with time. An utterance that has ended is no longer computed, and is followed by zeros.
         num: Number of utterances.
-        speaker: Short for conditions={"speaker": ...}: one name, or one for each utterance.
-        conditions: What the model's conditioners ask for, by name. What changes with time covers the
-            prompt and then what is made.
+        speaker: Short for conditions={"speaker": ...}: one name, or one name for each utterance.
+        conditions: Conditions by the names of the model's conditioners. Those that change with time cover
+            the prompt and then the generated samples.
         seed: Seed of the first utterance.
-        temperature: 1 draws from the model's distribution, less is more careful, 0 takes the most
-            likely sample.
-        top_k: Draw among this many of the likeliest values only; not for mixtures, which have no classes.
-        guidance: Above 1, the condition is followed more than it was in training (an experiment): logits
+        temperature: 1 draws from the model's distribution, below 1 likely samples become likelier, 0 takes
+            the most likely sample.
+        top_k: Draw only from this many of the most likely values; not for mixtures, which have no classes.
+        guidance: Above 1, the condition is followed more than in training (experimental): logits
             are u + guidance (c - u), c with the condition and u without; 1 is the model itself.
         prompt: Samples to continue, (T,) for all utterances or (num, T), in [-1, 1] at the model's
             rate. It is run in parallel, not sample by sample.
         chunk: Samples in a chunk; the last one may be shorter.
-        state: `Stream.state` of an earlier stream; takes the place of a prompt.
-        backend: "auto" takes the fastest that serves the model and warns if that is not the first
-            choice; "cpu" or "reference".
-        threads: CPU threads; None for one with a single utterance, and all of torch's with more. Asked
-            for more than there are utterances, the threads share the layers of each, which needs cores
-            of their own.
+        state: `Stream.state` of an earlier stream, instead of a prompt.
+        backend: "auto" takes the fastest backend that supports the model, with a warning if that is not the
+            first choice; "cpu" or "reference".
+        threads: CPU threads; None for one with a single utterance, and torch's number of threads with more. If
+            there are more threads than utterances, the threads share the layers of each, which needs cores
+            that are not used otherwise.
         weights: How the cpu backend stores weights: "float32", "float16", "bfloat16" or "int8".
 
     Raises:
-        ValueError: If an argument is out of range; the message says what would be right.
+        ValueError: If an argument is out of range; the message gives the valid range.
     """
 
     @checked_as("stream")
@@ -172,11 +172,11 @@ class Stream(Iterator[Tensor]):
             )
         lengths = None if seconds is None else _lengths(seconds, num, model.sample_rate)
         if prompt is not None and state is not None:
-            raise ValueError("stream: prompt and state were both given; a state already holds its past")
-        named = dict(conditions or {})
+            raise ValueError("stream: prompt and state were both given; a state includes its past, so remove one")
+        conditions = dict(conditions or {})
         if speaker is not None:
-            named["speaker"] = speaker
-        unused = named.keys() - model.conditioners.keys()
+            conditions["speaker"] = speaker
+        unused = conditions.keys() - model.conditioners.keys()
         if unused:
             known = ", ".join(model.conditioners.keys()) or "no conditions"
             raise ValueError(f"stream: the model is not conditioned on {', '.join(sorted(unused))}; it takes {known}")
@@ -184,7 +184,7 @@ class Stream(Iterator[Tensor]):
         self._seeds = [seed + k for k in range(num)]
         self._distribution = model.distribution
         with torch.inference_mode():
-            self._condition = model.condition(named, num)
+            self._condition = model.condition(conditions, num)
             if guidance != 1:
                 guided = GuidedWaveNet(model, guidance)
                 assert self._condition is not None
@@ -196,7 +196,7 @@ class Stream(Iterator[Tensor]):
                 length = 0 if prompt is None else prompt.shape[-1]
                 state = StreamState(_prefill(model, prompt, num, self._condition), (0,) * num, length)
         if len(state.positions) != num:
-            raise ValueError(f"stream: state is of {len(state.positions)} utterances, num is {num}")
+            raise ValueError(f"stream: state has {len(state.positions)} utterances, but num is {num}")
         self.state = state
         self._ends: list[int] | None = None
         if lengths is not None:
@@ -208,29 +208,29 @@ class Stream(Iterator[Tensor]):
             if max(self._ends) > last or last < 0:
                 raise ValueError(
                     f"stream: the conditions cover {covered} samples, prompt included; "
-                    f"{max(self._ends) + state.prompt_length} were asked for"
+                    f"{max(self._ends) + state.prompt_length} were requested"
                 )
 
     @property
     def backend(self) -> str:
-        """The name of the backend that is used."""
+        """Name of the backend."""
         return self._backend.name
 
     @property
     def lengths(self) -> list[int] | None:
-        """Samples that each utterance still wants; None if there is no end."""
+        """Number of samples that each utterance has left; None if there is no end."""
         return None if self._ends is None else self._left()
 
     def __next__(self) -> Tensor:
-        """The next chunk, (num, chunk)."""
+        """Return the next chunk, (num, chunk)."""
         left = max(self._left())
         if left == 0:
             raise StopIteration
         return self.read(min(left, self._chunk))
 
     def read(self, num_samples: int) -> Tensor:
-        """The next samples, as many as asked for: (num, num_samples). After an utterance's end they are 0."""
-        made = torch.zeros(len(self._seeds), num_samples)
+        """Return the next samples, (num, num_samples). After an utterance's end they are 0."""
+        audio = torch.zeros(len(self._seeds), num_samples)
         done = 0
         while done < num_samples:
             left = self._left()
@@ -238,66 +238,66 @@ class Stream(Iterator[Tensor]):
             if not active:
                 break
             length = min(num_samples - done, *(left[k] for k in active))  # until the first one of them ends
-            made[active, done : done + length] = self._advance(active, length)
+            audio[active, done : done + length] = self._advance(active, length)
             done += length
-        return made
+        return audio
 
     def _left(self) -> list[int]:
-        """Samples that each utterance still wants."""
+        """Return the number of samples that each utterance has left; without an end, a chunk."""
         if self._ends is None:
             return [self._chunk] * len(self._seeds)
         return [end - position for end, position in zip(self._ends, self.state.positions, strict=True)]
 
     @torch.inference_mode()
     def _advance(self, active: list[int], length: int) -> Tensor:
-        """Make the next samples of some utterances: (len(active), length)."""
+        """Generate the next samples of some utterances: (len(active), length)."""
         whole, positions = self.state.model, list(self.state.positions)
-        everyone = len(active) == len(positions)
+        all_active = len(active) == len(positions)
         before = whole
-        if not everyone:
+        if not all_active:
             before = State(whole.previous[active], None if whole.layers is None else [s[active] for s in whole.layers])
         condition = None
         if self._condition is not None:
             starts = [self.state.prompt_length + positions[k] for k in active]
-            own = (self._condition.select(slice(k, k + 1)) for k in active)  # views; a list of numbers would copy
+            own = (self._condition.select(slice(k, k + 1)) for k in active)  # views; a list of indices would copy
             condition = batch_conditions([each.from_sample(p) for each, p in zip(own, starts, strict=True)], length)
-        drawn = torch.cat(
+        random_numbers = torch.cat(
             [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
         )
-        made, after = self._backend.run(
-            before, condition, drawn.to(whole.previous.device), self._temperature, self._top_k
+        audio, after = self._backend.run(
+            before, condition, random_numbers.to(whole.previous.device), self._temperature, self._top_k
         )
-        if not everyone:
-            after = _put(whole, active, after)
+        if not all_active:
+            after = _insert(whole, active, after)
         for k in active:
             positions[k] += length
         self.state = StreamState(after, tuple(positions), self.state.prompt_length)
-        return made.float().cpu()
+        return audio.float().cpu()
 
 
 def check_room(lengths: Sequence[int]) -> None:
-    """Refuse utterances of so many samples that the waveforms do not fit into memory, where they are put together.
+    """Check that waveforms of these numbers of samples fit into memory, where they are concatenated.
 
     Raises:
-        ValueError: Says how much memory it would take.
+        ValueError: If they do not fit; gives the memory that is needed.
     """
-    needed, there = 2 * 4 * len(lengths) * max(lengths), memory_of_this_machine()
-    if needed > there:
+    needed, available = 2 * 4 * len(lengths) * max(lengths), memory_of_this_machine()
+    if needed > available:
         raise ValueError(
             f"seconds and num: {len(lengths)} x {max(lengths)} samples need {needed / 1e9:.3g} GB, and the machine has "
-            f"{there / 1e9:.3g} GB; ask for less, or use wavenet.stream"
+            f"{available / 1e9:.3g} GB; reduce seconds or num, or use wavenet.stream"
         )
 
 
 def choose_backend(model: WaveNet, name: str = "auto", threads: int | None = None, weights: str = "float32") -> Backend:
-    """The backend of that name; for "auto" the fastest one that serves the model.
+    """Return the backend of that name; for "auto" the fastest one that supports the model.
 
     Warns:
-        UserWarning: If "auto" had to pass over a faster one; says why.
+        UserWarning: If "auto" cannot use a faster one; gives the reason.
 
     Raises:
-        ValueError: If there is no such backend, or it cannot serve the model; says why. Also if the
-            model's weights are not numbers.
+        ValueError: If there is no such backend, or it does not support the model; gives the reason. Also if
+            the model's weights are infinite or nan.
     """
     if name != "auto" and name not in _BACKENDS:
         raise ValueError(f"backend is '{name}'; it must be auto or one of {', '.join(_BACKENDS)}")
@@ -319,19 +319,18 @@ def choose_backend(model: WaveNet, name: str = "auto", threads: int | None = Non
                     _warn_slower(backend.name, reasons)
                 return chosen
         reasons.append(f"{backend.name}: {reason}")
-    raise ValueError(f"no backend serves this model: {'; '.join(reasons)}")
+    raise ValueError(f"no backend supports this model: {'; '.join(reasons)}")
 
 
 def _warn_slower(name: str, reasons: list[str]) -> None:
     warnings.warn(
-        f"generating with the slower backend '{name}', because {'; '.join(reasons)}; "
-        "it takes some tens of times as long",
+        f"generating with the slower backend '{name}', because {'; '.join(reasons)}; it takes tens of times as long",
         stacklevel=6,
     )
 
 
-def _put(whole: State, active: list[int], part: State) -> State:
-    """A batch's state in which some utterances have gone on."""
+def _insert(whole: State, active: list[int], part: State) -> State:
+    """Return a batch's state with that of some utterances replaced."""
     assert part.layers is not None
     layers = whole.layers or [s.new_zeros(len(whole.previous), *s.shape[1:]) for s in part.layers]
     index = torch.tensor(active, device=whole.previous.device)
@@ -343,7 +342,7 @@ def _put(whole: State, active: list[int], part: State) -> State:
 
 @torch.inference_mode()
 def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Condition | None) -> State:
-    """The model's state after a prompt, or at the very beginning."""
+    """Return the model's state after a prompt, or at the very beginning."""
     weight = next(model.parameters())
     beginning = State(torch.zeros(num, 1, device=weight.device), layers=None)
     if prompt is None:
@@ -353,15 +352,15 @@ def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Conditi
     if prompts.dim() != 2 or prompts.shape[0] not in ((1,) if same else (num,)) or prompts.shape[1] == 0:
         raise ValueError(f"stream: prompt is {tuple(prompt.shape)}; it must be (T,) or ({num}, T), T at least 1")
 
-    # One by one: side by side, a batch's products may round otherwise, and audio would depend on the batch.
+    # One by one: the matrix products of a batch may round differently, and audio would depend on the batch.
     states = []
     for k in range(num if condition is not None or not same else 1):
         state = State(torch.zeros(1, 1, device=weight.device, dtype=weight.dtype), layers=None)
         own = None if condition is None else condition.select([k])
         start = 0
         for piece in prompts[0 if same else k][None].to(weight).split(_PREFILL_CHUNK, dim=1):
-            now = None if own is None else own.slice(start, piece.shape[1])
-            _, state = model.log_prob(piece, now, state)
+            current = None if own is None else own.slice(start, piece.shape[1])
+            _, state = model.log_prob(piece, current, state)
             start += piece.shape[1]
         states.append(state)
     states = states * (num // len(states))
@@ -370,7 +369,7 @@ def _prefill(model: WaveNet, prompt: Tensor | None, num: int, condition: Conditi
 
 
 def _lengths(seconds: float | Sequence[float], num: int, sample_rate: int) -> list[int]:
-    """Samples of each utterance."""
+    """Return the number of samples of each utterance."""
     each: list[Any] = [seconds] * num
     if isinstance(seconds, Iterable) and not isinstance(seconds, str):
         each = list(seconds)

@@ -1,7 +1,8 @@
-"""What native code on a CPU shares: the network's structure, the building blocks of its loops, threads, and drawing.
+"""The shared parts of native code on a CPU: network layout, building blocks of the loops, threads, and drawing.
 
-`layout` is the only reader of a model's layers; `verification` compares both forms of a network when one is first
-used. The loops themselves stand in `wavenet/generation/cpu_kernels.py` and `wavenet/training/cpu_kernels.py`.
+`layout` is the only module that reads a model's layers; `verification` compares the native network with the PyTorch
+network before its first use. The loops are in `wavenet/generation/cpu_kernels.py` and
+`wavenet/training/cpu_kernels.py`.
 """
 
 import os
@@ -27,15 +28,15 @@ __all__ = [
 
 
 def native_unsupported_reason(model: WaveNet) -> str | None:
-    """Why native code cannot compute a model, or not on this machine; None if it can."""
+    """Return why native code cannot compute a model on this machine; None if it can."""
     weight = next(model.parameters())
     if weight.device.type != "cpu":
-        return f"the model is on {weight.device} (device=cpu, or model.cpu(), would do)"
+        return f"the model is on {weight.device} (use device=cpu or model.cpu())"
     if weight.dtype != torch.float32:
         return f"it computes in float32, and the model is {str(weight.dtype).removeprefix('torch.')}"
     try:
         import wavenet.native.instructions  # noqa: F401, PLC0415
-    except Exception as error:  # numba checks its surroundings when it is imported, and has many ways to say no
+    except Exception as error:  # numba checks its environment on import, and raises many types of errors
         return f"numba cannot be used here ({type(error).__name__}: {error})"
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         return "numba is switched off by NUMBA_DISABLE_JIT"

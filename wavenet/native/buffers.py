@@ -1,4 +1,4 @@
-"""Memory that compiled code works on: rows that begin at cache lines, and their addresses."""
+"""Buffers for compiled code: arrays aligned to cache lines, and their addresses."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ Array = NDArray[Any]
 
 
 def round_up(count: int, multiple: int) -> int:
-    """The next multiple."""
+    """Round a count up to the next multiple."""
     return -(-count // multiple) * multiple
 
 
 def stride(count: int) -> int:
-    """Floats from a row to the next; a cache line more than a power of two, whose rows would collide in the cache."""
+    """Return the floats from one row to the next; large rows get an extra cache line, to avoid cache conflicts."""
     return count + 16 if count >= 128 else count
 
 
 def zeros(*shape: int) -> Array:
-    """Of float32, aligned."""
+    """Return an aligned array of float32 zeros."""
     return aligned(np.zeros(shape, np.float32))
 
 
 def aligned(array: Array) -> Array:
-    """A copy, in order, that begins at a multiple of 64 bytes, a cache line."""
+    """Return a contiguous copy that begins at a multiple of 64 bytes, a cache line."""
     memory = np.empty(array.nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
     aligned = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -33,5 +33,5 @@ def aligned(array: Array) -> Array:
 
 
 def address(array: Array) -> int:
-    """Of an array's first value, bytes; whoever uses it keeps the array."""
+    """Return the address of an array's first value; the caller must keep the array alive."""
     return array.ctypes.data

@@ -1,4 +1,4 @@
-"""Drawing samples in compiled code: the same as the output distributions' `sample`."""
+"""Drawing of samples in compiled code: the same as the output distributions' `sample`."""
 
 import math
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from wavenet.native.elementwise import LOWEST, exponential
 from wavenet.native.instructions import (
-    in_order,
+    float_to_ordered_int,
     jit,
     load,
     load_double,
-    out_of_order,
+    ordered_int_to_float,
     store,
     store_double,
 )
 
-CATEGORICAL, LOGISTIC, GAUSSIAN = 0, 1, 2  # what can be drawn from
+CATEGORICAL, LOGISTIC, GAUSSIAN = 0, 1, 2  # the supported distributions
 
 
 @jit
@@ -24,11 +24,11 @@ def draw(logits, classes, uniform, temperature, top_k, probabilities):
 
     Args:
         logits: Address of the unnormalised log-probabilities.
-        classes: How many.
+        classes: Number of classes.
         uniform: In [0, 1).
-        temperature: 0 takes the likeliest class.
-        top_k: Draw among so many; 0 for all.
-        chances: Address of room for `classes` floats.
+        temperature: 0 takes the most likely class.
+        top_k: Draw from this many of the most likely classes; 0 for all.
+        probabilities: Address of a buffer of `classes` floats.
     """
     best = 0
     for i in range(1, classes):
@@ -44,19 +44,19 @@ def draw(logits, classes, uniform, temperature, top_k, probabilities):
         p = exponential(max(exponent, LOWEST))
         store(probabilities, i, p if x >= limit and exponent >= LOWEST else np.float32(0))
 
-    # Sums of sixteen classes each do not wait for each other.
+    # Partial sums of sixteen classes each do not depend on each other.
     total = np.float32(0)
     for i in range(0, classes, 16):
         total += _sum(probabilities, i, min(i + 16, classes))
-    wanted = uniform * total
+    target = uniform * total
     below = np.float32(0)
     for i in range(0, classes, 16):
         following = below + _sum(probabilities, i, min(i + 16, classes))
-        if following > wanted:
+        if following > target:
             part = np.float32(0)
             for j in range(i, min(i + 16, classes)):
                 part += load(probabilities, j)
-                if below + part > wanted:
+                if below + part > target:
                     return j
         below = following
     return best
@@ -72,34 +72,34 @@ def _sum(address, first, last):
 
 @jit
 def _kth_largest(x, count, k):
-    """The k-th largest of `count` floats, found bit by bit: as whole numbers, floats are in order too."""
+    """Return the k-th largest of `count` floats, found bit by bit: as integers, floats have the same order."""
     limit = np.int64(-(2**31))
     for bit in range(31, -1, -1):
         higher = limit + (np.int64(1) << bit)
         at_least = 0
         for i in range(count):
-            at_least += in_order(load(x, i)) >= higher
+            at_least += float_to_ordered_int(load(x, i)) >= higher
         if at_least >= k:
             limit = higher
-    return out_of_order(limit)
+    return ordered_int_to_float(limit)
 
 
-# ---- from a mixture, in float64: it is little work ----------------------------------------------
+# ---- drawing from a mixture, in float64, which costs little -------------------------------------
 
 
 @jit
 def draw_from_mixture(kind, settings, parameters, uniform, variate, temperature, room):
-    """Draw the number of a level; the same as `Mixture.sample`.
+    """Draw the index of a level; the same as `Mixture.sample`.
 
     Args:
         kind: LOGISTIC or GAUSSIAN.
-        settings: Address of float64: the number of components, the levels below 0, log_scale_min, the
-            highest log-scale, the steps to a mode at most, and how short the last of them is.
+        settings: Address of float64: the number of components, the number of levels below 0, log_scale_min,
+            the largest log-scale, the maximum of steps to a mode, and the length of a step that ends them.
         parameters: Address of log-weights, means and raw log-scales.
         uniform: In [0, 1), chooses the component.
-        variate: Of the standard component, see `Mixture.standard_variates`.
+        variate: A value of the standard component, see `Mixture.standard_variates`.
         temperature: 0 takes the mode.
-        room: Address of float64 (3, components).
+        room: Address of a buffer, float64 (3, components).
     """
     count, half = int(load_double(settings, 0)), load_double(settings, 1)
     lowest, highest = load_double(settings, 2), load_double(settings, 3)
@@ -118,7 +118,7 @@ def draw_from_mixture(kind, settings, parameters, uniform, variate, temperature,
             store_double(scales, k, math.exp(load_double(scales, k)))
         return _nearest_level(_mode(kind, settings, means, scales, heights, probabilities), half)
 
-    largest = -np.inf  # of the weights' logarithms: subtracted, so that none overflows
+    largest = -np.inf  # the largest log-weight, which is subtracted so that none overflows
     for k in range(count):
         weight = (load_double(heights, k) - top) / temperature + load_double(scales, k)
         store_double(probabilities, k, weight)
@@ -136,7 +136,7 @@ def draw_from_mixture(kind, settings, parameters, uniform, variate, temperature,
 
 @jit
 def _nearest_level(sample, half):
-    """Number of the level; what is not a number counts as the lowest, for it becomes a place in a table."""
+    """Return the index of the nearest level; nan counts as the lowest, because the result is an index of a table."""
     scaled = sample * half
     if not scaled > -half:
         return 0
@@ -145,7 +145,7 @@ def _nearest_level(sample, half):
 
 @jit
 def _mode(kind, settings, means, scales, heights, room):
-    """Where the density is highest: see `Mixture._mode`. Addresses of float64, but for the means."""
+    """Return where the density is highest, see `Mixture._mode`. Addresses of float64, except the means."""
     count, climbs, arrived = int(load_double(settings, 0)), int(load_double(settings, 4)), load_double(settings, 5)
     best, best_density = 0.0, -np.inf
     for start in range(count):
@@ -163,7 +163,7 @@ def _mode(kind, settings, means, scales, heights, room):
 
 @jit
 def _climb(kind, count, x, means, scales, heights, room):
-    """Log-density of the mixture at x, but for a constant, and a place where it is higher."""
+    """Return the log-density of the mixture at x, up to a constant, and a point where it is higher."""
     highest = -np.inf
     for k in range(count):
         z = abs(x - load(means, k)) / load_double(scales, k)

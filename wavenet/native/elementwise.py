@@ -22,30 +22,30 @@ from wavenet.native.instructions import (
 
 _LN2 = math.log(2)
 _LN2_HIGH = 355 / 512  # exact in few bits, so that n * _LN2_HIGH is exact
-_ROUND = 3 * 2**22 + 127  # adding it leaves a whole number, plus 127, in the lowest bits
-LOWEST = np.float32(-87)  # exp of less is no normal float32
+_ROUND = 3 * 2**22 + 127  # adding it leaves the nearest integer, plus 127, in the lowest bits
+LOWEST = np.float32(-87)  # exp of less is not a normal float32
 _TAYLOR = [1 / math.factorial(i) for i in range(6, 1, -1)] + [1.0, 1.0]
 _FLAT = 9.1  # tanh is 1 in float32 from here on
-_SHUT = 40.0  # sigmoid is as good as 0 or 1
+_SHUT = 40.0  # sigmoid is practically 0 or 1 from here on
 
 
 def constant(like: Any, value: float) -> Any:
-    """Emit a number, for each lane if `like` is a vector."""
+    """Emit a constant, in each lane if `like` is a vector."""
     value = float(np.float32(value))
     return ir.Constant(like.type, [value] * LANES if like.type == VECTOR else value)
 
 
 def clamp(b: Any, x: Any, lowest: float, highest: float) -> Any:
-    """Emit x, held between two numbers; what is not a number stays that."""
+    """Emit x clamped between two numbers; nan stays nan."""
     low, high = constant(x, lowest), constant(x, highest)
     x = b.select(b.fcmp_ordered("<", x, low), low, x)
     return b.select(b.fcmp_ordered(">", x, high), high, x)
 
 
 def emit_exponential(b: Any, x: Any) -> Any:
-    """exp(x), -87 <= x <= 87, within 2.5e-7 of its value; for a float or a vector.
+    """Emit exp(x), -87 <= x <= 87, with a relative error below 2.5e-7; for a float or a vector.
 
-    exp(x) = 2**n * exp(r), n the nearest whole number to x / ln 2; a Taylor series makes exp(r).
+    exp(x) = 2**n * exp(r), n the nearest integer to x / ln 2; exp(r) is a Taylor series.
     """
     shifted = multiply_add(b, x, constant(x, 1 / _LN2), constant(x, _ROUND))
     n = b.fsub(shifted, constant(x, _ROUND))
@@ -61,12 +61,12 @@ def emit_exponential(b: Any, x: Any) -> Any:
 
 @instruction(types.float32, types.float32)
 def exponential(b: Any, x: Any) -> Any:
-    """See `emit_exponential`."""
+    """Compute exp(x), see `emit_exponential`."""
     return emit_exponential(b, x)
 
 
 def gate_exponentials(b: Any, sums: Any) -> tuple[Any, Any, Any]:
-    """Emit 1, exp(-2 filter) and exp(-gate) of the panel of sums at an address."""
+    """Emit 1, exp(-2 filter) and exp(-gate) for the panel of sums at an address."""
     filters, gates = (b.load(pointer(b, sums, VECTOR, i), align=4) for i in range(2))
     one, zero = constant(filters, 1), constant(filters, 0)
     filters = b.fmul(clamp(b, filters, -_FLAT, _FLAT), constant(filters, -2))
@@ -76,7 +76,7 @@ def gate_exponentials(b: Any, sums: Any) -> tuple[Any, Any, Any]:
 
 @instruction(types.void, types.int64, types.int64)
 def gate(b: Any, sums: Any, out: Any) -> None:
-    """tanh(filter) * sigmoid(gate) of a panel, within 3e-7: addresses of its sums and of LANES outputs.
+    """Compute tanh(filter) * sigmoid(gate) of a panel, within 3e-7: addresses of its sums and of LANES outputs.
 
     With a = exp(-2 filter) and b = exp(-gate) it is (1 - a) / ((1 + a) * (1 + b)): one division.
     """
@@ -93,7 +93,7 @@ def copy(source, target, count):
 
 @jit
 def rectify(address, count):
-    """max(x, 0) of `count` floats in place."""
+    """Replace `count` floats by max(x, 0), in place."""
     for i in range(count):
         store(address, i, max(load(address, i), np.float32(0)))
 

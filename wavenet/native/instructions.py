@@ -1,6 +1,6 @@
-"""Functions compiled by numba, and the machine instructions that Python has no words for.
+"""Compilation by numba, and machine instructions that are not available from Python.
 
-Addresses are plain integers, in bytes; an index counts values of the kind that is read or written.
+Addresses are plain integers, in bytes; an index counts values of the type that is read or written.
 """
 
 import hashlib
@@ -36,33 +36,33 @@ _DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdi
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile without the checks that keep loops from becoming vector code; keep the result on disk if one can.
+    """Compile without the checks that prevent vectorisation of loops; cache the result on disk where possible.
 
-    All of a loop becomes one function: left to itself, the compiler stops inlining where a tuple of
-    arguments gets a few fields more, and a small model then takes twice the time.
+    All of a loop becomes one function: by default, the compiler stops inlining when a tuple of
+    arguments gets a few more fields, and a small model then takes twice the time.
 
-    What is kept holds code of several files, and numba looks at one of them only; so all of them are a
-    part of what it compares.
+    The cached code comes from several files, but numba checks only one of them for changes; so a digest of
+    all of them is added to what it compares.
     """
     options = {"nogil": True, "error_model": "numpy", "forceinline": True}
     try:
         compiled: Any = njit(cache=True, **options)(function)
         index = compiled._cache._cache_file
         index._source_stamp = (index._source_stamp, _DIGEST)
-    except (RuntimeError, AttributeError):  # there is no folder that can be written to; or numba has another cache
+    except (RuntimeError, AttributeError):  # no folder is writable, or this version of numba has another cache
         return njit(**options)(function)
     return compiled
 
 
 def instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
-    """Make a function for compiled code of one that emits LLVM instructions: emit(builder, *values)."""
+    """Turn a function that emits LLVM instructions, emit(builder, *values), into one for compiled code."""
 
     def decorate(emit: Callable[..., Any]) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             value = emit(builder, *values)
             return context.get_dummy_value() if result is types.void else value
 
-        def typer(context: Any, *given: Any) -> Any:
+        def typer(context: Any, *args: Any) -> Any:
             return result(*arguments), codegen
 
         names = ["context", *list(inspect.signature(emit).parameters)[1:]]
@@ -73,20 +73,20 @@ def instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
     return decorate
 
 
-def call_llvm(builder: Any, name: str, kind: Any, *values: Any) -> Any:
-    """Emit a call of one of LLVM's own functions, which return `kind`."""
-    function = ir.FunctionType(kind, [value.type for value in values])
+def call_llvm(builder: Any, name: str, result_type: Any, *values: Any) -> Any:
+    """Emit a call of one of LLVM's own functions, which returns `result_type`."""
+    function = ir.FunctionType(result_type, [value.type for value in values])
     return builder.call(cgutils.get_or_insert_function(builder.module, function, name), values)
 
 
-def pointer(builder: Any, address: Any, kind: Any, index: Any = 0) -> Any:
-    """Emit the place of the value number `index` of that kind, counted from an address."""
+def pointer(builder: Any, address: Any, value_type: Any, index: Any = 0) -> Any:
+    """Emit a pointer to the value number `index` of that type, counted from an address."""
     index = ir.Constant(I64, index) if isinstance(index, int) else index
-    return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
+    return builder.gep(builder.inttoptr(address, value_type.as_pointer()), [index])
 
 
 def multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
-    """Multiply x by y and add z, rounding once where the processor can."""
+    """Emit x * y + z, rounded once where the processor supports it."""
     return call_llvm(b, f"llvm.fmuladd.{'f32' if x.type == F32 else f'v{LANES}f32'}", x.type, x, y, z)
 
 
@@ -104,33 +104,33 @@ def store(b: Any, address: Any, index: Any, value: Any) -> None:
 
 @instruction(types.float64, types.int64, types.int64)
 def load_double(b: Any, address: Any, index: Any) -> Any:
-    """Read a float of 64 bits."""
+    """Read a 64-bit float."""
     return b.load(pointer(b, address, F64, index))
 
 
 @instruction(types.void, types.int64, types.int64, types.float64)
 def store_double(b: Any, address: Any, index: Any, value: Any) -> None:
-    """Write a float of 64 bits."""
+    """Write a 64-bit float."""
     b.store(value, pointer(b, address, F64, index))
 
 
 @instruction(types.int64, types.int64, types.int64)
 def load_int(b: Any, address: Any, index: Any) -> Any:
-    """Read a whole number of 64 bits."""
+    """Read a 64-bit integer."""
     return b.load(pointer(b, address, I64, index))
 
 
 @instruction(types.int32, types.float32)
-def in_order(b: Any, x: Any) -> Any:
-    """A whole number for each float, in the same order."""
+def float_to_ordered_int(b: Any, x: Any) -> Any:
+    """Map floats to integers of the same order."""
     bits = b.bitcast(x, I32)
     magnitude = b.and_(b.ashr(bits, ir.Constant(I32, 31)), ir.Constant(I32, 0x7FFFFFFF))
     return b.xor(bits, magnitude)
 
 
 @instruction(types.float32, types.int64)
-def out_of_order(b: Any, number: Any) -> Any:
-    """The float that `in_order` makes the number of."""
+def ordered_int_to_float(b: Any, number: Any) -> Any:
+    """Invert `float_to_ordered_int`."""
     bits = b.trunc(number, I32)
     magnitude = b.and_(b.ashr(bits, ir.Constant(I32, 31)), ir.Constant(I32, 0x7FFFFFFF))
     return b.bitcast(b.xor(bits, magnitude), F32)
@@ -138,13 +138,13 @@ def out_of_order(b: Any, number: Any) -> Any:
 
 @instruction(types.int64, types.int64, types.int64)
 def atomic_add(b: Any, address: Any, value: Any) -> Any:
-    """Add to a number that other threads see; adding 0 reads it."""
+    """Add to an integer that threads share, and return its value before."""
     return b.atomic_rmw("add", pointer(b, address, I64), value, "seq_cst")
 
 
 @instruction(types.int64, types.int64)
 def atomic_read(b: Any, address: Any) -> Any:
-    """Read a number that other threads write."""
+    """Read an integer that other threads write."""
     return b.load_atomic(pointer(b, address, I64), "acquire", 8)
 
 

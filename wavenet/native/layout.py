@@ -1,13 +1,13 @@
-"""The network's structure, as native code needs it: the only reader of a model's layers outside of them.
+"""The structure of a network, as native code needs it: the only code outside of the layers that reads them.
 
-Native code computes one network. Whatever is not wholly that one is not served: a module of another class or
-with hooks, a method that was replaced, a parameter that has no place here, another precision. The reason is said,
-and whoever asked takes the readable network instead.
+Native code computes one network. A network that differs from it in any way is not supported: a module of another
+class or with hooks, a method that was replaced, an unknown parameter, another precision. The reason is reported, and
+the caller uses the PyTorch network instead.
 
 Weights are read at every call, so parametrizations that compute them (`torch.nn.utils.parametrize`, such as weight
-normalisation) are served, and gradients find their way back through torch. Variants of the network that are the
-same arithmetic with other weights become that here: groups are matrices with zeros in them, an output projection is
-multiplied into the layer before it.
+normalisation) are supported, and autograd takes their gradients back to the parameters. Variants of the network that
+are the same arithmetic with other weights are converted here: groups become matrices with zeros, and an output
+projection is multiplied into the layer before it.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _NOTHING = frozenset[str]()
 
 
 class UnknownNetworkError(ValueError):
-    """A network that native code cannot compute; the message says what it does not know."""
+    """A network that native code does not support; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class LayerModules:
     """The convolutions of a gated layer.
 
     Attributes:
-        dilated: To filters and gates.
+        dilated: From the layer's input to filters and gates.
         dilation: Its dilation, samples.
         condition: From the condition to filters and gates; None without one.
-        skip: To the skips.
-        residual: To the residual path; None in the last layer, where nobody would read it.
+        skip: From the gated output to the skips.
+        residual: From the gated output to the residual path; None in the last layer, where it is not used.
     """
 
     dilated: nn.Conv1d
@@ -56,7 +56,7 @@ class LayerModules:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """A gated layer's matrices, as full as those of one group: H filters and then their H gates; see `NetworkWeights`.
+    """A gated layer's matrices, as dense as with one group: H filters, then their H gates; see `NetworkWeights`.
 
     Attributes:
         dilated: (2 H, R, taps).
@@ -84,7 +84,7 @@ class NetworkWeights:
     Attributes:
         input: (R, E, taps).
         input_bias: (R,), or None.
-        layers: Of each layer.
+        layers: The matrices of each layer.
         hidden: (D, S), the head's first.
         hidden_bias: (D,).
         output: (P, D), its second.
@@ -101,19 +101,19 @@ class NetworkWeights:
 
 
 class Layout:
-    """A network that native code knows: its sizes and its convolutions.
+    """The layout of a network that native code supports: its sizes and its convolutions.
 
     Args:
         model: The model.
-        any_precision: Whether its weights may be of another type than float32.
+        any_precision: Whether types of weights other than float32 are allowed.
 
     Attributes:
         input: The convolution before the stack.
         layers: The convolutions of each layer.
         head: The head's two convolutions, and the output projection if there is one.
-        groups: Of the dilated convolutions.
+        groups: Groups of the dilated convolutions.
         residual_scale: Factor of each layer's residual output.
-        dropout: Of the dilated convolutions' inputs, in training.
+        dropout: Dropout of the dilated convolutions' inputs, in training.
         encoded_channels: E.
         residual_channels: R.
         half_channels: H.
@@ -125,7 +125,7 @@ class Layout:
         input_kernel_size: Taps of the convolution before the stack.
 
     Raises:
-        UnknownNetworkError: If the model is another network; says what is unknown.
+        UnknownNetworkError: If the network is not supported; gives the reason.
     """
 
     def __init__(self, model: WaveNet, any_precision: bool = False) -> None:
@@ -163,21 +163,21 @@ class Layout:
         if self.parameter_channels != model.distribution.parameter_channels:
             raise UnknownNetworkError(f"head has {self.parameter_channels} outputs")
         if self.condition_channels != stack.condition_channels:
-            raise UnknownNetworkError("stack.condition_channels is not what its layers have")
+            raise UnknownNetworkError("stack.condition_channels differs from that of its layers")
         self._check_weights()
         parts = (model, *model.input.modules(), *stack.modules(), *model.head.modules())
-        self._seen = [(module, _kept(module)) for module in parts]
+        self._structures = [(module, _structure(module)) for module in parts]
 
     def is_unchanged(self) -> bool:
-        """Whether the modules are still as they were looked at: quick, to be asked at every step."""
-        return not _has_any_global_hook() and all(_kept(module) == kept for module, kept in self._seen)
+        """Return whether the modules are still as they were when checked; fast enough to call at every step."""
+        return not _has_any_global_hook() and all(_structure(module) == before for module, before in self._structures)
 
     def _layer(self, index: int, layer: Any, is_last: bool) -> LayerModules:
         place = f"stack.layers.{index}"
         if layer.dropout and layer.training:
-            raise UnknownNetworkError(f"{place} has dropout, and is in training")
+            raise UnknownNetworkError(f"{place} has dropout and is in training mode")
         if (layer.groups, layer.residual_scale) != (self.groups, self.residual_scale):
-            raise UnknownNetworkError(f"{place} has other groups or another residual_scale than the first layer")
+            raise UnknownNetworkError(f"{place} differs from the first layer in groups or residual_scale")
         gates, residual, half = 2 * self.half_channels, self.residual_channels, self.half_channels
         _check(f"{place}.dilated", layer.dilated, CausalConv1d, {"conv"})
         _check_causal(f"{place}.dilated", layer.dilated, residual, gates, self.kernel_size, self.groups)
@@ -209,12 +209,12 @@ class Layout:
         return convolutions
 
     def _check_weights(self) -> None:
-        """Weights that are computed are looked at once they are; all others here, and all for one place."""
+        """Check stored weights, and that all are on one device; computed weights are checked when they are read."""
         devices = set()
         for place, conv in self._named():
-            for name, given in conv._parameters.items():
-                if given is not None:
-                    devices.add(_checked(f"{place}.{name}", given, self._dtype, nn.Parameter).device)
+            for name, parameter in conv._parameters.items():
+                if parameter is not None:
+                    devices.add(_checked(f"{place}.{name}", parameter, self._dtype, nn.Parameter).device)
         if len(devices) > 1:
             raise UnknownNetworkError(f"its weights are on {' and '.join(sorted(map(str, devices)))}")
 
@@ -230,7 +230,7 @@ class Layout:
         """Read all weights; autograd takes their gradients back to the model's parameters.
 
         Raises:
-            UnknownNetworkError: If one that is computed has another shape or precision.
+            UnknownNetworkError: If a computed weight has the wrong shape or precision.
         """
         convs = {id(conv): _read(place, conv, self._dtype) for place, conv in self._named()}
         weight, bias = convs[id(self.input)]
@@ -258,30 +258,30 @@ class Layout:
 
 
 def unsupported_reason(model: nn.Module, any_precision: bool = False) -> str | None:
-    """What native code does not know of a network; None if it knows all of it.
+    """Return why native code does not support a network; None if it does.
 
     Args:
         model: Any module.
-        any_precision: Whether its weights may be of another type than float32.
+        any_precision: Whether types of weights other than float32 are allowed.
 
     Returns:
-        Such as "head.0 is a GELU, not a ReLU".
+        A reason such as "head.0 is a GELU, not a ReLU", or None.
     """
     try:
         with torch.no_grad():
-            Layout(model, any_precision).weights()  # pyright: ignore[reportArgumentType] - anything may be asked about
+            Layout(model, any_precision).weights()  # pyright: ignore[reportArgumentType] - any module is allowed
     except UnknownNetworkError as error:
         return str(error)
     return None
 
 
 def changed(place: str, module: nn.Module, kind: type[nn.Module]) -> str | None:
-    """How a module differs from what its class says; None if it does not.
+    """Return how a module differs from its class as written; None if it does not.
 
     Args:
-        place: Its name, for the answer.
+        place: Its name, for the result.
         module: The module.
-        kind: The only class that it may be of.
+        kind: The only class that is allowed.
     """
     if type_before_parametrizations(module) is not kind:
         return f"{place} is a {type(module).__name__}, not a {kind.__name__}"
@@ -296,8 +296,8 @@ def changed(place: str, module: nn.Module, kind: type[nn.Module]) -> str | None:
     return None
 
 
-def _kept(module: nn.Module) -> tuple[Any, ...]:
-    """All of a module but its weights."""
+def _structure(module: nn.Module) -> tuple[Any, ...]:
+    """Return everything that defines a module except its weights."""
     attributes = module.__dict__
     numbers = [value for name, value in attributes.items() if name[0] != "_" and name != "training"]
     return type(module), len(attributes), numbers, list(module._modules.values()), has_hooks(module)
@@ -309,7 +309,7 @@ def _functions(kind: type) -> frozenset[str]:
 
 
 def _check(place: str, module: Any, kind: type[nn.Module], children: set[str] | frozenset[str]) -> None:
-    """Raise unless a module is just of that class, with no parameters and no other modules in it."""
+    """Check that a module is of exactly that class, without parameters and unknown submodules."""
     if not isinstance(module, nn.Module):
         raise UnknownNetworkError(f"{place} is a {type(module).__name__}, not a {kind.__name__}")
     if (difference := changed(place, module, kind)) is not None:
@@ -324,7 +324,7 @@ def _check(place: str, module: Any, kind: type[nn.Module], children: set[str] | 
 def _check_conv(
     place: str, conv: Any, kind: type[nn.Conv1d], shape: tuple[int, ...], groups: int, dilation: int
 ) -> None:
-    """Raise unless it is a convolution of (outputs, inputs, taps), and nothing else."""
+    """Check that a module is a plain convolution of (outputs, inputs, taps)."""
     _check(place, conv, kind, _NOTHING)
     is_ = (conv.out_channels, conv.in_channels, *conv.kernel_size, conv.groups, *conv.dilation, *conv.stride)
     if is_ != (*shape, groups, dilation, 1) or conv.padding != (0,) or conv.transposed or conv.padding_mode != "zeros":
@@ -351,30 +351,30 @@ def _check_pointwise(place: str, conv: Any, inputs: int, outputs: int, with_bias
 
 
 def _read(place: str, conv: nn.Conv1d, dtype: torch.dtype | None) -> tuple[Tensor, Tensor | None]:
-    """A convolution's weight and bias; what was computed is looked at."""
+    """Return a convolution's weight and bias, checked: they may be computed."""
     weight, bias = conv.weight, conv.bias
     shape = conv.out_channels, conv.in_channels // conv.groups, conv.kernel_size[0]
-    for name, given, wanted in (("weight", weight, shape), ("bias", bias, shape[:1])):
-        if given is not None:
-            _checked(f"{place}.{name}", given, dtype, Tensor, nn.Parameter)
-            if given.shape != wanted:
-                raise UnknownNetworkError(f"{place}.{name} is {tuple(given.shape)}, not {wanted}")
+    for name, tensor, expected in (("weight", weight, shape), ("bias", bias, shape[:1])):
+        if tensor is not None:
+            _checked(f"{place}.{name}", tensor, dtype, Tensor, nn.Parameter)
+            if tensor.shape != expected:
+                raise UnknownNetworkError(f"{place}.{name} is {tuple(tensor.shape)}, not {expected}")
     return weight, bias
 
 
-def _checked(place: str, given: Tensor, dtype: torch.dtype | None, *kinds: type[Tensor]) -> Tensor:
-    """Raise unless it is an ordinary tensor of that type; None allows any."""
-    if type(given) not in kinds:
-        raise UnknownNetworkError(f"{place} is a {type(given).__name__}")
-    if dtype not in (None, given.dtype):
-        raise UnknownNetworkError(f"{place} is {str(given.dtype).removeprefix('torch.')}, not float32")
-    if given.layout != torch.strided:
-        raise UnknownNetworkError(f"{place} is {str(given.layout).removeprefix('torch.')}")
-    return given
+def _checked(place: str, tensor: Tensor, dtype: torch.dtype | None, *classes: type[Tensor]) -> Tensor:
+    """Check that a tensor is of one of these classes, of that dtype (None allows any), and dense; return it."""
+    if type(tensor) not in classes:
+        raise UnknownNetworkError(f"{place} is a {type(tensor).__name__}")
+    if dtype not in (None, tensor.dtype):
+        raise UnknownNetworkError(f"{place} is {str(tensor.dtype).removeprefix('torch.')}, not float32")
+    if tensor.layout != torch.strided:
+        raise UnknownNetworkError(f"{place} is {str(tensor.layout).removeprefix('torch.')}")
+    return tensor
 
 
 def _dense(weight: Tensor, groups: int) -> Tensor:
-    """A convolution's weight (outputs, inputs / groups, taps) as that of one group: (outputs, inputs, taps)."""
+    """Convert a grouped weight (outputs, inputs / groups, taps) to that of one group: (outputs, inputs, taps)."""
     parts = [torch.nn.functional.pad(part, (0, 0, index * weight.shape[1], (groups - 1 - index) * weight.shape[1]))
              for index, part in enumerate(weight.chunk(groups))]  # fmt: skip
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""A network laid out in memory as the generation loop reads it."""
+"""Packing: a network's weights in memory, in the order in which the generation loop reads them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,23 +25,23 @@ KINDS = {MuLawCategorical: CATEGORICAL, LogisticMixture: LOGISTIC, GaussianMixtu
 class Network(NamedTuple):
     """A packed model. "Rounded" is up to whole panels.
 
-    The matrices lie in one array, one after the other: for each layer the condition and the past
-    taps, the oldest first; the input's taps; for each layer the present tap and the residual (but
+    The matrices are in one array, one after the other: for each layer the condition and the past
+    taps, the oldest first; the input's taps; for each layer the present tap and the residual (except
     for the last layer); the skips of all layers as one matrix; the head's two.
 
     Attributes:
         biases: Address of a float32 for each output: input; for each layer gate, residual; skip;
             the head's two. All rounded.
-        scales: Address of what 8-bit weights of an output are multiplied with; laid out like biases.
-        embedding: Address of what the network hears of each sample that can be drawn, float32 (N, encoded).
-        levels: Address of these samples' waveform, float32 (N,).
+        scales: Address of the factors of 8-bit weights, one for each output; laid out like biases.
+        embedding: Address of the network's input for each sample that can be drawn, float32 (N, encoded).
+        levels: Address of the values of these samples, float32 (N,).
         dilations: Address of each layer's dilation, int64.
-        windows: Address of how many steps each past tap is computed ahead, int64 (layers, past_taps):
+        windows: Address of the number of steps that each past tap is computed ahead, int64 (layers, past_taps):
             a power of two, so that a later tap's windows lie within an earlier one's.
         layers: Number of layers.
         past_taps: kernel_size - 1.
         input_taps: Taps of the input convolution.
-        encoded: Channels that the network hears.
+        encoded: Channels of the network's input.
         condition: Condition channels, or 0.
         residual: Residual channels.
         half: Channels of filter and of gate, rounded to LANES.
@@ -60,8 +60,8 @@ class Network(NamedTuple):
         skip_0: Offset of the skip matrix.
         head_0: Offset of the head's first matrix.
         head_1: Offset of its second.
-        kind: What is drawn from: CATEGORICAL, LOGISTIC or GAUSSIAN.
-        mixture: Address of what a mixture needs; see `draw_from_mixture`.
+        kind: Type of the distribution: CATEGORICAL, LOGISTIC or GAUSSIAN.
+        mixture: Address of a mixture's settings; see `draw_from_mixture`.
         residual_scale: Factor of each layer's residual output.
     """
 
@@ -100,7 +100,7 @@ class Network(NamedTuple):
 
 @dataclass
 class Packed:
-    """A model as the kernels read it: the arrays, and `net` with their addresses."""
+    """A packed model: the arrays that the kernels read, and `net` with their addresses."""
 
     weights: Array
     biases: Array
@@ -115,7 +115,7 @@ class Packed:
 
 @dataclass
 class _Block:
-    """Matrices (outputs, inputs) that are added up in the same outputs, with one bias and scale for each of these."""
+    """Matrices (outputs, inputs) whose products are added up, with one bias and scale for each output."""
 
     matrices: list[Tensor]
     bias: Tensor
@@ -123,29 +123,29 @@ class _Block:
 
 
 def pack(model: WaveNet, dtype: torch.dtype) -> Packed:
-    """Lay a model out as `Network` says.
+    """Pack a model as `Network` describes.
 
     Args:
-        model: One that `unsupported_reason` and `unsupported_distribution` say None to.
-        dtype: How the weights are stored.
+        model: A model for which `unsupported_reason` and `unsupported_distribution` return None.
+        dtype: Type in which the weights are stored.
     """
     distribution = model.distribution
     assert isinstance(distribution, MuLawCategorical | Mixture)
-    drawn = distribution.levels()
+    levels = distribution.levels()
     layout = Layout(model)
     weights = layout.weights()
     channels = layout.half_channels
     half = round_up(channels, LANES)
 
     def in_panels(count: int) -> Tensor:
-        """Order of outputs: as they are, rounded up; -1 stands for none."""
+        """Return the order of outputs: unchanged, padded to whole panels with -1 for none."""
         return F.pad(torch.arange(count), (0, -count % PANEL), value=-1)
 
     each = F.pad(torch.arange(channels), (0, half - channels), value=-1).reshape(-1, LANES)
     gated = torch.cat([each, torch.where(each < 0, each, each + channels)], dim=1).flatten()
 
     def block(matrices: Sequence[Tensor], bias: Tensor | None, order: Tensor) -> _Block:
-        """Matrices (outputs, inputs) with the bias of their sum."""
+        """Build a block of matrices (outputs, inputs) with the bias of their sum."""
         taken = [_take(matrix, order) for matrix in matrices]
         scale = torch.ones(len(order))
         if dtype == torch.int8:
@@ -154,7 +154,7 @@ def pack(model: WaveNet, dtype: torch.dtype) -> Packed:
         return _Block(taken, torch.zeros(len(order)) if bias is None else _take(bias, order), scale)
 
     def of_gates(weight: Tensor) -> Tensor:
-        return F.pad(weight, (0, half - channels))  # inputs of zero for the channels that round up
+        return F.pad(weight, (0, half - channels))  # zeros for the channels that are padding
 
     rows, skips, hidden, outputs = (
         in_panels(n)
@@ -165,7 +165,7 @@ def pack(model: WaveNet, dtype: torch.dtype) -> Packed:
     for layer in weights.layers:
         condition = [] if layer.condition is None else [layer.condition]
         gates.append(block([*condition, *layer.dilated.unbind(-1)], layer.dilated_bias, gated))
-        if layer.residual is None:  # the last layer's; its place among the biases stays
+        if layer.residual is None:  # the last layer has none; its space among the biases stays
             residuals.append(_Block([], torch.zeros(len(rows)), torch.ones(len(rows))))
         else:
             residuals.append(block([of_gates(layer.residual)], layer.residual_bias, rows))
@@ -191,8 +191,8 @@ def pack(model: WaveNet, dtype: torch.dtype) -> Packed:
         weights=aligned(flat.view(as_integers.get(dtype, dtype)).numpy()),
         biases=aligned(torch.cat([part.bias for part in in_order]).numpy()),
         scales=aligned(torch.cat([part.scale for part in in_order]).numpy()),
-        embedding=aligned(distribution.encode(drawn[None])[0].T.numpy()),
-        levels=aligned(drawn.numpy()),
+        embedding=aligned(distribution.encode(levels[None])[0].T.numpy()),
+        levels=aligned(levels.numpy()),
         dilations=np.array(dilations, np.int64),
         windows=np.array(
             [2 ** ((past_taps - tap) * d).bit_length() // 2 for d in dilations for tap in range(past_taps)], np.int64
@@ -239,14 +239,14 @@ def pack(model: WaveNet, dtype: torch.dtype) -> Packed:
 
 
 def unsupported_distribution(distribution: OutputDistribution) -> str | None:
-    """Why compiled code cannot draw from a distribution as its `sample` does; None if it can."""
+    """Return why compiled code cannot draw from a distribution as its `sample` does; None if it can."""
     if type(distribution) not in KINDS:
-        return f"it does not know the output distribution {type(distribution).__name__}"
+        return f"it does not support the output distribution {type(distribution).__name__}"
     return changed("distribution", distribution, type(distribution))
 
 
 def mixture_settings(distribution: MuLawCategorical | Mixture) -> Array:
-    """The settings of `draw_from_mixture`; zeros for a categorical."""
+    """Return the settings of `draw_from_mixture`; zeros for a categorical."""
     if not isinstance(distribution, Mixture):
         return np.zeros(6)
     half = 2 ** (distribution.bits - 1)
@@ -255,5 +255,5 @@ def mixture_settings(distribution: MuLawCategorical | Mixture) -> Array:
 
 
 def _take(rows: Tensor, order: Tensor) -> Tensor:
-    """The rows in that order; zeros where it is -1."""
+    """Return the rows in that order; zeros where it is -1."""
     return torch.cat([rows, torch.zeros_like(rows[:1])])[order]

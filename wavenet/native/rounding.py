@@ -1,4 +1,4 @@
-"""Narrower weights: how they are stored, and what a model with them is."""
+"""Narrower weights: their storage types, and models whose weights are rounded to them."""
 
 import copy
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 def dtype_of(weights: str) -> torch.dtype:
-    """How weights of that name are stored.
+    """Return the type in which weights of that name are stored.
 
     Raises:
         ValueError: If there is no such name.
@@ -26,20 +26,20 @@ def dtype_of(weights: str) -> torch.dtype:
 
 
 def scale_of(weights: Sequence[Tensor]) -> Tensor:
-    """What 8-bit weights are multiplied with, for each output (the first dimension)."""
+    """Return the factors of 8-bit weights, one for each output (the first dimension)."""
     scale = torch.stack([weight.flatten(1).abs().amax(dim=1) for weight in weights]).amax(dim=0) / 127
     return scale.where(scale > 0, 1.0)
 
 
 def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
-    """A copy of a model, in float32, whose weights are what narrower ones stand for: to score them with.
+    """Return a float32 copy of a model with weights rounded to a narrower type, for its evaluation.
 
     Args:
         model: The model.
         weights: As in `wavenet.generation`'s cpu backend; with "float32" the model itself is returned.
 
     Raises:
-        ValueError: If `weights` is unknown, or the model is another network than those that have such weights.
+        ValueError: If `weights` is unknown, or the model is not a network that supports such weights.
     """
     dtype = dtype_of(weights)
     if weights == "float32":
@@ -50,12 +50,12 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
         _multiply_projection(model, layout)
         layout = Layout(model)
     except UnknownNetworkError as error:
-        raise ValueError(f"weights={weights} are for networks of which the cpu backend knows all: {error}") from None
+        raise ValueError(f"weights={weights} needs a network that the cpu backend supports: {error}") from None
     groups: list[list[nn.Conv1d | None]] = [[layout.input], *([conv] for conv in layout.head)]
     groups.append([layer.skip for layer in layout.layers])
     groups += [[layer.residual] for layer in layout.layers]
     groups += [[layer.dilated, layer.condition] for layer in layout.layers]
-    for group in groups:  # what is added up in the same outputs has one scale
+    for group in groups:  # weights that are added up in the same outputs share one scale
         together = [conv.weight for conv in group if conv is not None]
         if not together:
             continue
@@ -67,10 +67,10 @@ def with_rounded_weights(model: WaveNet, weights: str) -> WaveNet:
 
 
 def without_parametrizations(model: WaveNet) -> WaveNet:
-    """Turn weights that are computed, such as normalised ones, into ordinary frozen ones, in place.
+    """Replace computed weights, such as normalised ones, by ordinary frozen weights, in place.
 
     Args:
-        model: Is changed.
+        model: The model, which is changed.
 
     Returns:
         The model.
@@ -79,7 +79,7 @@ def without_parametrizations(model: WaveNet) -> WaveNet:
         if is_parametrized(module):
             names = list(module._modules["parametrizations"]._modules)  # pyright: ignore[reportOptionalMemberAccess]
             computed = {name: getattr(module, name).detach().clone() for name in names}
-            # torch's own removal would change a class that copies share
+            # torch's own removal would change a class that is shared by copies
             module.__class__ = type_before_parametrizations(module)
             del module._modules["parametrizations"]
             for name, values in computed.items():
@@ -89,7 +89,7 @@ def without_parametrizations(model: WaveNet) -> WaveNet:
 
 
 def _multiply_projection(model: WaveNet, layout: Layout) -> None:
-    """Make the output projection a part of the layer before it, as it is stored."""
+    """Multiply the output projection into the layer before it, as in packed weights."""
     if len(layout.head) < 3:
         return
     weights = layout.weights()

@@ -1,7 +1,7 @@
-"""Threads that work side by side: kept for the next call, with a barrier for compiled code.
+"""Worker threads for native code, which are kept between calls and synchronise by a barrier (see `barrier`).
 
-Real threads with an atomic counter, because parts of one step meet far more often than a thread pool's
-queue could bear.
+They wait on an atomic counter, because the parts of one step synchronise far more often than the queue of a
+thread pool could handle.
 """
 
 import ctypes
@@ -12,14 +12,14 @@ from functools import cache
 
 
 class Workers:
-    """Threads for work whose parts wait for each other, and so must run at the same time; kept for the next call."""
+    """Threads for parts of work that wait for each other, so all must run at the same time; kept between calls."""
 
     def __init__(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._size = 0
 
     def run(self, work: Callable[[int], object], count: int) -> None:
-        """Call work(0) ... work(count - 1), a single one here, and several on a thread each."""
+        """Call work(0) ... work(count - 1): a single one in the calling thread, several in one thread each."""
         if count == 1:
             work(0)
             return
@@ -32,7 +32,7 @@ class Workers:
 
 @cache
 def yield_address() -> int:
-    """Address of the system's function that offers a thread's core to others."""
+    """Return the address of the system's function that yields a thread's core to other threads."""
     if sys.platform == "win32":
         function = ctypes.windll.kernel32.SwitchToThread
     else:

@@ -1,6 +1,6 @@
-"""Matrix products of compiled code: tiles whose sums stay in registers.
+"""Matrix products in compiled code: tiles whose sums stay in registers.
 
-A matrix is stored in panels of PANEL outputs, [panel][input][PANEL]: a register's lanes are
+A matrix is stored in panels of PANEL outputs, [panel][input][PANEL]: the lanes of a register are
 neighbouring outputs.
 """
 
@@ -27,21 +27,21 @@ from wavenet.native.instructions import (
     pointer,
 )
 
-ROWS = 8 if WIDE else 6  # utterances or steps in the largest tile: as many as there are registers for
+ROWS = 8 if WIDE else 6  # utterances or steps in the largest tile, limited by the registers
 PANELS = 2 if WIDE else 4  # panels of a tile for a single row: enough sums to hide an addition's latency
-TILE_ROWS = 8 if WIDE else 4  # of a tile whose rows are all there: PANEL is a multiple of it
-DEPTH = 128  # inputs that a tile takes at once, so that its weights stay in the first-level cache
+TILE_ROWS = 8 if WIDE else 4  # rows of a full tile; PANEL is a multiple of it
+DEPTH = 128  # inputs that a tile processes at once, so that its weights stay in the first-level cache
 
 
-def _vector_of_weights(b: Any, kind: Any, address: Any, index: int) -> Any:
-    """LANES weights as float32, whatever they are stored as."""
-    if kind == types.float32:
+def _vector_of_weights(b: Any, dtype: Any, address: Any, index: int) -> Any:
+    """Emit LANES weights as float32, from any type of storage."""
+    if dtype == types.float32:
         return b.load(pointer(b, address, VECTOR, index), align=4 * LANES)
-    stored = I8 if kind == types.int8 else I16
+    stored = I8 if dtype == types.int8 else I16
     raw = b.load(pointer(b, address, ir.VectorType(stored, LANES), index), align=LANES)
-    if kind == types.int8:
+    if dtype == types.int8:
         return b.sitofp(b.sext(raw, ir.VectorType(I32, LANES)), VECTOR)
-    if kind == types.int16:  # float16
+    if dtype == types.int16:  # float16
         return b.fpext(b.bitcast(raw, ir.VectorType(ir.HalfType(), LANES)), VECTOR)
     wide = b.zext(raw, ir.VectorType(I32, LANES))  # bfloat16: the upper half of a float32
     return b.bitcast(b.shl(wide, ir.Constant(wide.type, [16] * LANES)), VECTOR)
@@ -49,27 +49,27 @@ def _vector_of_weights(b: Any, kind: Any, address: Any, index: int) -> Any:
 
 def _in_all_lanes(b: Any, value: Any) -> Any:
     """Emit a vector that holds a float in every lane."""
-    nothing = ir.Constant(VECTOR, ir.Undefined)
-    first = b.insert_element(nothing, value, ir.Constant(I32, 0))
-    return b.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    first = b.insert_element(undefined, value, ir.Constant(I32, 0))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
 
 def _make_tile(rows: int, panels: int) -> Any:
-    """Make the innermost loop: out[r, p] += sum over k of weights[p, k] * x[r, k].
+    """Build the innermost loop: out[r, p] += sum over k of weights[p, k] * x[r, k].
 
-    All the sums stay in registers; `rows * panels * 2` of them.
+    All the sums stay in registers: `rows * panels * 2` of them.
     """
     outputs = [(p, v) for p in range(panels) for v in range(2)]  # a panel is two registers wide
 
     @intrinsic
     def tile(context, weights, start, size, depth, scales, x, x_stride, out, out_stride, ahead):
-        kind = weights.dtype
+        dtype = weights.dtype
         signature = types.void(weights, *[types.int64] * 9)
 
         def codegen(context: Any, b: Any, signature: Any, values: Any) -> Any:
             array, start, size, depth, scales, x, x_stride, out, out_stride, ahead = values
             data = b.ptrtoint(context.make_array(signature.args[0])(context, b, array).data, I64)
-            width = kind.bitwidth // 8
+            width = dtype.bitwidth // 8
             number = lambda n: ir.Constant(I64, n)  # noqa: E731
 
             def weights_at(panel: int, k: Any) -> Any:
@@ -89,8 +89,8 @@ def _make_tile(rows: int, panels: int) -> Any:
             k = b.phi(I64)
             k.add_incoming(number(0), entry)
             sums = [[b.phi(VECTOR) for _ in outputs] for _ in range(rows)]
-            vectors = [_vector_of_weights(b, kind, weights_at(p, k), v) for p, v in outputs]
-            if rows >= 4:  # fetch what the next tiles need, while this one is busy
+            vectors = [_vector_of_weights(b, dtype, weights_at(p, k), v) for p, v in outputs]
+            if rows >= 4:  # prefetch what the next tiles need
                 place = pointer(b, b.add(data, b.mul(ahead, number(width))), I8, b.mul(k, number(64)))
                 call_llvm(b, "llvm.prefetch.p0", ir.VoidType(), place, *(ir.Constant(I32, i) for i in (0, 3, 1)))
             following = b.add(k, number(1))
@@ -100,7 +100,7 @@ def _make_tile(rows: int, panels: int) -> Any:
                 everywhere = _in_all_lanes(b, value)
                 for i, vector in enumerate(vectors):
                     total = multiply_add(b, vector, everywhere, sums[r][i])
-                    sums[r][i].add_incoming(zero if kind == types.int8 else before[r][i], entry)
+                    sums[r][i].add_incoming(zero if dtype == types.int8 else before[r][i], entry)
                     sums[r][i].add_incoming(total, loop)
                     sums[r][i] = total
             b.cbranch(b.icmp_signed("<", following, depth), loop, after)
@@ -109,7 +109,7 @@ def _make_tile(rows: int, panels: int) -> Any:
             for r in range(rows):
                 for i, (p, v) in enumerate(outputs):
                     total = sums[r][i]
-                    if kind == types.int8:
+                    if dtype == types.int8:
                         scale = b.load(pointer(b, scales, VECTOR, 2 * p + v), align=4)
                         total = multiply_add(b, total, scale, before[r][i])
                     b.store(total, places[r][i], align=4)
@@ -166,17 +166,17 @@ def product(weights, start, depth, first, last, scales, x, x_stride, rows, out, 
     """Matrix times vectors: out[r, n] += sum over k of W[n, k] * x[r, k], for whole panels of outputs n.
 
     Args:
-        weights: See `run`.
-        start: Where the matrix begins.
-        depth: Its inputs.
+        weights: The matrices, see `run` in `wavenet/generation/cpu_kernels.py`.
+        start: Offset of the matrix.
+        depth: Number of its inputs.
         first: The first panel of outputs that is computed.
         last: The panel after the last one.
         scales: Address of the scales of the matrix's outputs.
         x: Address of the first row.
-        x_stride: Bytes from a row to the next.
-        rows: Rows.
+        x_stride: Bytes from one row to the next.
+        rows: Number of rows.
         out: Address of the first row of outputs.
-        out_stride: Bytes from a row of outputs to the next.
+        out_stride: Bytes from one row of outputs to the next.
     """
     size = depth * PANEL
     panel = first
@@ -190,7 +190,7 @@ def product(weights, start, depth, first, last, scales, x, x_stride, rows, out, 
         w, s, o = start + panel * size, scales + 4 * panel * PANEL, out + 4 * panel * PANEL
         for k in range(0, depth, DEPTH):
             v, n, y = w + k * PANEL, min(DEPTH, depth - k), x + 4 * k
-            following, half = v + n * PANEL, n * LANES  # each tile fetches half of what comes next
+            following, half = v + n * PANEL, n * LANES  # each tile prefetches half of the next weights
             row = 0
             while row + ROWS <= rows:
                 r, q, f = y + row * x_stride, o + row * out_stride, following + row // ROWS % 2 * half

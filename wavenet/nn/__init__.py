@@ -1,4 +1,4 @@
-"""Causal layers: the convolution, the gated residual layer, and the stack of them."""
+"""Causal layers: the convolution, the gated residual layer, and stacks of gated residual layers."""
 
 from wavenet.nn.causal_conv import CausalConv1d, PointwiseConv1d
 from wavenet.nn.condition import Condition, batch_conditions

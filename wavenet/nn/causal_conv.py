@@ -1,4 +1,4 @@
-"""The dilated causal convolution: the one layer with a memory."""
+"""The dilated causal convolution: the only layer with a state."""
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ from wavenet.nn.unmodified import is_unmodified
 
 
 class CausalConv1d(nn.Module):
-    """A 1-D convolution whose output never looks ahead (van den Oord et al., 2016, section 2.1).
+    """A 1-D convolution whose output does not depend on later inputs (van den Oord et al., 2016, section 2.1).
 
-    A convolution slides a small window over time. PyTorch wants the channels before the time:
-    a batch of 32 sequences, 35 steps long with 256 features a step, is turned around first.
+    A convolution slides a small window over time. PyTorch expects channels before time:
+    a batch of 32 sequences, 35 steps long with 256 features per step, is transposed first.
     A window of two steps then fits 34 times, so a plain convolution returns one step less.
 
     >>> sequences = torch.randn(32, 35, 256)              # (batch, time, features)
@@ -22,28 +22,27 @@ class CausalConv1d(nn.Module):
     >>> nn.Conv1d(256, 100, kernel_size=2)(x).shape
     torch.Size([32, 100, 34])
 
-    A causal convolution puts the missing steps in front: y[t] is made of x[t], x[t - dilation],
-    x[t - 2 * dilation], ... and of nothing later, and y is as long as x.
+    A causal convolution pads the missing steps in front: y[t] depends on x[t], x[t - dilation],
+    x[t - 2 * dilation], ... and on nothing later, and y is as long as x.
 
     >>> y, state = CausalConv1d(256, 100, kernel_size=2)(x)
     >>> y.shape
     torch.Size([32, 100, 35])
 
-    Those steps in front *are* the layer's memory. Without a state they are zeros: the silence
-    before the beginning. With the state that an earlier call returned they are the inputs that
-    came just before, so a long sequence may be given in pieces, down to one step at a time, and
-    the outputs are the same.
+    Those steps in front *are* the layer's state. By default they are zeros: silence before the
+    beginning. With the state that an earlier call returned, they are the inputs just before x, so
+    a long sequence may be processed in pieces, down to one step at a time, with the same outputs.
 
     The stride stays 1: there is one output for every input sample, because every sample is
     predicted. A larger stride would skip predictions, and the layers above would lose the
-    sample grid that the state relies on. Dilation, not stride, is how WaveNet sees far.
+    sample grid that the state relies on. WaveNet's receptive field grows by dilation, not by stride.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel_size: Taps of the filter; the last one is the present, in time order.
+        kernel_size: Taps of the filter, in time order; the last one is the present sample.
         dilation: Distance between two taps, in samples.
-        groups: Groups of channels that do not see each other, as in `torch.nn.Conv1d`.
+        groups: Groups of channels that are convolved separately, as in `torch.nn.Conv1d`.
         bias: Whether a learned constant is added to each output channel.
 
     Raises:
@@ -85,10 +84,10 @@ class CausalConv1d(nn.Module):
                 as an earlier call returned it; None means that x begins the sequence.
 
         Returns:
-            The output (B, out_channels, T), and the state for the piece that follows.
+            The output (B, out_channels, T), and the state for the next piece.
 
         Raises:
-            ValueError: If x or state has another shape.
+            ValueError: If the shape of x or state is wrong.
         """
         if x.dim() != 3 or x.shape[1] != self.in_channels:
             hint = " (time before channels? use x.permute(0, 2, 1))" if x.shape[-1] == self.in_channels else ""
@@ -96,12 +95,12 @@ class CausalConv1d(nn.Module):
         if state is None:
             state = x.new_zeros(x.shape[0], self.in_channels, self.padding)
         elif state.shape != (x.shape[0], self.in_channels, self.padding):
-            wanted = (x.shape[0], self.in_channels, self.padding)
-            raise ValueError(f"CausalConv1d: state is {tuple(state.shape)}; for this x it must be {wanted}")
+            expected = (x.shape[0], self.in_channels, self.padding)
+            raise ValueError(f"CausalConv1d: state is {tuple(state.shape)}; for this x it must be {expected}")
         padded = torch.cat([state, x], dim=-1) if self.padding else x
         if is_unmodified(self.conv, nn.Conv1d):
             y = convolve(padded, self.conv.weight, self.conv.bias, self.conv.dilation[0], self.conv.groups)
-        else:  # something was put in its place, or around it
+        else:  # it was replaced, wrapped or given hooks
             y = self.conv(padded)
         return y, padded[..., padded.shape[-1] - self.padding :]
 
@@ -112,7 +111,7 @@ class CausalConv1d(nn.Module):
 
 
 class PointwiseConv1d(nn.Conv1d):
-    """A convolution with one tap: a matrix applied at each time step by itself (a "1x1" convolution).
+    """A convolution with one tap: a matrix applied to each time step separately (a "1x1" convolution).
 
     Args:
         in_channels: Channels of the input.
@@ -124,16 +123,16 @@ class PointwiseConv1d(nn.Conv1d):
         super().__init__(in_channels, out_channels, kernel_size=1, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, in_channels, T) -> (B, out_channels, T)."""
+        """Convolve (B, in_channels, T) to (B, out_channels, T)."""
         return convolve(input, self.weight, self.bias)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: int = 1, groups: int = 1) -> Tensor:
-    """A convolution without padding, in the form that is fastest where x is; tests hold all forms equal.
+    """Convolve without padding, in the form that is fastest on the device of x; the tests compare all forms.
 
-    A convolution's set-up costs more than a single step's arithmetic, so step-by-step generation
-    takes a small product instead. On a GPU a matrix product is what the hardware is made for, and
-    dilated convolutions are not.
+    The set-up of a convolution costs more than the arithmetic of a single step, so step-by-step
+    generation uses a small matrix product instead. GPUs are built for matrix products, not for
+    dilated convolutions.
 
     Args:
         x: (B, in_channels, T).
@@ -153,12 +152,12 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, dilation: in
 
 
 def single_product(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """`convolve` where x is just as long as the window, and there is one output step."""
+    """Convolve an x that is exactly as long as the window, which gives one output step."""
     return F.linear(x[..., ::dilation].flatten(1), weight.flatten(1), bias).unsqueeze(-1)
 
 
 def shifted_product(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """`convolve` as one matrix product with the taps' views of x, one below the other."""
+    """Convolve by one matrix product with the taps' views of x, stacked along the channels."""
     taps = weight.shape[-1]
     length = x.shape[-1] - (taps - 1) * dilation
     views = [x[..., tap * dilation : tap * dilation + length] for tap in range(taps)]

@@ -1,4 +1,4 @@
-"""A condition on its way to the layers: values, and how many samples each of them holds for."""
+"""The condition of the layers: its values, and the number of samples that each value covers."""
 
 import builtins
 import math
@@ -10,17 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Condition:
-    """What a stretch of audio is conditioned on (van den Oord et al., 2016, section 2.5).
+    """The condition of a segment of audio (van den Oord et al., 2016, section 2.5).
 
-    Sample t of the stretch is told values[..., (offset + t) // hop_length]. A projection of the
-    channels gives the same before and after such holding, so layers project the few values and
-    hold the result: hop_length times less work, and not one bit of difference.
+    Sample t of the segment is conditioned on values[..., (offset + t) // hop_length]. A projection of
+    the channels gives the same result before and after values are repeated, so layers project the few
+    values and repeat the result: hop_length times less work, identical to the bit.
 
     Attributes:
         values: (B, condition_channels, L).
-        hop_length: Samples that each value holds for; None if the only one (L = 1) holds for ever,
-            which is global conditioning.
-        offset: Samples of the first value that lie before the stretch, below hop_length.
+        hop_length: Samples that each value covers; None if there is a single value (L = 1) for all
+            samples, which is global conditioning.
+        offset: Samples of the first value that lie before the segment, below hop_length.
     """
 
     values: Tensor
@@ -29,46 +29,46 @@ class Condition:
 
     @property
     def num_samples(self) -> float:
-        """Samples that are covered; infinity for a lasting condition."""
+        """Number of samples that are covered; infinity for a global condition."""
         return math.inf if self.hop_length is None else self.values.shape[-1] * self.hop_length - self.offset
 
     def slice(self, start: int, length: int) -> "Condition":
-        """The condition of samples [start, start + length).
+        """Return the condition of samples [start, start + length).
 
         Raises:
-            ValueError: If it does not reach so far.
+            ValueError: If it does not cover them.
         """
         if self.hop_length is None:
             return self
         if start + length > self.num_samples:
-            raise ValueError(f"the conditions cover {self.num_samples} samples; {start + length} are asked for")
+            raise ValueError(f"the conditions cover {self.num_samples} samples; {start + length} were requested")
         rest = self.from_sample(start)
         count = (rest.offset + length - 1) // self.hop_length + 1
         return replace(rest, values=rest.values[..., :count])
 
     def from_sample(self, start: int) -> "Condition":
-        """The condition of the samples from `start` on.
+        """Return the condition of the samples from `start` on.
 
         Raises:
-            ValueError: If it does not reach so far.
+            ValueError: If it does not cover them.
         """
         if self.hop_length is None:
             return self
         if start >= self.num_samples:
-            raise ValueError(f"the conditions cover {self.num_samples} samples; more are asked for")
+            raise ValueError(f"the conditions cover {self.num_samples} samples; more were requested")
         first, offset = divmod(self.offset + start, self.hop_length)
         return Condition(self.values[..., first:], self.hop_length, offset)
 
     def select(self, utterances: list[int] | builtins.slice) -> "Condition":
-        """The condition of some utterances of the batch."""
+        """Return the condition of some utterances of the batch."""
         return replace(self, values=self.values[utterances])
 
     def upsampled(self, length: int) -> Tensor:
-        """The values at each of the first `length` samples: (B, C, length), or (B, C, 1) if there is one for all."""
+        """Return the values at the first `length` samples: (B, C, length), or (B, C, 1) if one value covers all."""
         return self.upsample(self.values, length)
 
     def upsample(self, projected: Tensor, length: int) -> Tensor:
-        """Hold something that was computed for each value.
+        """Repeat something that was computed from each value over the samples of the value.
 
         Args:
             projected: (B, any channels, L).
@@ -78,7 +78,7 @@ class Condition:
             (B, any channels, length), or (B, any channels, 1) if one value covers all of them.
 
         Raises:
-            ValueError: If the condition does not reach so far.
+            ValueError: If the condition covers fewer samples.
         """
         if self.hop_length is None:
             return projected
@@ -91,7 +91,7 @@ class Condition:
         return projected[..., self.offset : self.offset + length]
 
     def __add__(self, other: "Condition") -> "Condition":
-        """The sum, sample by sample; it reaches as far as the shorter one."""
+        """Return the sum, sample by sample; it covers the samples that both cover."""
         if self.hop_length is None or other.hop_length is None:
             longer = other if self.hop_length is None else self
             return replace(longer, values=self.values + other.values)
@@ -101,7 +101,7 @@ class Condition:
         return Condition(a.values[..., :length] + b.values[..., :length], hop, a.offset)
 
     def _finer(self, hop: int) -> "Condition":
-        """The same with more values, which hold for a divisor of the hop."""
+        """Return the same condition with a shorter hop, a divisor of the present one."""
         assert self.hop_length is not None
         times = self.hop_length // hop
         values = self.values.repeat_interleave(times, dim=-1) if times > 1 else self.values
@@ -109,10 +109,10 @@ class Condition:
 
 
 def batch_conditions(conditions: list[Condition], length: int) -> Condition:
-    """The conditions of single utterances as that of a batch of them.
+    """Combine the conditions of single utterances into that of a batch.
 
     Args:
-        conditions: All lasting, or each for at least `length` samples, from where its utterance stands.
+        conditions: All global, or each from the present position of its utterance, for at least `length` samples.
         length: Samples.
 
     Returns:
@@ -124,5 +124,5 @@ def batch_conditions(conditions: list[Condition], length: int) -> Condition:
     pieces = [c.slice(0, length) for c in conditions]
     if all((c.hop_length, c.offset) == (first.hop_length, first.offset) for c in conditions):
         return replace(first, values=torch.cat([c.values for c in pieces]))
-    held = [c.upsampled(length).expand(-1, -1, length) for c in pieces]
-    return Condition(torch.cat(held), hop_length=1)
+    upsampled = [c.upsampled(length).expand(-1, -1, length) for c in pieces]
+    return Condition(torch.cat(upsampled), hop_length=1)

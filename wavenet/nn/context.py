@@ -1,4 +1,4 @@
-"""The context stack: a small network that hears far back, slowly, and tells the large one."""
+"""The context stack: a small network with a long receptive field at a low rate, which conditions the large one."""
 
 from typing import Annotated
 
@@ -17,25 +17,25 @@ class ContextStack(nn.Module):
     """A smaller stack with a long receptive field (van den Oord et al., 2016, section 2.6).
 
     A strided convolution pools `pool` samples into one frame, causal gated layers run over the
-    frames, and what they say after a frame conditions the samples of the next one. So the large
-    stack learns of a long past at little cost: this one runs once in `pool` samples.
+    frames, and their output after a frame conditions the samples of the next one. So the large
+    stack is conditioned on a long past at little cost: this one runs once per `pool` samples.
 
-    Its state is a list: the samples of the unfinished frame (B, pool), at the right end; how many
-    these are (B, 1), int64; what is said about the present frame (B, condition_channels, 1); and
+    Its state is a list: the samples of the unfinished frame (B, pool), aligned right; their
+    number (B, 1), int64; the condition of the present frame (B, condition_channels, 1); and
     the states of its stack.
 
     Args:
-        condition_channels: Channels of what it says.
-        pool: Samples of a frame.
+        condition_channels: Channels of the output.
+        pool: Samples per frame.
         residual_channels: See `ResidualStack`.
         gate_channels: See `ResidualStack`.
         skip_channels: See `ResidualStack`.
         kernel_size: See `ResidualStack`.
         dilation_cycle: Layers in a cycle; dilations are 1, 2, 4, ... frames.
-        num_cycles: How often the cycle is repeated.
+        num_cycles: How many times the cycle is repeated.
 
     Attributes:
-        receptive_field: Samples that it may know of, the present one included.
+        receptive_field: Samples that its output can depend on, the present one included.
 
     Raises:
         ValueError: If a number is out of range.
@@ -69,11 +69,11 @@ class ContextStack(nn.Module):
         self.receptive_field = (self.stack.receptive_field + 1) * pool
 
     def forward(self, waveform: Tensor, state: list[Tensor] | None = None) -> tuple[Condition, list[Tensor]]:
-        """Listen to samples, and say what is to be known at each of them.
+        """Compute the condition of each sample from the samples before it.
 
         Args:
             waveform: (B, T) in [-1, 1].
-            state: From the piece before, or None at the beginning.
+            state: The state after the previous piece, or None at the beginning.
 
         Returns:
             The condition of these T samples, and the state for the next piece. Sample t's condition
@@ -84,12 +84,12 @@ class ContextStack(nn.Module):
         phases = state[1].flatten().tolist()
         if all(phase == phases[0] for phase in phases):
             return self.run(waveform, state, phases[0])
-        alone = [self.run(x[None], [part[k : k + 1] for part in state], phases[k]) for k, x in enumerate(waveform)]
-        together = [torch.cat(parts) for parts in zip(*(after for _, after in alone), strict=True)]
-        return batch_conditions([condition for condition, _ in alone], waveform.shape[1]), together
+        single = [self.run(x[None], [part[k : k + 1] for part in state], phases[k]) for k, x in enumerate(waveform)]
+        new_state = [torch.cat(parts) for parts in zip(*(state for _, state in single), strict=True)]
+        return batch_conditions([condition for condition, _ in single], waveform.shape[1]), new_state
 
     def beginning(self, waveform: Tensor) -> list[Tensor]:
-        """The state before the first of some samples (B, T): nothing was heard, nothing is known."""
+        """Return the state before the first of these samples (B, T): no past samples, and a condition of zeros."""
         batch, weight = waveform.shape[0], self.pooling.weight
         return [
             weight.new_zeros(batch, self.pool),
@@ -99,25 +99,25 @@ class ContextStack(nn.Module):
         ]
 
     def run(self, waveform: Tensor, state: list[Tensor], phase: int) -> tuple[Condition, list[Tensor]]:
-        """`forward` where all utterances stand at the same place in a frame.
+        """Run `forward` where all utterances are at the same position in a frame.
 
         Args:
             waveform: See `forward`.
-            state: From the piece before.
-            phase: Samples of the unfinished frame, which the state has as a tensor.
+            state: The state after the previous piece.
+            phase: Number of samples in the unfinished frame, which the state holds as a tensor.
 
         Returns:
             See `forward`.
         """
-        unfinished, _, said, *stack_state = state
+        unfinished, _, context_condition, *stack_state = state
         weight = self.pooling.weight
-        heard = torch.cat([unfinished[:, self.pool - phase :], waveform.to(weight.dtype)], dim=1)
-        frames, left = divmod(heard.shape[1], self.pool)
-        values = said
+        samples = torch.cat([unfinished[:, self.pool - phase :], waveform.to(weight.dtype)], dim=1)
+        frames, left = divmod(samples.shape[1], self.pool)
+        values = context_condition
         if frames:
-            pooled = self.pooling(mu_law_compand(heard[:, : frames * self.pool]).unsqueeze(1).to(weight.dtype))
+            pooled = self.pooling(mu_law_compand(samples[:, : frames * self.pool]).unsqueeze(1).to(weight.dtype))
             skips, stack_state = self.stack(pooled, None, stack_state)
-            values = torch.cat([said, self.head(skips).to(said.dtype)], dim=-1)
+            values = torch.cat([values, self.head(skips).to(values.dtype)], dim=-1)
         condition = Condition(values, self.pool, phase)
-        recent = torch.cat([unfinished, heard[:, heard.shape[1] - left :]], dim=1)[:, -self.pool :]
+        recent = torch.cat([unfinished, samples[:, samples.shape[1] - left :]], dim=1)[:, -self.pool :]
         return condition, [recent, torch.full_like(state[1], left), values[..., -1:], *stack_state]

@@ -1,11 +1,11 @@
-"""From the sum of the skips to the parameters of the next sample."""
+"""The head: the output layers, from the sum of the skips to the parameters of the next sample's distribution."""
 
 import torch
 from torch import Tensor, nn
 
 from wavenet.nn.causal_conv import PointwiseConv1d
 
-_TAIL = 3  # the modules from here on make the parameters
+_TAIL = 3  # the modules from here on compute the parameters
 
 
 class Head(nn.Sequential):
@@ -16,8 +16,8 @@ class Head(nn.Sequential):
         head_channels: Channels of the hidden layer.
         parameter_channels: Channels of the output.
         output_projection: Whether one more 1x1 convolution follows, without an activation in between.
-        float32_output: Whether what follows the hidden layer is computed as precisely as its weights are, also where
-            autocast would round.
+        float32_output: Whether the layers after the hidden layer are computed in the precision of their weights, also
+            under autocast.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Head(nn.Sequential):
         self.float32_output = float32_output
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, skip_channels, T) -> (B, parameter_channels, T)."""
+        """Compute the parameters (B, parameter_channels, T) from the skips (B, skip_channels, T)."""
         modules = list(self)
         x = input
         for module in modules[:_TAIL]:
@@ -50,5 +50,5 @@ class Head(nn.Sequential):
 
 
 def _dtype(module: nn.Module, x: Tensor) -> torch.dtype:
-    """That of a module's weights; of one without any, that of its input."""
+    """Return the dtype of a module's weights; without weights, that of its input."""
     return next((parameter.dtype for parameter in module.parameters()), x.dtype)

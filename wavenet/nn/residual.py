@@ -38,10 +38,11 @@ class GatedResidualLayer(nn.Module):
         dilation: Distance between taps, samples.
         condition_channels: Channels of the condition; 0 for none.
         bias: Whether the convolutions have biases.
-        residual: False for the last layer of a stack, whose residual output nobody reads.
-        groups: Groups of channels in which the dilated convolution works; a group of the residual path
-            becomes filters and gates of its own.
-        dropout: Share of the dilated convolution's inputs that training puts to 0; the residual path keeps them.
+        residual: False for the last layer of a stack, whose residual output is not used.
+        groups: Channel groups of the dilated convolution; each group of the residual path gives filters and
+            gates of its own.
+        dropout: Fraction of the dilated convolution's inputs that is set to 0 in training; the residual path keeps
+            them.
         residual_scale: Factor of the residual output; sqrt(0.5) keeps its variance where both summands have the same.
 
     Raises:
@@ -85,7 +86,7 @@ class GatedResidualLayer(nn.Module):
 
         Args:
             x: (B, residual_channels, T).
-            condition: What the T samples are told, or None for a layer without condition.
+            condition: The condition of the T samples, or None for a layer without condition.
             state: The dilated convolution's state, or None at the beginning.
 
         Returns:
@@ -93,7 +94,7 @@ class GatedResidualLayer(nn.Module):
             (B, gate_channels / 2, T), whose `skip` the stack adds up, and the state for the next piece.
 
         Raises:
-            ValueError: If a condition is given to a layer without one, or is missing.
+            ValueError: If a layer without condition is given one, or a condition is missing.
         """
         inputs = F.dropout(x, self.dropout, self.training) if self.dropout else x
         hidden, new_state = self.dilated(inputs, state)
@@ -116,7 +117,7 @@ class GatedResidualLayer(nn.Module):
 
 
 def filters_and_gates(hidden: Tensor, groups: int = 1, dim: int = 1) -> tuple[Tensor, Tensor]:
-    """Split the outputs of a dilated convolution, of which each group has its filters and then its gates.
+    """Split the outputs of a dilated convolution, in which each group has its filters, then its gates.
 
     >>> filters_and_gates(torch.arange(8), groups=2, dim=0)
     (tensor([0, 1, 4, 5]), tensor([2, 3, 6, 7]))

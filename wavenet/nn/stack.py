@@ -28,7 +28,7 @@ from wavenet.nn.residual import GatedResidualLayer
 from wavenet.nn.unmodified import is_unmodified
 from wavenet.types import Integer
 
-_LONG = 16  # steps from which on the skips of all layers are one product
+_LONG = 16  # steps; from here on, the skips of all layers are computed as one product
 
 
 @checked
@@ -37,7 +37,7 @@ def cycle_of_dilations(dilation_cycle: DilationCycle, num_cycles: NumCycles) -> 
 
     Args:
         dilation_cycle: Layers in a cycle.
-        num_cycles: How often the cycle is repeated.
+        num_cycles: How many times the cycle is repeated.
 
     Returns:
         One dilation for each layer, samples.
@@ -50,20 +50,20 @@ def cycle_of_dilations(dilation_cycle: DilationCycle, num_cycles: NumCycles) -> 
     """
     if dilation_cycle * num_cycles > MAX_LAYERS:
         raise ValueError(
-            f"dilation_cycle x num_cycles make {dilation_cycle * num_cycles} layers; a model has {MAX_LAYERS} at most"
+            f"dilation_cycle x num_cycles make {dilation_cycle * num_cycles} layers; a model has at most {MAX_LAYERS}"
         )
     return [2**i for i in range(dilation_cycle)] * num_cycles
 
 
 def receptive_field(kernel_size: int, dilations: Sequence[int]) -> int:
-    """How many input samples one output of a stack can see, itself included.
+    """Return the number of input samples that one output of a stack depends on, the present one included.
 
     Args:
         kernel_size: Taps of each convolution.
         dilations: One for each layer, samples.
 
     Returns:
-        (kernel_size - 1) times the sum of the dilations, and 1; samples.
+        (kernel_size - 1) times the sum of the dilations, plus 1; samples.
 
     >>> receptive_field(2, cycle_of_dilations(10, 3))
     3070
@@ -72,7 +72,7 @@ def receptive_field(kernel_size: int, dilations: Sequence[int]) -> int:
 
 
 class ResidualStack(nn.Module):
-    """Gated residual layers one on another; the output is the sum of what they skip.
+    """A stack of gated residual layers; the output is the sum of their skip connections.
 
     Van den Oord et al., 2016, section 2.4 and figure 4.
 
@@ -84,17 +84,17 @@ class ResidualStack(nn.Module):
         dilations: One dilation for each layer, samples.
         condition_channels: Channels of the condition; 0 for none.
         bias: Whether the convolutions have biases.
-        groups: Of each dilated convolution, like what follows; see `GatedResidualLayer`.
-        dropout: Of its inputs.
-        residual_scale: Of each layer's residual output.
-        last_residual: Whether the last layer has a residual convolution, too. Nobody reads its output, so it is
-            never trained; published networks have one, and count it.
-        make_layer: Builds a layer from what `GatedResidualLayer` takes, all by name; None is that class itself. A
-            layer of one's own has its `forward`, its `skip` and its `state_shape`.
+        groups: Channel groups of each dilated convolution; see `GatedResidualLayer`, also for the next two.
+        dropout: Dropout of each dilated convolution's inputs.
+        residual_scale: Factor of each layer's residual output.
+        last_residual: Whether the last layer has a residual convolution, too. Its output is not used, so it is
+            never trained; published networks have one, and include it in their parameter counts.
+        make_layer: Builds a layer from the keyword arguments of `GatedResidualLayer`; None uses that class. A custom
+            layer must have its `forward`, its `skip` and its `state_shape`.
 
     Attributes:
-        num_layers: Layers, each of which has a state.
-        receptive_field: In samples, the present one included.
+        num_layers: Number of layers, each of which has a state.
+        receptive_field: Samples that one output depends on, the present one included.
         gradient_checkpointing: If True, training keeps only each layer's input and computes the
             rest again for the backward pass: less memory for about a third more time.
 
@@ -135,9 +135,9 @@ class ResidualStack(nn.Module):
             make(**numbers, dilation=dilation, residual=last_residual or index < last)
             for index, dilation in enumerate(dilations)
         )
-        unread = getattr(self.layers[last], "residual", None)
-        if isinstance(unread, nn.Module):
-            unread.requires_grad_(False)
+        unused = getattr(self.layers[last], "residual", None)
+        if isinstance(unused, nn.Module):
+            unused.requires_grad_(False)
         self.condition_channels = condition_channels
         self.receptive_field = receptive_field(kernel_size, dilations)
         self.gradient_checkpointing = False
@@ -149,7 +149,7 @@ class ResidualStack(nn.Module):
 
         Args:
             x: (B, residual_channels, T).
-            condition: What the T samples are told, or None.
+            condition: The condition of the T samples, or None.
             state: One state for each layer, as an earlier call returned them, or None.
 
         Returns:
@@ -171,7 +171,7 @@ class ResidualStack(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """Layers, and states."""
+        """Number of layers, which is that of states."""
         return len(self.layers)
 
     @property
@@ -180,10 +180,10 @@ class ResidualStack(nn.Module):
         return [layer.state_shape for layer in self.layers]  # pyright: ignore[reportReturnType]
 
     def _skips(self, gated: list[Tensor]) -> Tensor:
-        """The sum of all layers' skips; of a whole segment as one matrix product.
+        """Return the sum of all layers' skips; for a whole segment it is one matrix product.
 
-        A sum that grows from layer to layer would be read and written as often as there are layers;
-        for single steps, which it does not burden, putting the weights side by side costs more.
+        A running sum would be read and written once per layer. For single steps that costs little, and
+        concatenating the weights would cost more.
         """
         skips: list[PointwiseConv1d] = [layer.skip for layer in self.layers]  # pyright: ignore
         if gated[0].shape[-1] < _LONG or not all(is_unmodified(skip, PointwiseConv1d) for skip in skips):

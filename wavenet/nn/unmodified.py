@@ -1,4 +1,4 @@
-"""Whether a convolution does what its weights say, so that reading them is the same as calling it."""
+"""Checks that a module is unmodified, so that using its weights is the same as calling it."""
 
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
@@ -6,10 +6,10 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 
 
 def is_unmodified(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module is of this very class, without hooks, and with the class's own `forward`.
+    """Return whether a module is of exactly this class, without hooks, and with the class's own `forward`.
 
-    Parametrizations (`torch.nn.utils.parametrize`) do not count: they compute the weights, and are
-    asked whenever these are read.
+    Parametrizations (`torch.nn.utils.parametrize`) are allowed: they compute the weights whenever
+    these are read.
 
     >>> from torch.nn.utils.parametrizations import weight_norm
     >>> conv = nn.Conv1d(1, 1, 1)
@@ -28,7 +28,7 @@ def is_unmodified(module: nn.Module, kind: type[nn.Module]) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether anything is called before or after a module's `forward`, or its backward pass."""
+    """Return whether a module has hooks before or after its `forward` or its backward pass."""
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )

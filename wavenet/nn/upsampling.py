@@ -30,39 +30,35 @@ class Upsampling(nn.Module):
     samples [f * hop, (f + 1) * hop), ends up around the middle of these.
 
     Args:
-        hop_length: Samples of a frame.
         scales: Factors of the stages, in order.
-        hold: Factor that is left over: so many samples share each output, which costs nothing (see
-            `Condition`). The product of the scales and of hold is hop_length.
+        hold: Remaining factor: that many samples share each output, which costs nothing (see `Condition`).
         kind: "nearest" or "transposed".
         freq_kernel_size: Bands that a filter reaches over, odd; 1 takes each band by itself.
         activation: What follows each stage, "none" or "relu".
         bias: Whether each stage adds a learned constant.
 
     Attributes:
-        margin: How many frames to either side have a say in a frame's outputs.
+        hop_length: Samples per frame, the product of the scales and of hold.
+        margin: Frames to either side that a frame's outputs depend on.
 
     Raises:
-        ValueError: If the product is not hop_length, or a number is out of range.
+        ValueError: If a number is out of range.
     """
 
     @checked
     def __init__(
         self,
-        hop_length: HopLength,
-        scales: Scales,
-        hold: HopLength = 1,
+        scales: Scales = (4, 4),
+        hold: HopLength = 4,
         kind: StageKind = "nearest",
         freq_kernel_size: Bands = 1,
         activation: Activation = "none",
         bias: Flag = False,
     ) -> None:
         super().__init__()
-        if math.prod(scales) * hold != hop_length:
-            product = " x ".join(map(str, [*scales, hold]))
-            made = math.prod(scales) * hold
-            raise ValueError(f"Upsampling: hop_length is {hop_length}; it must be scales x hold = {product} = {made}")
-        self.hold, self.kind, self.scales, self.activation = hold, kind, list(scales), activation
+        self.scales, self.hold, self.kind = list(scales), hold, kind
+        self.freq_kernel_size, self.activation, self.bias = freq_kernel_size, activation, bias
+        self.hop_length = math.prod(scales) * hold
         self.filters = nn.ParameterList(
             _interpolation(scale, freq_kernel_size, transposed=kind == "transposed") for scale in scales
         )
@@ -74,7 +70,7 @@ class Upsampling(nn.Module):
         self.margin = math.ceil(reach)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(B, bands, F) -> (B, bands, F * hop_length / hold); beyond the ends it hears zeros."""
+        """(B, bands, F) -> (B, bands, F * hop_length / hold); frames beyond the ends count as zeros."""
         x = frames.unsqueeze(1)
         for scale, taps, bias in zip(self.scales, self.filters, self.biases or [None] * len(self.scales), strict=True):
             bands, size = taps.shape[2] // 2, taps.shape[3]

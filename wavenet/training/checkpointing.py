@@ -14,8 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from wavenet.atomic_files import atomic_write, os_error_reason
-from wavenet.checkpoint import CheckpointError
-from wavenet.checkpoint.upgrade import upgrade_training_checkpoint
+from wavenet.checkpoint import CheckpointError, upgrade_training_checkpoint
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT) + ((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ())
 

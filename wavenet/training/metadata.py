@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 import wavenet
-from wavenet.checkpoint.metadata import printable
+from wavenet.checkpoint import printable
 from wavenet.data import Corpus
 
 _MAX_LICENCES = 50

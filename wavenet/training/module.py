@@ -16,9 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.bounds import Betas, Compile, Flag, LearningRate, Share, Steps, WeightDecay, checked
-from wavenet.checkpoint import check_reconstructs, describe
-from wavenet.checkpoint.metadata import check_metadata, number
-from wavenet.checkpoint.upgrade import FORMAT_VERSION
+from wavenet.checkpoint import FORMAT_VERSION, check_metadata, check_reconstructs, describe, number_at
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.native import UnknownNetworkError
@@ -287,5 +285,5 @@ class WaveNetTraining(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember the last validation, until there is another."""
-        kept = {name: number(checkpoint, "wavenet", "metadata", "validation", name) for name in _VALIDATED}
+        kept = {name: number_at(checkpoint, "wavenet", "metadata", "validation", name) for name in _VALIDATED}
         self._validated = kept if None not in kept.values() else None

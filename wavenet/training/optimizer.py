@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wavenet.checkpoint.trust import constructor_parameters
+from wavenet.checkpoint import constructor_parameters
 from wavenet.model import WaveNet
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]

@@ -17,8 +17,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from wavenet.checkpoint import TrainingCheckpoint, check_state, model_state, read_training_checkpoint, refusing
-from wavenet.checkpoint.trust import Trust
+from wavenet.checkpoint import TrainingCheckpoint, Trust, check_state, model_state, read_training_checkpoint, refusing
 from wavenet.model import WaveNet
 from wavenet.training.optimizer import OptimizerFactory, check_optimizer_state, weight_decay_groups
 

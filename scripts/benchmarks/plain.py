@@ -52,8 +52,8 @@ class PlainConv1d(nn.Module):
     def log_prob(self, waveform: Tensor) -> Tensor:
         """(B, T) in [-1, 1] -> log-probability of each sample, (B, T) in nats."""
         classes = mu_law_encode(waveform, self.num_classes)
-        heard = F.pad(classes[:, :-1], (1, 0), value=self.num_classes // 2)
-        x = self.input(F.one_hot(heard, self.num_classes).transpose(1, 2).float())
+        inputs = F.pad(classes[:, :-1], (1, 0), value=self.num_classes // 2)
+        x = self.input(F.one_hot(inputs, self.num_classes).transpose(1, 2).float())
         total = torch.zeros(())
         for i, conv in enumerate(self.gated):
             filters, gates = conv(F.pad(x, (self.pads[i], 0))).chunk(2, dim=1)
@@ -74,7 +74,7 @@ def vocoder(sizes: Mapping[str, int], **options: Any) -> Any:
     Raises:
         ImportError: If it is not installed.
     """
-    from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports] # noqa: PLC0415
+    from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports]
 
     sizes = {"kernel_size": 2, "dilation_cycle": 10, **sizes}
     with warnings.catch_warnings():

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from scripts.benchmarks import data, generation, training, vocoder
+from scripts.benchmarks.table import write_json
 from wavenet.audio import read
-from wavenet.benchmark import data, generation, training, vocoder
-from wavenet.benchmark.table import write_json
 from wavenet.evaluation.figures import draw_spectrograms
 from wavenet.machine import machine_in_words
 
@@ -43,10 +43,10 @@ def main() -> None:
     of_data.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
     of_data.set_defaults(run=_data)
 
-    of_vocoder = subjects.add_parser("vocoder", help="resynthesis from mel spectrograms, and if conditions are heard")
+    of_vocoder = subjects.add_parser("vocoder", help="resynthesis from mel spectrograms, with right and wrong ones")
     of_vocoder.add_argument("--steps", type=int, default=3600, help="training steps of both models")
     of_vocoder.add_argument("--vocoder", type=Path, help="a run that is there already, instead of training")
-    of_vocoder.add_argument("--without", type=Path, help="likewise, told the speaker and no mel")
+    of_vocoder.add_argument("--without", type=Path, help="likewise, conditioned on the speaker and not on a mel")
     of_vocoder.add_argument("--folder", type=Path, default=Path("runs/benchmark"), help="for runs and sounds")
     of_vocoder.add_argument("--cache", type=Path, default=Path("data/cache"), help="for prepared audio")
     of_vocoder.add_argument("--most", type=int, help="held-out recordings; all if not given")

@@ -10,8 +10,8 @@ from pathlib import Path
 import soundfile
 from torch.utils.data import DataLoader
 
+from scripts.benchmarks.table import header, line_of
 from wavenet.audio import read, write
-from wavenet.benchmark.table import header, line_of
 from wavenet.data import Corpus, SegmentStream, TrainingSegments, prepare
 from wavenet.data.corpus import Prepared
 from wavenet.data.prompts import Prompts

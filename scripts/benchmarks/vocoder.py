@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scripts.benchmarks.table import header, line_of
 from wavenet.audio import mu_law_decode, mu_law_encode, write
-from wavenet.benchmark.table import header, line_of
 from wavenet.checkpoint import load
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.data.prompts import Prompts
@@ -27,7 +27,7 @@ class Row:
 
     Attributes:
         model: What was asked.
-        told: What it was told.
+        given: Names of the conditions it was given.
         bits: Bits per sample.
         log_mel_distance: Of resynthesis and recording, dB; see `similarity`. Means over the recordings.
         mel_cepstral_distortion: dB.
@@ -37,7 +37,7 @@ class Row:
     """
 
     model: str
-    told: str
+    given: str
     bits: float | None
     log_mel_distance: float
     mel_cepstral_distortion: float
@@ -48,7 +48,7 @@ class Row:
 
 _COLUMNS = {
     "model": 13,
-    "told": 22,
+    "given": 22,
     "bits/sample": 11,
     "log-mel, dB": 11,
     "MCD, dB": 7,
@@ -64,7 +64,7 @@ def line(row: Row) -> str:
     return line_of(
         [
             row.model,
-            row.told,
+            row.given,
             "" if row.bits is None else f"{row.bits:.3f}",
             f"{row.log_mel_distance:.2f}",
             f"{row.mel_cepstral_distortion:.2f}",
@@ -98,8 +98,8 @@ def benchmark_vocoder(
 
     Args:
         folder: Where the sounds are put.
-        vocoder: A run or checkpoint that is told the mel spectrogram.
-        without: One of the same size that is told the speaker.
+        vocoder: A run or checkpoint conditioned on the mel spectrogram.
+        without: One of the same size conditioned on the speaker.
         cache: For the prepared audio.
         most: Use so many recordings; None for all.
         on_row: Is called with each row.
@@ -115,23 +115,23 @@ def benchmark_vocoder(
 
     rows = []
 
-    def add(name: str, told: str, bits: float | None, made: Sequence[Tensor]) -> None:
-        rows.append(_row(name, told, bits, made, recordings, mel.sample_rate))
+    def add(name: str, given: str, bits: float | None, made: Sequence[Tensor]) -> None:
+        rows.append(_row(name, given, bits, made, recordings, mel.sample_rate))
         on_row(rows[-1])
         for index, waveform in enumerate(made):
-            path = f"{index:02d}-{name.replace(' ', '-')}-{told.replace(' ', '-')}.wav"
+            path = f"{index:02d}-{name.replace(' ', '-')}-{given.replace(' ', '-')}.wav"
             write(folder / path, waveform, mel.sample_rate)
 
     for index, waveform in enumerate(recordings):
         write(folder / f"{index:02d}-recording.wav", waveform, mel.sample_rate)
     add("8-bit mu-law", "of the recording", None, [mu_law_decode(mu_law_encode(x)) for x in recordings])
-    for name, told, model, conditions in (
+    for name, given, model, conditions in (
         ("vocoder", "its mel", mel, own),
         ("vocoder", "another mel", mel, others),
         ("without mel", "its speaker", speaker, named),
         ("without mel", "another speaker", speaker, wrong),
     ):
-        add(name, told, _bits(model, recordings, conditions), make(model, [len(x) for x in recordings], conditions))
+        add(name, given, _bits(model, recordings, conditions), make(model, [len(x) for x in recordings], conditions))
     return rows
 
 
@@ -141,7 +141,7 @@ def _bits(model: WaveNet, recordings: Sequence[Tensor], conditions: Sequence[dic
 
 
 def _row(
-    name: str, told: str, bits: float | None, made: Sequence[Tensor], recordings: Sequence[Tensor], rate: int
+    name: str, given: str, bits: float | None, made: Sequence[Tensor], recordings: Sequence[Tensor], rate: int
 ) -> Row:
     each = [similarity(a, b, rate) for a, b in zip(made, recordings, strict=True)]
 
@@ -151,7 +151,7 @@ def _row(
     power = [torch.cat(list(sounds)).square().mean() for sounds in (made, recordings)]
     return Row(
         model=name,
-        told=told,
+        given=given,
         bits=bits,
         log_mel_distance=mean("log_mel_distance"),
         mel_cepstral_distortion=mean("mel_cepstral_distortion"),

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavenet.benchmark.floors import multiply_add_rate, read_bandwidth
-from wavenet.benchmark.plain import vocoder
-from wavenet.benchmark.table import header, line_of, median_ratio
+from scripts.benchmarks.floors import multiply_add_rate, read_bandwidth
+from scripts.benchmarks.plain import vocoder
+from scripts.benchmarks.table import header, line_of, median_ratio
 from wavenet.distributions import MuLawCategorical
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.reference import ReferenceBackend

@@ -1,6 +1,6 @@
 """How fast training is, in predicted samples a second, and how near to the machine's limit.
 
-Every measurement runs in a process of its own (`python -m wavenet.benchmark.training CASE`), because
+Every measurement runs in a process of its own (this module with a case as its argument), because
 the allocator's settings and the peak of the memory belong to a process.
 """
 
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -21,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scripts.benchmarks.floors import multiply_add_rate
+from scripts.benchmarks.generation import SAMPLE_RATE, SHAPES, products
+from scripts.benchmarks.plain import PlainConv1d, vocoder
+from scripts.benchmarks.table import header, line_of, median_ratio
 from wavenet.audio import mu_law_encode
-from wavenet.benchmark.floors import multiply_add_rate
-from wavenet.benchmark.generation import SAMPLE_RATE, SHAPES, products
-from wavenet.benchmark.plain import PlainConv1d, vocoder
-from wavenet.benchmark.table import header, line_of, median_ratio
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 from wavenet.training import CPUNetwork, WaveNetTraining, keep_freed_memory
@@ -56,7 +57,7 @@ class Case:
         loop: "hand", or "lightning" for the trainer that the commands use.
         precision: "32-true" or "bf16-mixed".
         compile: Whether it goes through `torch.compile`.
-        keeps_memory: Whether glibc is told to keep freed memory, as the program does on a CPU.
+        keeps_memory: Whether glibc is set to keep freed memory, as the program does on a CPU.
         checkpointing: Whether activations are recomputed.
         device: "cpu" or "cuda".
         batch: Segments.
@@ -126,8 +127,8 @@ def _vocoder(sizes: dict[str, Any]) -> tuple[torch.nn.Module, Callable[[Tensor],
 
     def log_prob(waveform: Tensor) -> Tensor:
         classes = mu_law_encode(waveform, 256)
-        heard = F.one_hot(F.pad(classes[:, :-1], (1, 0), value=128), 256).transpose(1, 2).float()
-        return -F.cross_entropy(model(heard), classes, reduction="none")
+        inputs = F.one_hot(F.pad(classes[:, :-1], (1, 0), value=128), 256).transpose(1, 2).float()
+        return -F.cross_entropy(model(inputs), classes, reduction="none")
 
     return model, log_prob
 
@@ -219,7 +220,7 @@ def _memory(device: torch.device) -> float:
 def _peak_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated())
-    import resource  # noqa: PLC0415  # not on Windows
+    import resource  # not on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
@@ -292,8 +293,11 @@ def _installed(package: str) -> bool:
 def run(case: Case, seconds: float) -> dict[str, Any] | None:
     """Measure in a process of its own; None if it ran out of a GPU's memory."""
     arguments = [json.dumps(asdict(case)), str(seconds)]
-    command = [sys.executable, "-W", "ignore", "-m", "wavenet.benchmark.training", *arguments]
-    environment = os.environ | {"WAVENET_BENCHMARK_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-W", "ignore", "-m", "scripts.benchmarks.training", *arguments]
+    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(places), "WAVENET_BENCHMARK_THREADS": str(torch.get_num_threads()),
+    }  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode and "OutOfMemoryError" in done.stderr:
         return None

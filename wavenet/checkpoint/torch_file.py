@@ -1,37 +1,29 @@
-"""Files that may come from anybody: what they say that they hold, before anything of it is loaded.
+"""The contents of a `torch.save` file, checked before anything of it is loaded.
 
 Every function raises ValueError with one line that says what is wrong; the caller adds the file's name.
 """
 
 import io
-import json
 import math
 import pickle
 import pickletools
 import re
-import stat
 import struct
-import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
 import torch
 
-TEXT_LIMIT = 2**21  # bytes of JSON
-_MODEL_LIMIT = 2**20  # bytes of that for a model; the rest is for what it says about how it was made
-DESCRIPTION_LIMIT = 4 * 2**20  # bytes of a pickle without its tensors, or of a header of safetensors
-_PARTS_LIMIT = 250_000  # values of a description
-_DEPTH_LIMIT = 32
-_NAME_LIMIT = 4096  # characters, of a path
+from wavenet.checkpoint.plain_data import VALUES_LIMIT, TensorPlan, check_file, check_plain
+
+_PICKLE_LIMIT = 4 * 2**20  # bytes of a pickle without its tensors
 _MEMBERS_LIMIT = 2**15  # files in an archive
 _MEMBER = re.compile(
     r"(?P<root>[^/\\]+)/(data\.pkl|byteorder|version|\.format_version|\.storage_alignment|"
     r"\.data/serialization_id|data/(?P<storage>\d+))"
 )
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of torch.save before torch 1.6
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -52,149 +44,19 @@ _INSTRUCTIONS = {  # what torch.save writes of plain data and tensors
 }  # fmt: skip
 
 
-class TensorPlan(NamedTuple):
-    """A tensor that a file holds."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        """Of its numbers."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-def check_file(path: Path, limit: int | None = None) -> int:
-    """Raise unless a path is (or leads to) a regular file: a pipe could keep its reader waiting for ever.
-
-    Args:
-        path: The file.
-        limit: Its greatest size, bytes.
-
-    Returns:
-        Its size, bytes.
-
-    Raises:
-        ValueError: If it is missing, no file, or larger.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("is not a regular file")
-    if status.st_size == 0:  # as are those of the system that never end
-        raise ValueError("is empty")
-    if limit is not None and status.st_size > limit:
-        raise ValueError(f"has {status.st_size} bytes; what it is for needs {limit} at most")
-    return status.st_size
-
-
-def read_text(path: Path, limit: int = TEXT_LIMIT) -> str:
-    """Read a text file of UTF-8, no larger than the limit (bytes)."""
-    check_file(path, limit)
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)  # what has no end has no size, either
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
-    if len(data) > limit:
-        raise ValueError(f"goes on after {limit} bytes; what it is for needs no more")
-    return data.decode()
-
-
-def read_json(path: Path) -> Any:
-    """Read a small JSON file; names may stand once, and numbers are finite."""
-    return check_plain(_parse(read_text(path)))
-
-
-def check_json(data: Any) -> None:
-    """Raise unless a model's description, written as JSON with indents, can be read again by `read_json`.
-
-    Raises:
-        ValueError: Says what is too much, or could not be printed.
-    """
-    size = len(json.dumps(data, indent=2))
-    if size > _MODEL_LIMIT:
-        raise ValueError(f"its description has {size} bytes; {_MODEL_LIMIT} can be read: name fewer categories")
-    check_plain(data)
-
-
-def check_plain(value: Any) -> Any:
-    """Copy plain data: names, numbers, tensor plans, and lists, tuples and dicts of these.
-
-    Raises:
-        ValueError: If there is anything else in it, a name with control characters, or too much of it.
-    """
-    left = _PARTS_LIMIT
-
-    def copy(value: Any, depth: int) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0 or depth > _DEPTH_LIMIT:
-            raise ValueError(f"holds more than {_PARTS_LIMIT} values, or lists within lists {_DEPTH_LIMIT} deep")
-        if isinstance(value, str):
-            return check_name(value)
-        if value is None or isinstance(value, bool | float | TensorPlan):
-            return value
-        if isinstance(value, int) and abs(value) < 2**63:
-            return value
-        if isinstance(value, dict):
-            return {_key(key): copy(item, depth + 1) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(copy(item, depth + 1) for item in value)
-        raise ValueError(f"holds {'a number of more than 64 bits' if isinstance(value, int) else type(value).__name__}")
-
-    def _key(key: Any) -> Any:
-        if not isinstance(key, str | int):
-            raise ValueError(f"holds a name that is {type(key).__name__}")
-        return copy(key, 0)
-
-    return copy(value, 0)
-
-
-def check_name(name: str) -> str:
-    """Raise if a name is very long, or holds what could not be printed."""
-    if len(name) > _NAME_LIMIT or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-        raise ValueError(f"holds the name {name[:40]!a}, which is too long or holds control characters")
-    return name
-
-
-def plan_of_safetensors(path: Path) -> dict[str, TensorPlan]:
-    """The tensors of a safetensors file, of which only the header is read."""
-    size = check_file(path)
-    with path.open("rb") as file:
-        beginning = file.read(8)
-        length = struct.unpack("<Q", beginning)[0] if len(beginning) == 8 else 0
-        header = file.read(length) if 0 < length <= min(size - 8, DESCRIPTION_LIMIT) else b""
-    if not header:
-        raise ValueError(f"not readable as safetensors (a header of {length} bytes in a file of {size})")
-    _parse(header.decode())
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            slices = {check_name(name): file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no dict
-            told = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name, piece in slices.items()}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"not readable as safetensors ({error})") from error
-    for name, (dtype, _) in told.items():
-        if dtype not in _DTYPES:
-            raise ValueError(f"holds {name} as {dtype}; weights are one of {', '.join(_DTYPES)}")
-    return {name: TensorPlan(_DTYPES[dtype], shape) for name, (dtype, shape) in told.items()}
-
-
 def plan_of_archive(path: Path) -> Any:
-    """What is in a file that `torch.save` wrote, with a `TensorPlan` in place of each tensor.
+    """Read what a `torch.save` file holds, with a `TensorPlan` in place of each tensor.
 
-    The pickle in it is held to the few instructions that plain data and tensors need, and names no function but
-    the one that makes a tensor, which is never called here. So what passes can be loaded with
-    `torch.load(weights_only=True)`, and will not need much more memory than the file's size.
+    Its pickle may use only the few instructions that plain data and tensors need, and no function but the one that
+    builds a tensor, which is never called here. So a file that passes can be loaded with
+    `torch.load(weights_only=True)`, and does not need much more memory than its size.
     """
     size = check_file(path)
     members = _members(path, size)
     with zipfile.ZipFile(path) as archive:
         pickled = archive.read(next(member for member in members if member.filename.endswith("/data.pkl")))
     if _check_opcodes(pickled) != len(pickled):
-        raise ValueError("holds something behind its end")
+        raise ValueError("has data after its end")
     storages = {match["storage"]: member.file_size for member in members if (match := _match(member))["storage"]}
     reader = _PlanReader(pickled, storages)
     plan = check_plain(reader.load())
@@ -204,13 +66,13 @@ def plan_of_archive(path: Path) -> Any:
 
 
 def plan_of_stream(path: Path) -> Any:
-    """`plan_of_archive` for a file that `torch.save` wrote before torch 1.6: five pickles, and then the numbers.
+    """As `plan_of_archive`, for a file that `torch.save` wrote before torch 1.6: five pickles, then the values.
 
     The pickles are a magic number, a version, the kind of machine, the contents, and the storages' names in order.
     """
     size = check_file(path)
     with path.open("rb") as file:
-        beginning = file.read(DESCRIPTION_LIMIT)
+        beginning = file.read(_PICKLE_LIMIT)
     if beginning[:2] != b"\x80\x02":
         raise ValueError("is not a file as torch.save writes it")
     parts, position = [], 0
@@ -223,7 +85,7 @@ def plan_of_stream(path: Path) -> Any:
             raise ValueError("is not a file as torch.save writes it")
     (_, _), (protocol, _), (machine, _), (contents, holder), (names, _) = parts
     if protocol != _PROTOCOL or not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise ValueError("was written by another version of torch, or for another machine")
+        raise ValueError("was written by another version of torch, or on a big-endian machine")
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(holder.storages):
         raise ValueError("does not hold the tensors that it names")
     with path.open("rb") as file:
@@ -233,12 +95,12 @@ def plan_of_stream(path: Path) -> Any:
                 raise ValueError(f"claims a storage of {holder.numbers[name]} numbers that is not in the file")
             position += 8 + holder.storages[name]
     if position != size or holder.total > 2 * size:
-        raise ValueError("is cut off, holds something behind its end, or claims more tensors than it has")
+        raise ValueError("is cut off, has data after its end, or claims more tensors than it has")
     return check_plain(contents)
 
 
 def check_sums(path: Path) -> None:
-    """Raise if a byte of an archive is not what it was; `torch.load` would not notice."""
+    """Check an archive's checksums, which `torch.load` does not do."""
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:
@@ -246,10 +108,10 @@ def check_sums(path: Path) -> None:
 
 
 def _members(path: Path, size: int) -> list[zipfile.ZipInfo]:
-    """The archive's files, if it is one of those that `torch.save` writes: nothing compressed, hidden or twice."""
+    """List an archive's files, checked to be as `torch.save` writes them: nothing compressed, hidden or duplicated."""
     count, directory = _directory(path, size)
     if count > _MEMBERS_LIMIT or directory > 256 * _MEMBERS_LIMIT:
-        raise ValueError(f"is an archive of {count} files; a checkpoint has {_MEMBERS_LIMIT} at most")
+        raise ValueError(f"is an archive of {count} files; a checkpoint has at most {_MEMBERS_LIMIT}")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if len(members) != count:
@@ -257,16 +119,14 @@ def _members(path: Path, size: int) -> list[zipfile.ZipInfo]:
     names = {member.filename.lower() for member in members}
     roots = {_match(member)["root"] for member in members}
     if len(names) < len(members) or len(roots) != 1 or f"{next(iter(roots))}/data.pkl" not in names:
-        raise ValueError("is an archive with a file twice, or without data.pkl")
+        raise ValueError("is an archive with duplicate files, or without data.pkl")
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise ValueError(f"is an archive in which {member.filename} is compressed; torch.save does not do that")
         if member.flag_bits & 1:
             raise ValueError(f"is an archive in which {member.filename} is encrypted")
-        if member.filename.endswith("/data.pkl") and member.file_size > DESCRIPTION_LIMIT:
-            raise ValueError(
-                f"has a description of {member.file_size} bytes; a checkpoint needs {DESCRIPTION_LIMIT} at most"
-            )
+        if member.filename.endswith("/data.pkl") and member.file_size > _PICKLE_LIMIT:
+            raise ValueError(f"has a description of {member.file_size} bytes; a checkpoint has at most {_PICKLE_LIMIT}")
     in_order = sorted(members, key=lambda member: member.header_offset)
     ends = [member.header_offset for member in in_order[1:]] + [size - directory]
     for member, end in zip(in_order, ends, strict=True):
@@ -283,7 +143,7 @@ def _match(member: zipfile.ZipInfo) -> re.Match[str]:
 
 
 def _directory(path: Path, size: int) -> tuple[int, int]:
-    """How many files a zip archive names at its very end, and in how many bytes, without reading them."""
+    """Read the number of files in a zip archive and the size of its directory from its end."""
     with path.open("rb") as file:
         beginning = file.read(4)
         file.seek(max(0, size - 98))
@@ -298,31 +158,29 @@ def _directory(path: Path, size: int) -> tuple[int, int]:
         behind = 98
         here, count, length, offset = struct.unpack("<4Q", end[-74:-42])
     if here != count or offset + length + behind != size:
-        raise ValueError("is an archive in parts, or with something before or behind it")
+        raise ValueError("is an archive in parts, or with data before or after it")
     return count, length
 
 
 def _check_opcodes(pickled: bytes) -> int:
-    """The length of the pickle that stands at the beginning, if it needs no more than plain data and tensors do."""
+    """Check the instructions of the pickle at the beginning, and return its length in bytes."""
     memorised = 0
     length = 0
     for count, (opcode, argument, position) in enumerate(pickletools.genops(pickled)):
-        if count > 4 * _PARTS_LIMIT:
-            raise ValueError(f"holds more than {4 * _PARTS_LIMIT} pickle instructions")
+        if count > 4 * VALUES_LIMIT:
+            raise ValueError(f"holds more than {4 * VALUES_LIMIT} pickle instructions")
         if opcode.name not in _INSTRUCTIONS or (opcode.name == "PROTO" and argument != 2):
             raise ValueError(f"holds the pickle instruction {opcode.name}, which plain data does not need")
         if opcode.name in ("BINPUT", "LONG_BINPUT"):
             memorised += 1
-            if (
-                not isinstance(argument, int) or argument > memorised
-            ):  # a lie here would make the reader's memory as large as the lie
+            if not isinstance(argument, int) or argument > memorised:  # the reader would allocate a memo of this size
                 raise ValueError(f"numbers its {memorised}th object {argument}")
         length = (position or 0) + 1
     return length
 
 
 class _OrderedDict(dict):
-    """In place of `collections.OrderedDict`, whose attributes a pickle may set."""
+    """Stands in for `collections.OrderedDict`, whose attributes a pickle may set."""
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict) or state.keys() - {"_metadata"}:
@@ -336,7 +194,7 @@ class _Storage(NamedTuple):
 
 
 class _PlanReader(pickle.Unpickler):
-    """Reads a pickle whose opcodes were checked; makes no tensor, and calls nothing but what stands here."""
+    """Reads a pickle whose instructions were checked; builds no tensor, and calls only the functions defined here."""
 
     def __init__(self, pickled: bytes, storages: dict[str, int]) -> None:
         super().__init__(io.BytesIO(pickled))
@@ -367,11 +225,11 @@ class _PlanReader(pickle.Unpickler):
         self, storage: Any, offset: Any, shape: Any, stride: Any, gradient: Any, hooks: Any, metadata: Any = None
     ) -> TensorPlan:
         if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(stride, tuple):
-            raise ValueError("makes a tensor of something else")
+            raise ValueError("builds a tensor without a storage")
         if not all(map(_whole, (offset, *shape, *stride))) or len(shape) != len(stride) or len(shape) > 8:
-            raise ValueError("makes a tensor of a strange shape")
+            raise ValueError("builds a tensor of an invalid shape")
         if gradient is not False or hooks or metadata:
-            raise ValueError("makes a tensor with hooks")
+            raise ValueError("builds a tensor with hooks")
         numel = math.prod(shape)
         last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) if numel else -1
         if numel > storage.numel or last >= storage.numel:
@@ -382,7 +240,7 @@ class _PlanReader(pickle.Unpickler):
 
 
 class _StreamReader(_PlanReader):
-    """Reads one of the pickles of `plan_of_stream`, and notes the storages that it names."""
+    """Reads one of the pickles of `plan_of_stream`, and collects its storages."""
 
     def __init__(self, pickled: bytes, size: int) -> None:
         super().__init__(pickled, {})
@@ -403,21 +261,3 @@ class _StreamReader(_PlanReader):
 
 def _whole(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**48
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not readable as JSON ({error})") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("a name stands twice in it")
-    return result
-
-
-def _no_number(constant: str) -> Any:
-    raise ValueError(f"{constant} stands in it; numbers are finite")

@@ -1,6 +1,6 @@
 """Measurements of speed, each beside what the machine could do at best and beside the numerical error."""
 
-from wavenet.benchmark.data import benchmark_data
-from wavenet.benchmark.generation import benchmark_generation
+from scripts.benchmarks.data import benchmark_data
+from scripts.benchmarks.generation import benchmark_generation
 
 __all__ = ["benchmark_data", "benchmark_generation"]
