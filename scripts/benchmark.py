@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout: benchmarks are no part of the installed package
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout: benchmarks are not part of the installed package
     from scripts.benchmarks.command import main
 
     main()

@@ -1,4 +1,4 @@
-"""The same as `wavenet demo`; see configs/demo.yaml for the settings."""
+"""Script of the command `wavenet demo`; see configs/demo.yaml for the settings."""
 
 from wavenet.cli.demo import main
 

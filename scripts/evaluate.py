@@ -1,4 +1,4 @@
-"""The same as `wavenet evaluate`; see configs/evaluate.yaml for the settings."""
+"""Script of the command `wavenet evaluate`; see configs/evaluate.yaml for the settings."""
 
 from wavenet.cli.evaluate import main
 

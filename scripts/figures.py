@@ -1,4 +1,4 @@
-"""Draw the README's pictures: python scripts/figures.py RUN [FOLDER]."""
+"""Draw the README's figures: python scripts/figures.py RUN [FOLDER]."""
 
 import sys
 from pathlib import Path
@@ -13,13 +13,13 @@ from wavenet.evaluation.figures import draw_spectrograms, draw_stack
 
 
 def main() -> None:
-    """Draw the dilated stack, and the last generated audio of a run beside real recordings."""
+    """Draw the dilated stack, and spectrograms of a run's last generated audio and of real recordings."""
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     run, folder = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "data/figures")
     steps = sorted((run / "audio").glob("step-*"))
     if not steps:
-        sys.exit(f"{run}: no audio/step-* there; give the folder of a run that has ended")
+        sys.exit(f"{run}: no audio/step-* there; give the folder of a finished run")
     waveforms, rate = {}, 0
     for path in sorted(steps[-1].glob("*-generated.wav")):
         speaker = path.stem.removesuffix("-generated")

@@ -1,4 +1,4 @@
-"""The same as `wavenet generate`; see configs/generate.yaml for the settings."""
+"""Script of the command `wavenet generate`; see configs/generate.yaml for the settings."""
 
 from wavenet.cli.generate import main
 

@@ -1,7 +1,7 @@
-"""Photograph a run's pages for the README: python scripts/page_pictures.py RUN [FOLDER].
+"""Take screenshots of a run's pages for the README: python scripts/page_pictures.py RUN [FOLDER].
 
-It needs a Chromium and Playwright. The pages are TensorBoard's audio and image tabs, and that of `wavenet demo` with
-two seconds of a voice.
+It needs Chromium and Playwright. The pages are TensorBoard's audio and image tabs, and the page of `wavenet demo` with
+two seconds of generated speech.
 """
 
 import re
@@ -13,11 +13,11 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 from tensorboard.program import TensorBoard
 
-CARDS = {"audio": "tf-audio-loader audio", "images": "tf-image-loader img"}  # of each tab, when they are there
+CARDS = {"audio": "tf-audio-loader audio", "images": "tf-image-loader img"}  # selector of each tab's content
 
 
 def main() -> None:
-    """Serve the run's log and its model, and photograph what is shown."""
+    """Serve the run's log and its model, and take the screenshots."""
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     run, folder = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else "data/figures")
@@ -33,20 +33,20 @@ def main() -> None:
 
 
 def tensorboard(page: Page, run: str, folder: Path) -> None:
-    """Both tabs, when the first cards are there."""
+    """Take screenshots of both tabs once their first cards are loaded."""
     board = TensorBoard()
     board.configure(argv=["", "--logdir", run, "--port", "0", "--load_fast", "false"])
     url = board.launch()
     for tab, card in CARDS.items():
         page.goto(f"{url}#{tab}")
         page.locator(card).nth(1).wait_for(timeout=60_000)
-        page.wait_for_timeout(2000)  # for the others
+        page.wait_for_timeout(2000)  # for the other cards
         page.screenshot(path=folder / f"tensorboard-{tab}.png")
         print(folder / f"tensorboard-{tab}.png")
 
 
 def demo(page: Page, run: str, folder: Path) -> None:
-    """The last voice of the list, when its two seconds are made."""
+    """Take a screenshot of the demo after it generated two seconds of the last speaker."""
     command = [sys.executable, "-m", "wavenet.cli.demo", f"checkpoint={run}", "port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -57,7 +57,7 @@ def demo(page: Page, run: str, folder: Path) -> None:
         page.get_by_label("Seconds").fill("2")
         page.get_by_role("button", name="Generate").click()
         page.get_by_text(re.compile("^Made ")).wait_for(timeout=60_000)
-        page.wait_for_timeout(3000)  # it is played to the end
+        page.wait_for_timeout(3000)  # until it is played to the end
         page.screenshot(path=folder / "demo.png")
         print(folder / "demo.png")
         server.terminate()

@@ -1,4 +1,4 @@
-"""The same as `wavenet push`; see configs/push.yaml for the settings."""
+"""Script of the command `wavenet push`; see configs/push.yaml for the settings."""
 
 from wavenet.cli.push import main
 

@@ -1,4 +1,4 @@
-"""The same as `wavenet train`; see configs/train.yaml for the settings."""
+"""Script of the command `wavenet train`; see configs/train.yaml for the settings."""
 
 from wavenet.cli.train import main
 

@@ -1,4 +1,4 @@
-"""Run the code of the tutorial, which writes pictures and a WAV: python scripts/tutorial.py [FOLDER]."""
+"""Run the code of the tutorial, which writes figures and a WAV file: python scripts/tutorial.py [FOLDER]."""
 
 import os
 import re
@@ -9,7 +9,7 @@ TUTORIAL = Path(__file__).resolve().parents[1] / "data" / "tutorial" / "from-con
 
 
 def main() -> None:
-    """Run the Python of the tutorial as one program, in a folder; lines keep their numbers for tracebacks."""
+    """Run the tutorial's Python code as one program, in a folder; line numbers are kept for tracebacks."""
     text = TUTORIAL.read_text(encoding="utf-8")
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Real speech, small models, and the commands as functions."""
+"""Fixtures: real speech, small models, and the commands as functions."""
 
 import csv
 import os
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests run side by side; before torch, which reads it once
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores, so a core for each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import soundfile
@@ -23,7 +25,7 @@ from wavenet.nn import Condition
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PROMPTS = ROOT / "data" / "prompts"
-TINY = [  # settings that make any configuration run in seconds
+TINY = [  # settings with which any configuration runs in seconds
     "model.residual_channels=8",
     "model.gate_channels=8",
     "model.skip_channels=8",
@@ -44,7 +46,10 @@ TINY = [  # settings that make any configuration run in seconds
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first, so that no process waits for it at the end."""
+    """Mark tests that run a command as slow, and put the longest file first: no process waits for it at the end."""
+    for item in items:
+        if "run" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
     items.sort(key=lambda item: not item.nodeid.startswith("tests/test_learning.py"))
 
 
@@ -55,7 +60,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder, with a cache of its own."""
+    """Run the test in an empty folder with its own cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WAVENET_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -63,7 +68,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real recordings, four of each speaker, in a folder for each."""
+    """Real recordings, four of each speaker, in one folder per speaker."""
     root = tmp_path_factory.mktemp("speech")
     for speaker in ("allison", "carlo", "june"):
         (root / speaker).mkdir()
@@ -102,7 +107,7 @@ def vctk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small() -> Callable[..., WaveNet]:
-    """Make a small model with random weights."""
+    """Return a function that builds a small model with random weights."""
 
     def make(
         speakers: tuple[str, ...] = (),
@@ -126,19 +131,19 @@ def small() -> Callable[..., WaveNet]:
 
 @torch.no_grad()
 def lively(model: WaveNet) -> WaveNet:
-    """Change a model's first weights, so that the past matters and samples do not all lie at the ends."""
+    """Scale a new model's weights, so that the past matters and the samples are not all at full scale."""
     for parameter in model.parameters():
         parameter.mul_(2)
     if isinstance(model.distribution, Mixture):
         count = model.distribution.num_mixtures
         model.head[3].weight[-2 * count : -count] /= 4
         model.head[3].bias[-2 * count : -count] = 0
-        model.head[3].bias[-count:] -= 5 + 2 * model.distribution.first_log_scale  # which was doubled
+        model.head[3].bias[-count:] -= 5 + 2 * model.distribution.first_log_scale  # the bias was doubled above
     return model
 
 
 class Contour(Conditioner):
-    """A condition that changes with time: three channels made of one number a sample."""
+    """A condition that changes with time: three channels computed from one number per sample."""
 
     def __init__(self) -> None:
         super().__init__("contour", 3)
@@ -156,7 +161,7 @@ def contour() -> type[Conditioner]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command in this process; returns what it printed, or raises if it failed."""
+    """Return a function that runs a command in this process and returns its output, or raises if it failed."""
 
     def call(command: str, *overrides: str) -> str:
         from importlib import import_module
@@ -177,6 +182,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def duration(path: Path) -> float:
-    """Seconds of an audio file."""
+    """Return the duration of an audio file in seconds."""
     info = soundfile.info(path)
     return info.frames / info.samplerate

@@ -14,9 +14,12 @@ from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.training import CPUNetwork
 
+pytestmark = pytest.mark.slow
+
 SETS = [[]] + [[name] for name in choices("model/conditioners") if name != "none"]
 SETS += [["speaker", "mel"], ["speaker", "language", "mel", "f0"]]
 DISTRIBUTIONS = choices("model/distribution")
+NATIVE = {"mulaw_categorical", "logistic_mixture", "gaussian", "gaussian_mixture"}  # that the cpu backend samples from
 COMBINATIONS = list(product(DISTRIBUTIONS, SETS, (False, True)))
 SAMPLES = 60
 SECONDS = SAMPLES / 8000
@@ -65,13 +68,15 @@ def test_it_is_trained_saved_loaded_and_speaks(combination, tmp_path):
     learn(model, told)
     model = wavenet.load(wavenet.save(model, tmp_path / "model"))
 
-    waveform = torch.rand(2, SAMPLES) * 2 - 1
-    with torch.inference_mode():
-        condition = model.condition(told, 2)
-        expected, _ = model(waveform, condition)
-        torch.testing.assert_close(CPUBackend(model).parameters(waveform, condition), expected, rtol=0, atol=1e-4)
-
-    check_cpu_audio(model, told)
+    is_native = CPUBackend.unsupported_reason(model) is None
+    assert is_native == (combination[0] in NATIVE)
+    if is_native:
+        waveform = torch.rand(2, SAMPLES) * 2 - 1
+        with torch.inference_mode():
+            condition = model.condition(told, 2)
+            expected, _ = model(waveform, condition)
+            torch.testing.assert_close(CPUBackend(model).parameters(waveform, condition), expected, rtol=0, atol=1e-4)
+        check_cpu_audio(model, told)
     check_reference_audio(copy.deepcopy(model).double(), told)
 
 

@@ -14,6 +14,8 @@ import torch
 import wavenet
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 OPTIONAL = ["librosa", "starlette", "uvicorn", "huggingface_hub", "onnx", "onnxruntime", "wandb", "pesq", "pystoi"]
 SCRIPT = ROOT / "scripts" / "docs.py"
 

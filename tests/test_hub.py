@@ -17,7 +17,10 @@ from tests.conftest import ROOT
 from tests.hub import READER, WRITER, served
 from wavenet.checkpoint import CheckpointError, describe
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use .content=<:DeprecationWarning")  # the client's own
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Use .content=<:DeprecationWarning"),  # the client's own
+]
 FILES = {"README.md", "config.json", "model.safetensors"}
 
 

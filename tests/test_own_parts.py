@@ -35,6 +35,8 @@ from wavenet.nn import CausalConv1d
 from wavenet.training import WaveNetTraining, make_optimizer
 from wavenet.training.optimizer import check_optimizer_state, weight_decay_groups
 
+pytestmark = pytest.mark.slow
+
 OWN = ["--config-dir", "conf", "model=scaled", "dataset=mine", "optimizer=mine", "logger=csv"]
 SMALL = [setting for setting in TINY if not setting.startswith("model.")]
 UNTRUSTED = (
@@ -174,7 +176,7 @@ def test_a_config_that_says_whom_to_trust_is_refused(here, run):
     (here / "lying" / "config.yaml").write_text(yaml.safe_dump(config | {"trust": ["mymodel"]}))
     assert UNTRUSTED in refused(run, "train", "resume=lying")
     assert not (here / "imported").exists()
-    assert "trust is no setting of a run; leave it out" in refused(run, "train", "resume=lying", "trust=[mymodel]")
+    assert "trust is not a setting of a run; remove it" in refused(run, "train", "resume=lying", "trust=[mymodel]")
 
 
 def test_a_folder_that_is_not_needed_is_not_looked_into(here, small):
@@ -200,19 +202,19 @@ MISTAKES = [
     ("+model.gane=1", "model.gane: there is no such setting; did you mean model.gain?"),
     (
         "model._target_=mymodel.Nothing",
-        "model._target_ is 'mymodel.Nothing'; it must be a class that is there, a WaveNet",
+        "model._target_ is 'mymodel.Nothing'; it must be an existing class, a WaveNet",
     ),
-    ("model._target_=mymodel.SignSGD", "it must be a class that is there, a WaveNet: it is a SignSGD; refused"),
+    ("model._target_=mymodel.SignSGD", "it must be an existing class, a WaveNet: it is a SignSGD; refused"),
     ("model._target_=mymodel.make_model", "a WaveNet: it is a function, not a class; refused"),
     ("model._target_=mymodel.Fewer", "it is a Fewer; refused, it must be a subclass of WaveNet"),
     ("model.distribution._target_=mymodl.Fewer", "there is no module mymodl, neither installed nor in /"),
     ("model._target_=wavenet.WaveNet", "it is not one of this package's own classes; refused"),
-    ("dataset._target_=mymodel.SignSGD", "dataset._target_ is 'mymodel.SignSGD'; it must be a class that is there, a"),
+    ("dataset._target_=mymodel.SignSGD", "dataset._target_ is 'mymodel.SignSGD'; it must be an existing class, a"),
     ("dataset._target_=mymodel.Nameless", "whose name is None; give the class a short name"),
     ("+dataset.rot=x", "dataset.rot: there is no such setting; did you mean dataset.root?"),
     (
         "optimizer._target_=torch.optim.Nothing",
-        "optimizer._target_ is 'torch.optim.Nothing'; it must be a class that is",
+        "optimizer._target_ is 'torch.optim.Nothing'; it must be an existing",
     ),
     (
         "optimizer._target_=torch.nn.Linear",
@@ -227,7 +229,7 @@ MISTAKES = [
         "optimizer._target_=torch.optim.LBFGS ~optimizer.momentum",
         "optimizer: LBFGS refuses its settings or the model's",
     ),
-    ("logger._target_=mymodel.Mine", "logger._target_ is 'mymodel.Mine'; it must be a class that is there, a logger"),
+    ("logger._target_=mymodel.Mine", "logger._target_ is 'mymodel.Mine'; it must be an existing class, a logger"),
 ]
 
 

@@ -5,6 +5,8 @@ import pytest
 
 import wavenet
 
+pytestmark = pytest.mark.slow
+
 
 def test_import_is_light():
     code = "import sys, wavenet; print(sorted({'torch', 'lightning', 'hydra', 'matplotlib'} & sys.modules.keys()))"

@@ -12,6 +12,8 @@ import soundfile
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL = ROOT / "data" / "tutorial" / "from-conv1d-to-wavenet.md"
 PICTURES = sorted(path.name for path in TUTORIAL.parent.glob("*.png"))
 

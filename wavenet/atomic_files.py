@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens while they are written."""
+"""Atomic writing of files and folders: they appear complete or not at all."""
 
 import errno
 import os
@@ -13,20 +13,20 @@ _PARTIAL = ".partial"
 
 @contextmanager
 def atomic_write(path: Path, make_folder: bool = True) -> Iterator[Path]:
-    """Write a file beside its place, and put it there when it is finished and on the disk.
+    """Write a temporary file beside the target, and move it there once it is complete and on the disk.
 
-    Whoever looks at `path` meanwhile, or after a kill or a power cut, finds what stood there before.
+    Until then, and after a kill or a power cut, `path` is what it was before.
 
     Args:
         path: The file.
-        make_folder: Whether to make missing folders. If not, a mount that has vanished is an error, and
-            not a folder on the wrong disk.
+        make_folder: Whether to create missing folders. If not, a missing mount is an error instead of a new folder on
+            the wrong disk.
 
     Yields:
-        The file to write instead; it is there, empty, in the same folder, hidden.
+        The temporary file to write: it exists, empty and hidden, in the same folder.
 
     Raises:
-        OSError: If it cannot be written; it names `path`, which is as it was, and nothing is left beside it.
+        OSError: If the file cannot be written; names `path`, which is unchanged. No temporary file is left.
     """
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,8 +36,8 @@ def atomic_write(path: Path, make_folder: bool = True) -> Iterator[Path]:
     try:
         yield beside
         with beside.open("rb+") as file:
-            os.fsync(file.fileno())  # a full disk may say so only here
-        beside.chmod(0o666 & ~_umask())  # mkstemp's own are for the owner alone
+            os.fsync(file.fileno())  # a full disk may be reported only here
+        beside.chmod(0o666 & ~_umask())  # mkstemp gives access to the owner only
         os.replace(beside, path)
         _flush(path.parent)
     except OSError as error:
@@ -50,18 +50,18 @@ def atomic_write(path: Path, make_folder: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path, sign: str) -> Iterator[Path]:
-    """Fill a folder beside its place, and put it there when it is finished.
+    """Fill a temporary folder beside the target, and move it there once it is complete.
 
     Args:
-        folder: The folder; missing folders above it are made.
-        sign: A file that tells what may be replaced: a folder at that place without one stays.
+        folder: The folder; missing folders above it are created.
+        sign: Name of a file that marks an existing folder as replaceable: without it, the folder is kept.
 
     Yields:
-        The folder to fill instead: empty, beside it, hidden.
+        The temporary folder to fill: empty and hidden, beside the target.
 
     Raises:
-        FileExistsError: If something else stands at that place.
-        OSError: If it cannot be written. What stood there is as it was, and nothing is left beside it.
+        FileExistsError: If something else exists at that path.
+        OSError: If the folder cannot be written; what exists at that path is unchanged. No temporary folder is left.
     """
     if os.path.lexists(folder) and not (folder / sign).is_file():
         raise FileExistsError(errno.EEXIST, f"exists, and holds no {sign}; choose another folder", str(folder))
@@ -76,7 +76,7 @@ def atomic_folder(folder: Path, sign: str) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, UTF-8.
+    """Write a UTF-8 text file atomically.
 
     Raises:
         OSError: If it cannot be written.
@@ -86,11 +86,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_partial_files(folder: Path, deep: bool = False) -> None:
-    """Remove what killed processes left half-written in a folder; for those who alone write there.
+    """Remove temporary files that killed processes left in a folder, to which no other process may be writing.
 
     Args:
         folder: The folder.
-        deep: Whether in all folders below it, too.
+        deep: Whether to include all folders below it.
     """
     for path in list(folder.glob(f"{'**/' * deep}.*{_PARTIAL}")):
         with suppress(OSError):
@@ -98,36 +98,36 @@ def remove_partial_files(folder: Path, deep: bool = False) -> None:
 
 
 def os_error_reason(error: OSError) -> str:
-    """Why a file could not be written, and what would help.
+    """Return why a file could not be written, and how to fix it.
 
-    >>> reason(OSError(errno.ENOSPC, "No space left on device"))
+    >>> os_error_reason(OSError(errno.ENOSPC, "No space left on device"))
     'No space left on device; delete something there, or write elsewhere'
     """
-    said = error.strerror or str(error) or type(error).__name__
+    reason = error.strerror or str(error) or type(error).__name__
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"{said}; delete something there, or write elsewhere"
+        return f"{reason}; delete something there, or write elsewhere"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{said}; allow writing there, or write elsewhere"
-    return said
+        return f"{reason}; allow writing there, or write elsewhere"
+    return reason
 
 
 def _exchange(beside: Path, folder: Path) -> None:
-    """Put a folder into another's place, which stays as it is if that fails."""
+    """Replace a folder by a temporary one; if that fails, the old folder is unchanged."""
     replaced = beside.with_name(f"{beside.name}-replaced")
-    there = folder.exists()
-    if there:
+    existed = folder.exists()
+    if existed:
         folder.rename(replaced)
     try:
         beside.rename(folder)
     except OSError:
-        if there:
+        if existed:
             replaced.rename(folder)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:
-    """Make a renaming last through a power cut, where the system lets folders be opened."""
+    """Flush a rename to the disk, where the system allows opening folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -137,7 +137,7 @@ def _flush(folder: Path) -> None:
 
 
 def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

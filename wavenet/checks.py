@@ -1,4 +1,4 @@
-"""Checks of constructor numbers, so that a wrong one fails where it was written."""
+"""Checks of numeric arguments, so that a wrong one fails where it is passed."""
 
 import math
 import numbers
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def check_positive_int(owner: str, **values: int) -> None:
-    """Raise unless every named value is an int of at least 1.
+    """Check that every named value is an int of at least 1.
 
     Args:
-        owner: The class or function whose arguments these are; the message begins with it.
+        owner: The class or function that takes the arguments; the message begins with it.
         **values: The arguments by name.
 
     Raises:
-        ValueError: Names the argument, the value it had and what would be right.
+        ValueError: Names the argument, its value and the allowed values.
 
     >>> check_positive_int("CausalConv1d", dilation=0)
     Traceback (most recent call last):
@@ -26,17 +26,17 @@ def check_positive_int(owner: str, **values: int) -> None:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, of Python or NumPy; truth values are none."""
+    """Return whether a value is a Python or NumPy integer; booleans do not count."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number, of Python or NumPy; truth values are none."""
+    """Return whether a value is a finite Python or NumPy number; booleans do not count."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def memory_of_this_machine() -> float:
-    """Bytes of main memory; infinity where the system does not say."""
+    """Return the size of main memory in bytes; infinity where the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

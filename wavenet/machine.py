@@ -1,4 +1,4 @@
-"""The machine that something is measured on."""
+"""Description of the machine, for measurements."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import torch
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Return the machine's processor, GPU and software versions, and the date."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -29,5 +29,5 @@ def machine() -> dict[str, Any]:
 
 
 def machine_in_words() -> str:
-    """What it was measured on, in a line."""
+    """Return `machine` as one line of text."""
     return ", ".join(f"{name} {value}" for name, value in machine().items())

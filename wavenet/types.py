@@ -1,4 +1,4 @@
-"""Kinds of values: which ones a setting or an argument may have, and how that is said to a user."""
+"""Value types: which values a setting or an argument may have, and how messages describe them."""
 
 import math
 import numbers
@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 
 class ValueType(Protocol):
-    """What a value may be; `str` of it completes the sentence "it must be ..."."""
+    """A set of allowed values; its `str` completes the sentence "it must be ..."."""
 
     def accepts(self, value: Any) -> bool:
-        """Whether a plain value (a number, of Python or NumPy, a string, list, dict or None) is one of these."""
+        """Return whether a plain value (a Python or NumPy number, a string, list, dict or None) is allowed."""
         ...
 
 
@@ -20,9 +20,9 @@ class Integer:
     """A whole number from low to high.
 
     Attributes:
-        low: The lowest.
-        high: The highest.
-        step: 2 allows only every second one, so that they are even or odd, as low is.
+        low: Lowest allowed value.
+        high: Highest allowed value.
+        step: 2 allows only every second number: even ones if low is even, odd ones if it is odd.
     """
 
     low: int
@@ -30,7 +30,7 @@ class Integer:
     step: int = 1
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
+        """See `ValueType`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             return False
         number = int(value)
@@ -46,11 +46,11 @@ class Real:
     """A number from low to high, never NaN or infinite.
 
     Attributes:
-        low: The lowest.
-        high: The highest.
-        above: Whether low itself is left out.
-        below: Whether high itself is left out.
-        such: An example of a sensible value.
+        low: Lower bound.
+        high: Upper bound.
+        exclusive_low: Whether low itself is excluded.
+        exclusive_high: Whether high itself is excluded.
+        example: A sensible value, for messages.
     """
 
     low: float
@@ -60,12 +60,12 @@ class Real:
     example: float | None = None
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
+        """See `ValueType`."""
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _is_finite(value):
             return False
         number: Any = value
-        over = self.low < number if self.exclusive_low else self.low <= number
-        return over and (number < self.high if self.exclusive_high else number <= self.high)
+        above = self.low < number if self.exclusive_low else self.low <= number
+        return above and (number < self.high if self.exclusive_high else number <= self.high)
 
     def __str__(self) -> str:
         low = f"a number {'above' if self.exclusive_low else 'of at least'} {self.low:g}"
@@ -75,18 +75,18 @@ class Real:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of a list of words, or of what else is listed: null, true, a number.
+    """One of a list of options: strings, null, true, false or numbers.
 
     Attributes:
-        options: All of them.
-        why: Why there are no others, if that is not plain.
+        options: All options.
+        why: Why there are no others, if that is not obvious.
     """
 
     options: tuple[Any, ...]
     why: str = ""
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
+        """See `ValueType`."""
         return any(type(value) is type(option) and value == option for option in self.options)
 
     def __str__(self) -> str:
@@ -99,15 +99,15 @@ class Text:
     """A string.
 
     Attributes:
-        what: What it stands for.
-        numbers: Whether a whole number will do as well: a speaker may be called 225.
+        what: What the string is, for messages.
+        numbers: Whether a whole number is accepted as well: a speaker may be named 225.
     """
 
     what: str
     numbers: bool = False
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
+        """See `ValueType`."""
         if self.numbers and isinstance(value, int) and not isinstance(value, bool):
             return True
         return isinstance(value, str) and bool(value) and "\0" not in value
@@ -118,13 +118,13 @@ class Text:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list of values of a kind.
+    """A list of values of one type.
 
     Attributes:
-        kind: Of each.
-        low: So many at least.
-        high: So many at most.
-        such: An example.
+        kind: Type of each value.
+        low: Lowest number of values.
+        high: Highest number of values.
+        example: A list, for messages.
     """
 
     kind: ValueType
@@ -133,35 +133,39 @@ class ListOf:
     example: str
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
+        """See `ValueType`."""
         listed = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         return listed and self.low <= len(value) <= self.high and all(map(self.kind.accepts, value))
 
     def __str__(self) -> str:
         many = f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
-        return f"a list of {many}, such as {self.example}, of which each is {self.kind}"
+        return f"a list of {many}, such as {self.example}, each of them {self.kind}"
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """Values by name."""
+    """A dictionary.
+
+    Attributes:
+        example: A dictionary, for messages.
+    """
 
     example: str
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
+        """See `ValueType`."""
         return isinstance(value, dict)
 
     def __str__(self) -> str:
-        return f"values by name, such as {self.example}"
+        return f"a dictionary, such as {self.example}"
 
 
 @dataclass(frozen=True)
 class PartialClass:
-    """A class to be called later, as Hydra writes it."""
+    """A class that Hydra instantiates later: a dict with `_target_` and `_partial_: true`."""
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
+        """See `ValueType`."""
         return isinstance(value, dict) and isinstance(value.get("_target_"), str) and value.get("_partial_") is True
 
     def __str__(self) -> str:
@@ -170,13 +174,17 @@ class PartialClass:
 
 @dataclass(frozen=True)
 class AnyOf:
-    """One kind or another."""
+    """A value of one of several types.
+
+    Attributes:
+        kinds: The types.
+    """
 
     kinds: tuple[ValueType, ...]
 
     def accepts(self, value: Any) -> bool:
-        """See `Kind`."""
-        return any(kind.accepts(value) for kind in self.kinds)
+        """See `ValueType`."""
+        return any(each.accepts(value) for each in self.kinds)
 
     def __str__(self) -> str:
         return ", or ".join(map(str, self.kinds))
@@ -189,19 +197,19 @@ NULL = OneOf((None,))
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number that no float can be
+    except OverflowError:  # a whole number too large for a float
         return False
 
 
 def optional(*kinds: ValueType) -> AnyOf:
-    """One of the kinds, or null."""
+    """Return a type that allows values of the given types, and null."""
     return AnyOf((*kinds, NULL))
 
 
 def format_value(value: Any) -> str:
-    """A value as it is written in a config, in one line that is not long.
+    """Format a value as it is written in a config, in one short line.
 
-    >>> shown(None), shown(True), shown("abc"), shown(0.5)
+    >>> format_value(None), format_value(True), format_value("abc"), format_value(0.5)
     ('null', 'true', "'abc'", '0.5')
     """
     if value is None or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Measurements of speed, each beside what the machine could do at best and beside the numerical error."""
+"""Benchmarks of speed, each reported with the machine's limit and the numerical error."""
 
 from scripts.benchmarks.data import benchmark_data
 from scripts.benchmarks.generation import benchmark_generation

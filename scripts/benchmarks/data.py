@@ -1,4 +1,4 @@
-"""How fast training segments are read, from recordings and from the prepared cache."""
+"""Benchmark of reading training segments, from recordings and from the prepared cache."""
 
 import itertools
 import tempfile
@@ -22,14 +22,15 @@ class Row:
     """One line of the table.
 
     Attributes:
-        source: "FLAC" or "WAV", recordings at their own rate; "cache", what training reads.
+        source: "FLAC" or "WAV": recordings at their original rate; "cache": prepared audio, which training reads.
         workers: Loader processes; 0 reads in the training process.
-        segment: Samples predicted in a segment.
-        context: Samples read before it.
-        segments: Segments a second, of one process.
-        samples: Predicted samples a second, of one process.
-        of_step: What share of the training process's time reading takes, at the given speed of training.
-        workers_for_gpu: How many such workers feed a GPU that trains 5 M samples a second.
+        segment: Predicted samples per segment.
+        context: Context samples read before each segment.
+        segments: Segments per second and process.
+        samples: Predicted samples per second and process.
+        of_step: Fraction of the training process's time that reading takes, at the given training speed; None with
+            workers.
+        workers_for_gpu: Number of such workers that a GPU needs to train at `GPU_RATE`.
     """
 
     source: str
@@ -42,11 +43,11 @@ class Row:
     workers_for_gpu: float
 
 
-GPU_RATE = 5e6  # samples a second
+GPU_RATE = 5e6  # samples per second
 
 
 def corpora(folder: Path, sample_rate: int) -> dict[str, Corpus]:
-    """The package's recordings as they are (FLAC), as WAVs of the same rate, and prepared."""
+    """Return the package's recordings as original FLAC files, as WAV files of the same rate, and as prepared audio."""
     dataset = Prompts()
     flac, wav = [], []
     for utterance in dataset.scan().utterances:
@@ -72,16 +73,16 @@ def benchmark_data(
     sample_rate: int = 8000,
     on_row: Callable[[Row], object] = print,
 ) -> list[Row]:
-    """Read segments for so many seconds from each source, in this process and from a worker.
+    """Measure the rate of reading segments from each source, in this process and in a worker process.
 
     Args:
-        training_rate: Speed of training, predicted samples a second.
-        segment: Samples predicted in a segment.
-        context: Samples read before it.
-        batch: Segments in a batch.
-        seconds: Length of a measurement.
-        sample_rate: Of the cache, Hz.
-        on_row: Is called with each row when it is known.
+        training_rate: Training speed in predicted samples per second.
+        segment: Predicted samples per segment.
+        context: Context samples read before each segment.
+        batch: Segments per batch.
+        seconds: Length of each measurement.
+        sample_rate: Sample rate of the prepared audio, in Hz.
+        on_row: Called with each row as soon as it is measured.
 
     Returns:
         The rows.
@@ -92,7 +93,7 @@ def benchmark_data(
             dataset = TrainingSegments(corpus, segment, context, seed=0)
             for workers in (0, 1):
                 loader = DataLoader(dataset, batch_sampler=SegmentStream(batch), num_workers=workers)
-                rate = batch * _batches_a_second(loader, seconds)
+                rate = batch * _batches_per_second(loader, seconds)
                 row = Row(
                     *(source, workers, segment, context),
                     segments=rate,
@@ -105,9 +106,9 @@ def benchmark_data(
     return rows
 
 
-def _batches_a_second(loader: DataLoader, seconds: float) -> float:
+def _batches_per_second(loader: DataLoader, seconds: float) -> float:
     batches = iter(loader)
-    for _ in itertools.repeat(None, 20):  # files come into the system's cache, workers begin
+    for _ in itertools.repeat(None, 20):  # fills the system's file cache and starts the workers
         next(batches)
     count, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
@@ -129,7 +130,7 @@ HEADER = header(_COLUMNS)
 
 
 def line(row: Row) -> str:
-    """A row of the table, under `HEADER`; both are Markdown."""
+    """Format a row as a line of the Markdown table that `HEADER` begins."""
     cells = [
         *(row.source, str(row.workers), f"{row.context} + {row.segment}"),
         *(f"{row.segments:.0f}", f"{row.samples:.0f}"),

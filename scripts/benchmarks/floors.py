@@ -1,4 +1,4 @@
-"""What this machine can do at best: how fast it reads memory, and how fast it multiplies and adds."""
+"""The machine's limits: its bandwidth of reading memory, and its rate of multiply-add operations."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from numba import types
 
 from wavenet.native.instructions import LANES, VECTOR, WIDE, instruction, jit, multiply_add, pointer
 
-_READERS = 16  # registers that are read into
-_CHAINS = 24 if WIDE else 12  # sums that do not wait for each other: enough to keep the multipliers busy
+_READERS = 16  # registers that the loop reads into
+_CHAINS = 24 if WIDE else 12  # independent sums: enough to keep the multipliers busy
 _SECONDS = 0.15
 
 
@@ -45,7 +45,7 @@ def _store_sum(b: Any, values: list[Any], out: Any) -> None:
 
 @instruction(types.void, types.int64, types.int64, types.int64)
 def _read(b: Any, address: Any, blocks: Any, out: Any) -> None:
-    """Add up blocks of _READERS vectors."""
+    """Emit code that sums blocks of _READERS vectors."""
 
     def step(i: Any, sums: list[Any]) -> list[Any]:
         first = b.mul(i, ir.Constant(i.type, _READERS))
@@ -57,7 +57,7 @@ def _read(b: Any, address: Any, blocks: Any, out: Any) -> None:
 
 @instruction(types.void, types.int64, types.int64)
 def _multiply(b: Any, count: Any, out: Any) -> None:
-    """Add a product to each of _CHAINS registers, `count` times."""
+    """Emit code that adds a product to each of _CHAINS registers, `count` times."""
     starts = [b.load(pointer(b, out, VECTOR, i), align=4) for i in range(2)]
 
     def step(_: Any, values: list[Any]) -> list[Any]:
@@ -80,14 +80,14 @@ def _multiply_often(count, repeats, out):  # noqa: ANN001, ANN202
 
 @cache
 def _memory(size: int, thread: int) -> Any:
-    """`size` bytes of ones that begin at a cache line; each thread has its own."""
+    """Return an array of ones of `size` bytes, aligned to a cache line; each thread has its own."""
     del thread
     memory = np.ones(size // 4 + 32, np.float32)
     return memory[-memory.ctypes.data % 128 // 4 :]
 
 
 def _rate(work: Callable[[int, int], None], amount: float, threads: int) -> float:
-    """Amount a second and thread, all threads at once; work(thread, repeats) does `amount` each time."""
+    """Return the work per second and thread, with all threads at once; work(thread, n) does n times `amount`."""
     work(0, 1)  # compiles
     repeats = 1
     while True:
@@ -104,11 +104,11 @@ def _rate(work: Callable[[int, int], None], amount: float, threads: int) -> floa
 
 
 def read_bandwidth(size: int, threads: int = 1) -> float:
-    """Bytes a second that each of so many threads reads, again and again over its own `size` bytes.
+    """Return the bytes per second that each thread reads when it repeatedly reads its own block of memory.
 
     Args:
-        size: Bytes; they decide which cache they lie in.
-        threads: Threads that read at the same time.
+        size: Size of a thread's block in bytes, which determines the cache level that holds it.
+        threads: Number of threads that read at the same time.
     """
     block = 4 * LANES * _READERS
     blocks = max(1, size // block)
@@ -121,7 +121,7 @@ def read_bandwidth(size: int, threads: int = 1) -> float:
 
 
 def multiply_add_rate(threads: int = 1) -> float:
-    """Multiplications with addition, float32, a second for each of so many threads."""
+    """Return the float32 multiply-add operations per second of each thread, with all threads at once."""
     count = 10_000
 
     def work(thread: int, repeats: int) -> None:

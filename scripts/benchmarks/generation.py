@@ -1,4 +1,4 @@
-"""How fast generation is, in samples a second, and how near to the machine's limit."""
+"""Benchmark of generation: samples per second, and how close this is to the machine's limit."""
 
 import os
 import statistics
@@ -39,16 +39,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_cycles": 4,
     },
 }
-_NARROW = "M30"  # the shape that is also measured with narrower weights
+_NARROW = "M30"  # the shape that is measured with narrower weights as well
 _COMPILE = """
 import time, torch
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import State, WaveNet
 model = WaveNet(MuLawCategorical(), 16000, num_cycles=1).eval()
-begun = time.perf_counter()
+began = time.perf_counter()
 from wavenet.generation.cpu import CPUBackend
 CPUBackend(model, weights="{weights}").run(State(torch.zeros(1, 1), None), None, torch.rand(1, 1, 1))
-print(time.perf_counter() - begun)
+print(time.perf_counter() - began)
 """
 
 
@@ -57,20 +57,20 @@ class Row:
     """One line of the table.
 
     Attributes:
-        shape: Of the model.
-        backend: Its name.
-        weights: How they are stored.
-        batch: Utterances side by side.
-        threads: CPU threads.
-        rate: Samples a second of all utterances, median of the rounds.
-        slowest: Of the rounds.
-        fastest: Of the rounds.
-        real_time: rate / batch / sample rate: how much faster than it is listened to.
-        to_reference: rate over the reference backend's for the same batch, median of ratios in a round.
-        to_floor: rate over what the machine could do at best, measured just before and after; median.
-        error: Largest difference of a parameter from the reference in float32; parameters have a
-            standard deviation of 1.
-        compile: Seconds until the first sample of a fresh process, with nothing compiled before.
+        shape: Shape of the model, a name in `SHAPES`.
+        backend: Name of the backend.
+        weights: Format in which the weights are stored.
+        batch: Number of utterances generated together.
+        threads: Number of CPU threads.
+        rate: Samples per second of all utterances together, median of the rounds.
+        slowest: Lowest rate of the rounds.
+        fastest: Highest rate of the rounds.
+        real_time: Speed relative to real time: rate / batch / sample rate.
+        to_reference: Rate relative to the reference backend's for the same batch, median of the rounds' ratios.
+        to_floor: Rate relative to the machine's limit, measured just before and after; median of the rounds.
+        error: Largest difference of an output parameter from the reference in float32; the parameters have a standard
+            deviation of 1.
+        compile: Seconds to the first sample of a new process with an empty compilation cache.
     """
 
     shape: str
@@ -89,7 +89,7 @@ class Row:
 
 
 def make_model(shape: str) -> WaveNet:
-    """A model of that shape with random weights, scaled so that its parameters have a deviation of 1."""
+    """Return a model with random weights, scaled so that its output parameters have a standard deviation of 1."""
     torch.manual_seed(0)
     model = WaveNet(MuLawCategorical(), SAMPLE_RATE, **SHAPES[shape]).eval()
     with torch.inference_mode():
@@ -106,17 +106,17 @@ def _waveform(batch: int, length: int) -> Tensor:
 
 
 def products(model: WaveNet) -> int:
-    """Multiplications for one sample: the weights of all matrices, without tables and biases."""
+    """Return the multiplications per sample: the number of weights in all matrices, without embeddings and biases."""
     tables = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
     return sum(p.numel() for p in model.parameters() if p.dim() > 1 and id(p) not in tables)
 
 
 def floor(model: WaveNet, batch: int, threads: int, bytes_per_weight: int) -> float:
-    """Samples a second that no program can exceed which reads each weight and multiplies with it, once a sample.
+    """Return the limit, in samples per second, of a program that reads and multiplies each weight once per sample.
 
-    Each thread reads the weights that it needs, once a step, from the cache that holds them, and
-    multiplies for its utterances; the slower of the two counts. With fewer utterances than threads
-    these share the weights.
+    In each step, each thread reads the weights that it needs from the cache that holds them, and multiplies them for
+    its utterances; the slower of the two counts. With fewer utterances than threads, the threads of an utterance share
+    its weights.
     """
     sharing = max(1, threads // batch)
     weights = products(model) / sharing
@@ -127,7 +127,7 @@ def floor(model: WaveNet, batch: int, threads: int, bytes_per_weight: int) -> fl
 
 
 def compile_seconds(weights: str, fresh: bool = True) -> float:
-    """Seconds until the first sample in a new process: with an empty cache, or the second time."""
+    """Return the seconds to the first sample in a new process, with an empty compilation cache or a filled one."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"NUMBA_CACHE_DIR": folder}
         command = [sys.executable, "-c", _COMPILE.format(weights=weights)]
@@ -139,7 +139,7 @@ def compile_seconds(weights: str, fresh: bool = True) -> float:
 
 
 def _seconds_of(run: Callable[[int], object], length: int, busy: int) -> float:
-    """Time of run(length), which keeps so many cores busy; measured again, up to five times, if it did not get them."""
+    """Return the time of run(length), which uses `busy` cores; up to five times if other processes used them."""
     seconds = 0.0
     for _ in range(5):
         cpu, began = time.process_time(), time.perf_counter()
@@ -158,7 +158,7 @@ def _runner(backend: CPUBackend | ReferenceBackend, batch: int) -> Callable[[int
 
 
 def _vocoder(shape: str) -> Callable[[int], object] | None:
-    """r9y9's wavenet-vocoder from PyPI, if it is installed: its incremental mode, one utterance."""
+    """Return the incremental mode of r9y9's wavenet-vocoder, for one utterance; None if it is not installed."""
     torch.manual_seed(0)
     try:
         model = vocoder(SHAPES[shape]).eval()
@@ -180,14 +180,14 @@ def benchmark_generation(
     seconds: float = 0.5,
     on_row: Callable[[Row], object] = print,
 ) -> list[Row]:
-    """Measure every backend on every shape; rounds of all of them take turns, so that a slow minute hits all.
+    """Measure every backend on every shape, alternating between them in each round, so that a slow period affects all.
 
     Args:
         shapes: Names in `SHAPES`.
-        rounds: Measurements of each.
-        batch: Utterances of the rows with many.
-        seconds: Length of a measurement.
-        on_row: Is called with each row when it is known.
+        rounds: Number of measurements of each row.
+        batch: Utterances in the rows with a batch.
+        seconds: Length of each measurement.
+        on_row: Called with each row as soon as it is measured.
 
     Returns:
         The rows.
@@ -234,8 +234,8 @@ def benchmark_generation(
             reference = rates["reference", "float32", many, threads]
             error = None
             if backend == "cpu":
-                got = CPUBackend(model, used, weights).parameters(x.expand(many, -1))
-                error = (got - expected).abs().max().item()
+                parameters = CPUBackend(model, used, weights).parameters(x.expand(many, -1))
+                error = (parameters - expected).abs().max().item()
             row = Row(
                 *(shape, backend, weights, many, used),
                 rate=statistics.median(rates[case]),
@@ -253,29 +253,30 @@ def benchmark_generation(
 
 
 def same_samples(shape: str = "M20", length: int = 16000) -> dict[str, Any]:
-    """Draw the same audio with both backends, and look for uniforms that fall next to a boundary of two classes.
+    """Generate the same audio with both backends, and count the uniforms close to a boundary between two classes.
 
     Returns:
-        first_difference: Where the audio first differs, or None.
-        boundary_cases: Uniforms within 1e-6 of a boundary: there rounding may decide.
-        differing_draws: Draws from the reference's parameters, after the same past, that differ.
+        first_difference: Index of the first sample that differs, or None.
+        boundary_cases: Number of uniforms within 1e-6 of a boundary, where rounding may decide the class.
+        differing_draws: Number of samples that differ from those drawn from the reference's parameters for the same
+            previous samples.
     """
     model = make_model(shape)
-    state, drawn = State(torch.zeros(1, 1), None), uniforms([0], 0, length)
-    made, _ = CPUBackend(model).run(state, None, drawn)
-    expected, _ = ReferenceBackend(model).run(state, None, drawn)
-    differs = (made != expected)[0].nonzero()
+    state, noise = State(torch.zeros(1, 1), None), uniforms([0], 0, length)
+    generated, _ = CPUBackend(model).run(state, None, noise)
+    expected, _ = ReferenceBackend(model).run(state, None, noise)
+    differs = (generated != expected)[0].nonzero()
     with torch.inference_mode():
-        parameters, _ = model(torch.cat([torch.zeros(1, 1), made[:, :-1]], dim=1))
-        again = model.distribution.sample(parameters, drawn)
+        parameters, _ = model(torch.cat([torch.zeros(1, 1), generated[:, :-1]], dim=1))
+        redrawn = model.distribution.sample(parameters, noise)
     boundaries = parameters[0].double().softmax(dim=0).cumsum(dim=0)
-    near = (boundaries - drawn[0].double()).abs().amin(dim=0) < 1e-6
+    near = (boundaries - noise[0].double()).abs().amin(dim=0) < 1e-6
     return {
         "shape": shape,
         "samples": length,
         "first_difference": int(differs[0]) if len(differs) else None,
         "boundary_cases": int(near.sum()),
-        "differing_draws": int((made != again).sum()),
+        "differing_draws": int((generated != redrawn).sum()),
     }
 
 
@@ -297,7 +298,7 @@ HEADER = header(_COLUMNS)
 
 
 def line(row: Row) -> str:
-    """A row of the table, under `HEADER`; both are Markdown."""
+    """Format a row as a line of the Markdown table that `HEADER` begins."""
     cells = [
         *(row.shape, row.backend, row.weights, str(row.batch), str(row.threads)),
         f"{row.rate:.0f}",

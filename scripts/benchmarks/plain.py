@@ -1,4 +1,4 @@
-"""Yardsticks: the same network as anybody would write it at first, and as r9y9's package has it."""
+"""Baselines: the same network in its simplest form, and in r9y9's package."""
 
 import warnings
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from wavenet.nn import cycle_of_dilations
 
 
 class PlainConv1d(nn.Module):
-    """WaveNet with one-hot input, a padded Conv1d for each layer, and skips that are added up layer by layer.
+    """WaveNet with one-hot input, a padded Conv1d for each layer, and skip outputs that are summed layer by layer.
 
     Args:
-        residual_channels: As in `WaveNet`, like all others.
-        gate_channels: Before the split into filter and gate.
-        skip_channels: Of the skips and the head.
-        kernel_size: Taps.
-        dilation_cycle: Layers in a cycle.
-        num_cycles: Cycles.
-        num_classes: Mu-law classes.
+        residual_channels: Channels between the layers; all arguments are as in `WaveNet`.
+        gate_channels: Channels before the split into filter and gate.
+        skip_channels: Channels of the skip outputs and the head.
+        kernel_size: Taps of the dilated convolutions.
+        dilation_cycle: Layers per cycle.
+        num_cycles: Number of cycles.
+        num_classes: Number of mu-law classes.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PlainConv1d(nn.Module):
         )
 
     def log_prob(self, waveform: Tensor) -> Tensor:
-        """(B, T) in [-1, 1] -> log-probability of each sample, (B, T) in nats."""
+        """Return the log-probability of each sample in nats, (B, T), for a waveform (B, T) in [-1, 1]."""
         classes = mu_law_encode(waveform, self.num_classes)
         inputs = F.pad(classes[:, :-1], (1, 0), value=self.num_classes // 2)
         x = self.input(F.one_hot(inputs, self.num_classes).transpose(1, 2).float())
@@ -65,20 +65,20 @@ class PlainConv1d(nn.Module):
 
 
 def vocoder(sizes: Mapping[str, int], **options: Any) -> Any:
-    """The network of wavenet-vocoder, from PyPI, for 256 classes.
+    """Return the network of the PyPI package wavenet-vocoder, for 256 classes.
 
     Args:
-        sizes: As `PlainConv1d` takes them.
-        options: Further ones, for the package's constructor.
+        sizes: Sizes, with the names of `PlainConv1d`'s arguments.
+        options: Further arguments of the package's constructor.
 
     Raises:
-        ImportError: If it is not installed.
+        ImportError: If the package is not installed.
     """
     from wavenet_vocoder import WaveNet as Vocoder  # pyright: ignore[reportMissingImports]
 
     sizes = {"kernel_size": 2, "dilation_cycle": 10, **sizes}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # it uses torch's older weight_norm
+        warnings.simplefilter("ignore", FutureWarning)  # it uses torch's deprecated weight_norm
         return Vocoder(
             out_channels=256,
             layers=sizes["dilation_cycle"] * sizes["num_cycles"],

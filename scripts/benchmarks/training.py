@@ -1,7 +1,7 @@
-"""How fast training is, in predicted samples a second, and how near to the machine's limit.
+"""Benchmark of training: predicted samples per second, and how close this is to the machine's limit.
 
-Every measurement runs in a process of its own (this module with a case as its argument), because
-the allocator's settings and the peak of the memory belong to a process.
+Each measurement runs in its own process (this module with a case as its argument), because the allocator's settings
+and the peak memory are those of a process.
 """
 
 import importlib.util
@@ -43,25 +43,25 @@ TRAINING_SHAPES: dict[str, dict[str, Any]] = SHAPES | {
 }
 VOCODER = "wavenet-vocoder"
 _LEARNING_RATE = 1e-3
-_LEAST_STEPS = 3  # that count; one before them warms up
+_MIN_STEPS = 3  # steps measured, after one step of warm-up
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured.
+    """The configuration of one measurement.
 
     Attributes:
-        shape: Of the network, in `TRAINING_SHAPES`.
-        network: "wavenet", as training takes it on this device; "wavenet, PyTorch", its readable
-            form; "conv1d", the yardstick in `plain`; or "wavenet-vocoder", r9y9's package from PyPI.
-        loop: "hand", or "lightning" for the trainer that the commands use.
+        shape: Shape of the network, a name in `TRAINING_SHAPES`.
+        network: "wavenet", the implementation that training uses on this device; "wavenet, PyTorch", the one of
+            PyTorch modules; "conv1d", the baseline in `plain`; or "wavenet-vocoder", r9y9's package from PyPI.
+        loop: "hand" for a plain training loop, or "lightning" for the trainer that the commands use.
         precision: "32-true" or "bf16-mixed".
-        compile: Whether it goes through `torch.compile`.
-        keeps_memory: Whether glibc is set to keep freed memory, as the program does on a CPU.
-        checkpointing: Whether activations are recomputed.
+        compile: Whether `torch.compile` is used.
+        keeps_memory: Whether glibc is set to keep freed memory, as `wavenet train` does on a CPU.
+        checkpointing: Whether activations are recomputed in the backward pass.
         device: "cpu" or "cuda".
-        batch: Segments.
-        segment: Samples of each; all are predicted.
+        batch: Segments per step.
+        segment: Samples per segment, all predicted.
     """
 
     shape: str
@@ -81,17 +81,17 @@ class Row:
     """One line of the table.
 
     Attributes:
-        case: What was measured.
-        rate: Predicted samples a second; median of the rounds.
-        slowest: Of the rounds.
-        fastest: Of the rounds.
-        to_conv1d: rate over the yardstick's with the same memory setting, median of ratios in a round.
-        to_vocoder: rate over wavenet-vocoder's likewise; None where it is not installed.
-        of_matmul: Arithmetic of the step over what torch's matrix product of the same precision
-            reached just before; the arithmetic is three times the forward pass's products.
-        of_peak: The same over the processor's multiply-add peak; None on a GPU.
-        memory: Peak during training beyond what was in use before, bytes.
-        error: Largest relative error of a gradient in float32, against the readable form in float64.
+        case: Configuration of the measurement.
+        rate: Predicted samples per second, median of the rounds.
+        slowest: Lowest rate of the rounds.
+        fastest: Highest rate of the rounds.
+        to_conv1d: Rate relative to the baseline's with the same memory setting, median of the rounds' ratios.
+        to_vocoder: Rate relative to wavenet-vocoder's, likewise; None if it is not installed.
+        of_matmul: Multiplications per second relative to those of torch's matrix product of the same precision,
+            measured just before; a step has three times the multiplications of the forward pass.
+        of_peak: The same relative to the processor's peak rate of multiply-add operations; None on a GPU.
+        memory: Peak memory during training, minus the memory in use before, in bytes.
+        error: Largest relative error of a gradient in float32, compared with the PyTorch modules in float64.
     """
 
     case: Case
@@ -107,7 +107,7 @@ class Row:
 
 
 def make(case: Case) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
-    """The network, and its log-probabilities as a function of the waveform."""
+    """Return the network, and a function from the waveform to the log-probabilities."""
     sizes = TRAINING_SHAPES[case.shape]
     torch.manual_seed(0)
     if case.network == "conv1d":
@@ -134,10 +134,10 @@ def _vocoder(sizes: dict[str, Any]) -> tuple[torch.nn.Module, Callable[[Tensor],
 
 
 def measure(case: Case, seconds: float) -> dict[str, Any]:
-    """Take steps of AdamW for so many seconds, after one that warms up.
+    """Run steps of AdamW for a time in seconds, after one step of warm-up.
 
     Returns:
-        "rate" (predicted samples a second, median of the steps) and "memory" (bytes).
+        "rate" (predicted samples per second, median of the steps) and "memory" (bytes).
     """
     if case.keeps_memory and case.device == "cpu":
         keep_freed_memory()
@@ -155,7 +155,7 @@ def _by_hand(case: Case, waveform: Tensor, seconds: float) -> list[float]:
     log_prob = torch.compile(log_prob) if case.compile else log_prob
     optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, fused=True)
     durations: list[float] = []
-    while len(durations) < 1 + _LEAST_STEPS or sum(durations[1:]) < seconds:
+    while len(durations) < 1 + _MIN_STEPS or sum(durations[1:]) < seconds:
         _wait(waveform.device)
         began = time.perf_counter()
         with torch.autocast(case.device, torch.bfloat16, enabled=case.precision == "bf16-mixed"):
@@ -169,7 +169,7 @@ def _by_hand(case: Case, waveform: Tensor, seconds: float) -> list[float]:
 
 
 class _Clock(L.Callback):
-    """Notes when steps end, and gives out the same batch again until there were enough."""
+    """Records when steps end, and is a data loader that repeats one batch until enough steps are measured."""
 
     def __init__(self, batch: dict[str, Any], seconds: float) -> None:
         self._batch, self._seconds = batch, seconds
@@ -180,7 +180,7 @@ class _Clock(L.Callback):
         self.ends.append(time.perf_counter())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        while len(self.ends) < 1 + _LEAST_STEPS or self.ends[-1] - self.ends[0] < self._seconds:
+        while len(self.ends) < 1 + _MIN_STEPS or self.ends[-1] - self.ends[0] < self._seconds:
             yield self._batch
 
 
@@ -227,7 +227,7 @@ def _peak_memory(device: torch.device) -> float:
 
 
 def gradient_error(shape: str, network: str = "wavenet", samples: int = 2500) -> float:
-    """Largest relative error of a gradient in float32, against the readable form in float64."""
+    """Return the largest relative error of a gradient in float32, compared with the PyTorch modules in float64."""
     model, log_prob = make(Case(shape, network))
     waveform = torch.rand(2, samples, generator=torch.Generator().manual_seed(2)) * 2 - 1
     assert isinstance(model, WaveNet)
@@ -236,11 +236,11 @@ def gradient_error(shape: str, network: str = "wavenet", samples: int = 2500) ->
     model.zero_grad()
     model.double().log_prob(waveform.double())[0].mean().backward()
     exact = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return max(((native[name] - wanted).norm() / wanted.norm()).item() for name, wanted in exact.items())
+    return max(((native[name] - expected).norm() / expected.norm()).item() for name, expected in exact.items())
 
 
 def matmul_rate(device: str, precision: str) -> float:
-    """Multiplications with addition a second that torch's matrix product reaches."""
+    """Return the multiply-add operations per second of torch's matrix product."""
     dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
     size = 8192 if device == "cuda" else 2048
     a, b = torch.ones(size, size, dtype=dtype, device=device), torch.ones(size, size, dtype=dtype, device=device)
@@ -255,7 +255,7 @@ def matmul_rate(device: str, precision: str) -> float:
 
 
 def largest_batch(shape: str, segment: int, checkpointing: bool, seconds: float = 0.1) -> int:
-    """The largest batch, a power of two, that a GPU trains in bfloat16 without running out of memory."""
+    """Return the largest batch, a power of two, that a GPU trains in bfloat16 without running out of memory."""
     batch, largest = 1, 0
     case = Case(shape, precision="bf16-mixed", checkpointing=checkpointing, device="cuda", segment=segment)
     while run(replace(case, batch=batch), seconds) is not None:
@@ -264,14 +264,14 @@ def largest_batch(shape: str, segment: int, checkpointing: bool, seconds: float 
 
 
 def default_rate(segment: int, seconds: float) -> float:
-    """Predicted samples a second of the default model in batches of two, on a CPU."""
+    """Return the predicted samples per second of the default model in batches of two, on a CPU."""
     result = run(Case("default", batch=2, segment=segment), seconds)
     assert result is not None
     return result["rate"]
 
 
 def cases_of(shape: str, device: str, batch: int, segment: int, compiled: bool) -> list[Case]:
-    """Everything that is measured for a shape on a device."""
+    """Return all cases that are measured for a shape on a device."""
     size = {"device": device, "batch": batch, "segment": segment}
     others = ["conv1d"] + [VOCODER] * _installed("wavenet_vocoder")
     if device == "cuda":
@@ -291,19 +291,19 @@ def _installed(package: str) -> bool:
 
 
 def run(case: Case, seconds: float) -> dict[str, Any] | None:
-    """Measure in a process of its own; None if it ran out of a GPU's memory."""
+    """Measure a case in its own process; return None if it ran out of GPU memory."""
     arguments = [json.dumps(asdict(case)), str(seconds)]
     command = [sys.executable, "-W", "ignore", "-m", "scripts.benchmarks.training", *arguments]
     places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(places), "WAVENET_BENCHMARK_THREADS": str(torch.get_num_threads()),
     }  # fmt: skip
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode and "OutOfMemoryError" in done.stderr:
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode and "OutOfMemoryError" in process.stderr:
         return None
-    if done.returncode:
-        raise RuntimeError(f"measuring {case} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise RuntimeError(f"measuring {case} failed:\n{process.stderr}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def benchmark_training(
@@ -316,17 +316,17 @@ def benchmark_training(
     compiled: bool = False,
     on_row: Callable[[Row], object] = print,
 ) -> list[Row]:
-    """Measure every network on every shape; rounds of all of them take turns, so that a slow minute hits all.
+    """Measure every network on every shape, alternating between them in each round, so that a slow period affects all.
 
     Args:
         shapes: Names in `TRAINING_SHAPES`.
         device: "cpu" or "cuda".
-        rounds: Measurements of each.
-        batch: Segments in a step.
-        segment: Samples of each, all predicted.
-        seconds: Least length of a measurement; at least _LEAST_STEPS steps are taken.
-        compiled: Whether `torch.compile` is measured on a CPU, which takes minutes.
-        on_row: Is called with each row when it is known.
+        rounds: Number of measurements of each row.
+        batch: Segments per step.
+        segment: Samples per segment, all predicted.
+        seconds: Minimum length of a measurement, which has at least _MIN_STEPS steps.
+        compiled: Whether `torch.compile` is also measured on a CPU, which takes minutes.
+        on_row: Called with each row as soon as it is measured.
 
     Returns:
         The rows.
@@ -344,13 +344,13 @@ def benchmark_training(
                 peak = multiply_add_rate(torch.get_num_threads()) * torch.get_num_threads() if device == "cpu" else None
                 result = run(case, seconds)
                 if result is None:
-                    raise RuntimeError(f"{case} does not fit into the GPU's memory; ask for a smaller --batch")
+                    raise RuntimeError(f"{case} does not fit into the GPU's memory; use a smaller --batch")
                 results[case].append(result | {"matmul": matmul, "peak": peak})
         exact = ["wavenet", "wavenet, PyTorch"] if device == "cpu" else []
         errors = {network: gradient_error(shape, network) for network in exact}
         for case in cases:
             rates = _of(results[case], "rate")
-            beside = {
+            ratios = {
                 other.network: median_ratio(rates, _of(results[other], "rate"))
                 for other in cases
                 if other.network in ("conv1d", VOCODER) and other.keeps_memory == case.keeps_memory
@@ -360,8 +360,8 @@ def benchmark_training(
                 rate=statistics.median(rates),
                 slowest=min(rates),
                 fastest=max(rates),
-                to_conv1d=beside["conv1d"],
-                to_vocoder=beside.get(VOCODER),
+                to_conv1d=ratios["conv1d"],
+                to_vocoder=ratios.get(VOCODER),
                 of_matmul=arithmetic * median_ratio(rates, _of(results[case], "matmul")),
                 of_peak=arithmetic * median_ratio(rates, _of(results[case], "peak")) if device == "cpu" else None,
                 memory=statistics.median(_of(results[case], "memory")),
@@ -397,7 +397,7 @@ HEADER = header(_COLUMNS)
 
 
 def line(row: Row) -> str:
-    """A row of the table, under `HEADER`; both are Markdown."""
+    """Format a row as a line of the Markdown table that `HEADER` begins."""
     case = row.case
     cells = [
         *(case.shape, case.network, case.loop, case.precision, "yes" if case.compile else "no"),

@@ -1,4 +1,4 @@
-"""Does a model listen to its conditions? A vocoder against a model without mel, and both with the wrong conditions."""
+"""Benchmark of conditioning: a vocoder and a model without mel, both with matching and with other conditions."""
 
 import subprocess
 import sys
@@ -26,14 +26,15 @@ class Row:
     """One line of the table, over all held-out recordings.
 
     Attributes:
-        model: What was asked.
-        given: Names of the conditions it was given.
+        model: Name of the model.
+        given: Description of the model's conditions.
         bits: Bits per sample.
-        log_mel_distance: Of resynthesis and recording, dB; see `similarity`. Means over the recordings.
+        log_mel_distance: Distance of resynthesis and recording, dB; see `similarity`. This and the next three
+            are means over the recordings.
         mel_cepstral_distortion: dB.
         f0_error: Cents.
-        voicing_error: Share of the frames.
-        level: RMS of what was made over that of the recordings, dB.
+        voicing_error: Fraction of the frames.
+        level: RMS of the generated audio relative to that of the recordings, dB.
     """
 
     model: str
@@ -60,7 +61,7 @@ HEADER = header(_COLUMNS)
 
 
 def line(row: Row) -> str:
-    """A row as a line of the table."""
+    """Format a row as a line of the Markdown table that `HEADER` begins."""
     return line_of(
         [
             row.model,
@@ -77,7 +78,7 @@ def line(row: Row) -> str:
 
 
 def train(folder: Path, name: str, *settings: str) -> float:
-    """Train a model of the package's own recordings into folder/name; returns the seconds that it took."""
+    """Train a model on the package's own recordings, in folder/name; return the time in seconds."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "wavenet.cli.train", f"run_dir={folder / name}", "logger=none", *settings]
     subprocess.run([*command, "samples.seconds=0", "samples.max_num=1"], check=True)
@@ -85,7 +86,7 @@ def train(folder: Path, name: str, *settings: str) -> float:
 
 
 def held_out(model: WaveNet, cache: Path, most: int | None = None) -> Corpus:
-    """The package's held-out recordings, with what the model wants to know of them."""
+    """Return the package's held-out recordings, with the features that the model is conditioned on."""
     corpus = prepare(Prompts(), model.sample_rate, cache)
     _, held = split(add_features(corpus, model.features), 0.1)
     return replace(held, utterances=held.utterances[:most])
@@ -94,31 +95,34 @@ def held_out(model: WaveNet, cache: Path, most: int | None = None) -> Corpus:
 def benchmark_vocoder(
     folder: Path, vocoder: Path, without: Path, cache: Path, most: int | None, on_row: Callable[[Row], object]
 ) -> list[Row]:
-    """Compare on held-out recordings.
+    """Compare both models on held-out recordings.
 
     Args:
-        folder: Where the sounds are put.
+        folder: Folder that the audio is written to.
         vocoder: A run or checkpoint conditioned on the mel spectrogram.
-        without: One of the same size conditioned on the speaker.
-        cache: For the prepared audio.
-        most: Use so many recordings; None for all.
-        on_row: Is called with each row.
+        without: A run or checkpoint of the same size conditioned on the speaker.
+        cache: Folder of the prepared audio.
+        most: Maximum number of recordings; None for all.
+        on_row: Called with each row as soon as it is measured.
+
+    Returns:
+        The rows.
     """
     mel, speaker = load(vocoder), load(without)
     with_mel, with_speaker = held_out(mel, cache, most), held_out(speaker, cache, most)
     recordings = [with_mel.read(i) for i in range(len(with_mel.utterances))]
-    own = [with_mel.conditions(i) for i in range(len(recordings))]
-    others = [c | {"mel": repeat_frames(own[i - 1]["mel"], c["mel"].shape[1])} for i, c in enumerate(own)]
-    named = [with_speaker.conditions(i) for i in range(len(recordings))]
-    names = sorted({each["speaker"] for each in named})
-    wrong = [each | {"speaker": names[names.index(each["speaker"]) - 1]} for each in named]
+    matching = [with_mel.conditions(i) for i in range(len(recordings))]
+    others = [c | {"mel": repeat_frames(matching[i - 1]["mel"], c["mel"].shape[1])} for i, c in enumerate(matching)]
+    speakers = [with_speaker.conditions(i) for i in range(len(recordings))]
+    names = sorted({each["speaker"] for each in speakers})
+    wrong = [each | {"speaker": names[names.index(each["speaker"]) - 1]} for each in speakers]
 
     rows = []
 
-    def add(name: str, given: str, bits: float | None, made: Sequence[Tensor]) -> None:
-        rows.append(_row(name, given, bits, made, recordings, mel.sample_rate))
+    def add(name: str, given: str, bits: float | None, generated: Sequence[Tensor]) -> None:
+        rows.append(_row(name, given, bits, generated, recordings, mel.sample_rate))
         on_row(rows[-1])
-        for index, waveform in enumerate(made):
+        for index, waveform in enumerate(generated):
             path = f"{index:02d}-{name.replace(' ', '-')}-{given.replace(' ', '-')}.wav"
             write(folder / path, waveform, mel.sample_rate)
 
@@ -126,9 +130,9 @@ def benchmark_vocoder(
         write(folder / f"{index:02d}-recording.wav", waveform, mel.sample_rate)
     add("8-bit mu-law", "of the recording", None, [mu_law_decode(mu_law_encode(x)) for x in recordings])
     for name, given, model, conditions in (
-        ("vocoder", "its mel", mel, own),
+        ("vocoder", "its mel", mel, matching),
         ("vocoder", "another mel", mel, others),
-        ("without mel", "its speaker", speaker, named),
+        ("without mel", "its speaker", speaker, speakers),
         ("without mel", "another speaker", speaker, wrong),
     ):
         add(name, given, _bits(model, recordings, conditions), make(model, [len(x) for x in recordings], conditions))
@@ -141,14 +145,14 @@ def _bits(model: WaveNet, recordings: Sequence[Tensor], conditions: Sequence[dic
 
 
 def _row(
-    name: str, given: str, bits: float | None, made: Sequence[Tensor], recordings: Sequence[Tensor], rate: int
+    name: str, given: str, bits: float | None, generated: Sequence[Tensor], recordings: Sequence[Tensor], rate: int
 ) -> Row:
-    each = [similarity(a, b, rate) for a, b in zip(made, recordings, strict=True)]
+    each = [similarity(a, b, rate) for a, b in zip(generated, recordings, strict=True)]
 
     def mean(field: str) -> float:
         return torch.tensor([getattr(one, field) for one in each]).nanmean().item()
 
-    power = [torch.cat(list(sounds)).square().mean() for sounds in (made, recordings)]
+    power = [torch.cat(list(sounds)).square().mean() for sounds in (generated, recordings)]
     return Row(
         model=name,
         given=given,

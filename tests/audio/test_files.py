@@ -29,7 +29,7 @@ def test_real_speech_survives_writing_and_reading(tmp_path):
         again, rate_again = read(tmp_path / "new" / name)
         assert rate_again == rate
         torch.testing.assert_close(again, speech, rtol=0, atol=1 / 32768)
-    assert sorted(os.listdir(tmp_path / "new")) == ["a.wav", "b.flac"]  # nothing temporary stays
+    assert sorted(os.listdir(tmp_path / "new")) == ["a.wav", "b.flac"]  # no temporary files are left
 
 
 def test_channels_are_averaged_and_any_rate_is_resampled(tmp_path):
@@ -51,20 +51,20 @@ def test_resampling_keeps_tones_and_removes_what_would_alias():
 @pytest.mark.parametrize(("old", "new"), [(3, 2), (2, 3), (441, 160), (160, 441), (1, 6), (6, 1), (1000, 7)])
 @pytest.mark.parametrize("length", [1, 50, 3001])
 def test_rates_without_a_common_divisor_have_the_same_filter(monkeypatch, old, new, length):
-    """torchaudio's, which counts a constant of the window in single precision."""
+    """torchaudio computes a constant of the window in single precision."""
     waveform = torch.rand(2, length, dtype=torch.float64) - 0.5
-    theirs = resample(waveform, old, new)
+    expected = resample(waveform, old, new)
     monkeypatch.setattr(sys.modules[resample.__module__], "_TABLE", 0)
-    ours = resample(waveform, old, new)
-    assert ours.shape == theirs.shape == (2, math.ceil(length * new / old))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-7)
+    computed = resample(waveform, old, new)
+    assert computed.shape == expected.shape == (2, math.ceil(length * new / old))
+    torch.testing.assert_close(computed, expected, rtol=0, atol=3e-7)
 
 
 @pytest.mark.parametrize("rate", [44101, 16001, 7919, 999983])
 def test_a_prime_rate_needs_no_table_of_gigabytes(rate):
-    made = resample(tone(440, rate, seconds=0.1), rate, 16000)
-    assert abs(len(made) - 1600) <= 1
-    torch.testing.assert_close(made[400:1200], tone(440, 16000)[400:1200], rtol=0, atol=1e-4)
+    resampled = resample(tone(440, rate, seconds=0.1), rate, 16000)
+    assert abs(len(resampled) - 1600) <= 1
+    torch.testing.assert_close(resampled[400:1200], tone(440, 16000)[400:1200], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -88,58 +88,61 @@ def test_bad_files_are_named_with_their_reason(tmp_path, make, reason):
         read(path)
 
 
-def flac_that_says(samples, **fields):
-    """A FLAC file whose header says something else: a rate, channels, bits or a length."""
+def flac_with_header(samples, **fields):
+    """Return a FLAC file whose header claims another rate, number of channels, bits or length."""
     return patched(("flac", encoded(samples, 16000, "flac")), **fields)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (flac_that_says(np.zeros(4800), rate=999), "its header says 999 Hz; a recording has 1000 to 1000000"),
+        (flac_with_header(np.zeros(4800), rate=999), "its header says 999 Hz; a recording has 1000 to 1000000"),
         (encoded(np.zeros(100), 2_000_000_000, "wav"), "its header says 2000000000 Hz"),
         (encoded(np.zeros((100, 500)), 16000, "wav"), "its header says 500 channels; a recording has up to 64"),
-        (flac_that_says(np.zeros(4800), length=2**36 - 1), "longer than 12 hours, or damaged"),
-        (flac_that_says(np.zeros(4800), length=2**29), r"33554 s of sound in \d+ bytes; it is damaged, or all silence"),
-        (flac_that_says(np.sin(np.arange(4800)), length=5000), r"says 0\.312 s, it ends after 0\.300"),
+        (flac_with_header(np.zeros(4800), length=2**36 - 1), "longer than 12 hours, or damaged"),
+        (
+            flac_with_header(np.zeros(4800), length=2**29),
+            r"33554 s of sound in \d+ bytes; it is damaged, or all",
+        ),
+        (flac_with_header(np.sin(np.arange(4800)), length=5000), r"says 0\.312 s, it ends after 0\.300"),
         (encoded(np.sin(np.arange(4800)), 16000, "flac")[:3000], r"not readable as audio \(.*lost sync\)"),
         (encoded(np.sin(np.arange(4800)), 16000, "wav")[:1000], "cut off; its header says 9644 bytes, it has 1000"),
         (encoded(np.sin(np.arange(4800)), 16000, "aiff")[:1000], r"cut off; its header says \d+ bytes, it has 1000"),
     ],
 )
-def test_a_header_that_lies_is_refused_before_it_costs_anything(tmp_path, data, reason):
+def test_a_false_header_is_refused_before_memory_is_allocated(tmp_path, data, reason):
     path = tmp_path / "x.audio"
     path.write_bytes(data)
     tracemalloc.start()
     with pytest.raises(AudioError, match=rf"x\.audio: .*{reason}"):
         read(path)
-    assert tracemalloc.get_traced_memory()[1] < 2**20  # numpy's arrays among it
+    assert tracemalloc.get_traced_memory()[1] < 2**20  # including numpy's arrays
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("length", [4800, 0])  # 0 does not say, so it shows in decoding only
-def test_no_more_is_taken_than_is_wanted(tmp_path, length):
-    (tmp_path / "x.flac").write_bytes(flac_that_says(np.sin(np.arange(4800)), length=length))
+@pytest.mark.parametrize("length", [4800, 0])  # 0 is an unknown length, so it is only found in decoding
+def test_longer_files_than_max_seconds_are_refused(tmp_path, length):
+    (tmp_path / "x.flac").write_bytes(flac_with_header(np.sin(np.arange(4800)), length=length))
     assert len(read(tmp_path / "x.flac", max_seconds=0.3)[0]) == 4800
     with pytest.raises(AudioError, match=r"x\.flac: longer than 0\.29 s, or damaged; cut it into shorter files"):
         read(tmp_path / "x.flac", max_seconds=0.29)
 
 
 @pytest.mark.parametrize("length", [0, 2**32 - 1, 2**31 - 1])
-def test_what_was_written_to_a_pipe_is_read_to_its_end(tmp_path, length):
-    """Whoever writes to a pipe cannot go back to say how long it became."""
+def test_a_file_written_to_a_pipe_is_read_to_its_end(tmp_path, length):
+    """A program that writes to a pipe cannot go back to write the length."""
     samples = (np.random.default_rng(0).uniform(-1, 1, 4800) * 32767).round() / 32768
     wav = bytearray(encoded(samples, 16000, "wav"))
     wav[4:8] = wav[40:44] = length.to_bytes(4, "little")
     (tmp_path / "x.wav").write_bytes(wav)
-    (tmp_path / "x.flac").write_bytes(flac_that_says(samples, length=0))
+    (tmp_path / "x.flac").write_bytes(flac_with_header(samples, length=0))
     for name in ("x.flac", *(["x.wav"] if length else [])):
         assert np.array_equal(read(tmp_path / name)[0], samples.astype(np.float32))
     assert claimed_seconds(tmp_path / "x.flac") is None
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
-def test_blocks_make_the_same_as_the_whole(tmp_path, monkeypatch, ending):
+def test_decoding_in_blocks_gives_the_same_samples(tmp_path, monkeypatch, ending):
     samples = np.random.default_rng(0).uniform(-0.2, 0.2, (20000, 2))
     soundfile.write(tmp_path / f"x.{ending}", samples, 16000)
     whole = read(tmp_path / f"x.{ending}")[0]
@@ -149,8 +152,8 @@ def test_blocks_make_the_same_as_the_whole(tmp_path, monkeypatch, ending):
     np.testing.assert_allclose(whole, expected, rtol=0, atol=2e-7)
 
 
-def test_an_mp3_whose_length_is_only_estimated_is_no_damaged_one(tmp_path):
-    """Without the first frame, which counts the others, a tag at the end is taken for more of them."""
+def test_an_mp3_with_an_estimated_length_is_not_damaged(tmp_path):
+    """Without the first frame, which counts the others, a tag at the end is counted as further frames."""
     path = tmp_path / "x.mp3"
     with soundfile.SoundFile(path, "w", 16000, 1, bitrate_mode="CONSTANT", compression_level=0.5) as file:
         file.write(np.random.default_rng(0).uniform(-0.3, 0.3, 16000))
@@ -160,15 +163,15 @@ def test_an_mp3_whose_length_is_only_estimated_is_no_damaged_one(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["ogg", "mp3"])
-def test_a_loud_recording_in_a_lossy_format_is_held_at_full_scale(tmp_path, ending):
+def test_a_loud_recording_in_a_lossy_format_is_clipped_to_full_scale(tmp_path, ending):
     loud = np.sign(np.sin(np.arange(16000) / 9)) * 0.99
     soundfile.write(tmp_path / f"x.{ending}", loud, 16000)
-    assert np.abs(soundfile.read(tmp_path / f"x.{ending}")[0]).max() > 1.01  # so its decoder says
+    assert np.abs(soundfile.read(tmp_path / f"x.{ending}")[0]).max() > 1.01  # before clipping
     waveform, _ = read(tmp_path / f"x.{ending}")
     assert waveform.abs().max() == 1
 
 
-def test_a_full_disk_is_said_and_nothing_stays(tmp_path):
+def test_a_full_disk_is_reported_and_no_file_is_left(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
     try:
@@ -180,10 +183,10 @@ def test_a_full_disk_is_said_and_nothing_stays(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_nothing_half_written_stays_behind(tmp_path):
+def test_no_partial_file_is_left(tmp_path):
     with pytest.raises(AudioError, match=r"must be \(T,\) with samples in"):
         write(tmp_path / "x.wav", torch.tensor([2.0]), 8000)
-    with pytest.raises(AudioError, match="'.xyz' names no audio format"):
+    with pytest.raises(AudioError, match="'.xyz' is not an audio format"):
         write(tmp_path / "x.xyz", torch.zeros(10), 8000)
     (tmp_path / "folder.wav").mkdir()
     with pytest.raises(AudioError, match="cannot be written"):

@@ -9,7 +9,7 @@ from wavenet.audio import LogMel, log_mel_spectrogram
 
 
 def hertz_of(mel):
-    """The Slaney scale, backwards: linear to 1 kHz, then 27 steps to each factor 6.4."""
+    """Return the frequencies of mels on Slaney's scale: linear to 1 kHz, then 27 steps per factor 6.4."""
     mel = np.asarray(mel, dtype=np.float64)
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
 
@@ -19,7 +19,7 @@ def mel_of(hertz):
 
 
 def reference(x, rate, n_fft, hop, n_mels, fmin, fmax, floor):
-    """The definition, frame by frame, in float64."""
+    """Compute the definition, frame by frame, in float64."""
     edges = hertz_of(np.linspace(mel_of(fmin), mel_of(fmax), n_mels + 2))
     hertz = np.arange(n_fft // 2 + 1) * rate / n_fft
     filters = np.zeros((n_mels, len(hertz)))
@@ -31,8 +31,8 @@ def reference(x, rate, n_fft, hop, n_mels, fmin, fmax, floor):
     frames = []
     for f in range(-(-len(x) // hop)):
         start = f * hop + hop / 2 - n_fft / 2
-        seen = np.array([x[int(t)] if 0 <= t < len(x) else 0.0 for t in start + np.arange(n_fft)])
-        frames.append(np.log(np.maximum(filters @ np.abs(np.fft.rfft(window * seen)), floor)))
+        samples = np.array([x[int(t)] if 0 <= t < len(x) else 0.0 for t in start + np.arange(n_fft)])
+        frames.append(np.log(np.maximum(filters @ np.abs(np.fft.rfft(window * samples)), floor)))
     return np.stack(frames, axis=1)
 
 
@@ -44,12 +44,12 @@ def reference(x, rate, n_fft, hop, n_mels, fmin, fmax, floor):
         (16000, 254, 62, 20, 60.0, 7600.0, 500),
     ],
 )
-def test_it_is_its_definition(rate, n_fft, hop, n_mels, fmin, fmax, length):
+def test_it_equals_its_definition(rate, n_fft, hop, n_mels, fmin, fmax, length):
     x = torch.rand(length) - 0.5
-    made = LogMel(rate, n_fft, hop, n_mels, fmin, fmax).extract(x)
+    computed = LogMel(rate, n_fft, hop, n_mels, fmin, fmax).extract(x)
     expected = reference(x.double().numpy(), rate, n_fft, hop, n_mels, fmin, fmax or rate / 2, 1e-5)
-    assert made.dtype == torch.float32
-    np.testing.assert_allclose(made.numpy(), expected, rtol=0, atol=2e-4)
+    assert computed.dtype == torch.float32
+    np.testing.assert_allclose(computed.numpy(), expected, rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 640, 1000])
@@ -60,11 +60,11 @@ def test_a_frame_for_every_hop_begun(length):
     assert mel.extract(torch.rand(3, 2, length)).shape == (3, 2, 80, -(-length // 64))
 
 
-def test_no_samples_are_no_frames():
+def test_no_samples_give_no_frames():
     assert LogMel(8000).extract(torch.zeros(0)).shape == (80, 0)
 
 
-def test_a_click_in_the_middle_of_a_frame_is_seen_alike_from_both_sides():
+def test_a_click_in_the_middle_of_a_frame_has_symmetric_energy():
     x = torch.zeros(64 * 40)
     x[64 * 17 + 32] = 0.5
     energy = LogMel(8000, 512, 64, n_mels=40, floor=1e-12).extract(x).exp().sum(0)
@@ -96,7 +96,7 @@ def test_silence_is_the_floor():
     torch.testing.assert_close(LogMel(8000, floor=1e-3).extract(torch.zeros(500)), torch.full((80, 2), 1e-3).log())
 
 
-def test_it_is_a_value():
+def test_it_is_immutable_and_comparable():
     mel = LogMel(8000, 512, 64, n_mels=40)
     assert (mel.num_channels, mel.name, mel.reads_files) == (40, "mel", False)
     assert pickle.loads(pickle.dumps(mel)) == mel == dataclasses.replace(mel)
@@ -120,7 +120,7 @@ def test_it_is_a_value():
         ({"floor": 0.0}, r"floor is 0\.0; it must be a number above 0"),
         (
             {"n_fft": 256, "n_mels": 160},
-            r"n_mels is 160: \d+ of the bands .* 31.2 Hz; take fewer, or a longer n_fft than 256",
+            r"n_mels is 160: \d+ of the bands .* 31.2 Hz; use fewer bands, or a longer n_fft than 256",
         ),
     ],
 )
@@ -130,7 +130,7 @@ def test_wrong_numbers_are_named(numbers, reason):
 
 
 @pytest.mark.parametrize("rate", [2000, 8000, 16000, 22050, 44100, 48000, 96000, 192000])
-def test_pictures_can_be_made_at_any_rate(rate):
+def test_a_spectrogram_can_be_computed_at_any_rate(rate):
     x = torch.rand(rate // 10)
     assert log_mel_spectrogram(x, rate).shape == (80, -(-len(x) // 256))
     if rate <= 96000:

@@ -26,8 +26,8 @@ def test_equals_torchaudio():
     x = torch.linspace(-1, 1, 10001)
     classes = mu_law_encode(x)
     assert torch.equal(classes, torchaudio.functional.mu_law_encoding(x, 256))
-    theirs = torchaudio.functional.mu_law_decoding(classes, 256)
-    torch.testing.assert_close(mu_law_decode(classes), theirs, rtol=1e-5, atol=1e-6)
+    expected = torchaudio.functional.mu_law_decoding(classes, 256)
+    torch.testing.assert_close(mu_law_decode(classes), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [1.0001, -2.0, float("nan"), float("inf"), -float("inf")])

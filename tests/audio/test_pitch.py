@@ -9,7 +9,7 @@ from wavenet.audio import Pitch, read
 
 
 def voice(hertz, rate):
-    """Harmonics of a fundamental that is given for each sample, (T,) Hz."""
+    """Return a sound with harmonics of the given fundamental, (T,) Hz for each sample."""
     phase = 2 * torch.pi * hertz.double().cumsum(0) / rate
     harmonics = range(1, int(0.45 * rate / hertz.max()))
     return (0.2 * sum(torch.sin(n * phase + n * n) / n for n in harmonics)).float()
@@ -20,7 +20,7 @@ def middles(pitch, length):
 
 
 @pytest.mark.parametrize(("rate", "hop"), [(8000, 64), (8000, 80), (8000, 37), (22050, 256)])
-def test_a_gliding_voice_is_followed(rate, hop):
+def test_a_gliding_pitch_is_tracked(rate, hop):
     seconds = torch.arange(2 * rate) / rate
     hertz = 180 * 2 ** (0.9 * torch.sin(2 * torch.pi * 0.3 * seconds))
     pitch = Pitch(rate, hop)
@@ -34,8 +34,8 @@ def test_a_gliding_voice_is_followed(rate, hop):
     assert relative.mean().abs() < 0.002
 
 
-def test_a_glide_up_and_a_glide_down_are_not_late():
-    """A frame too late would be off by 0.8 % here, to one side when it rises and to the other when it falls."""
+def test_rising_and_falling_pitch_have_no_delay():
+    """A delay of one frame would cause an error of 0.8 % here, with opposite signs for rising and falling pitch."""
     rate = 8000
     pitch, up = Pitch(rate, 64), 120 * 2 ** (torch.arange(rate) / rate * 1.44)
     errors = []
@@ -45,14 +45,14 @@ def test_a_glide_up_and_a_glide_down_are_not_late():
     assert abs(errors[0] - errors[1]) / 2 < 0.1 * 0.008
 
 
-def test_a_voice_begins_and_ends_where_it_does():
+def test_the_beginning_and_end_of_a_voice_are_found():
     sound = torch.zeros(8000)
     sound[2560:5120] = voice(torch.full((2560,), 200.0), 8000)
     voiced = Pitch(8000, 64).extract(sound)[0] > 0
     assert voiced[42:78].all()
     assert not voiced[:36].any()
     assert not voiced[84:].any()
-    assert abs((40 - voiced.nonzero().min()) - (voiced.nonzero().max() - 79)) <= 3  # to the left as to the right
+    assert abs((40 - voiced.nonzero().min()) - (voiced.nonzero().max() - 79)) <= 3  # equally on both sides
 
 
 def test_silence_and_noise_have_no_pitch():
@@ -61,20 +61,20 @@ def test_silence_and_noise_have_no_pitch():
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 266])
-def test_what_is_shorter_than_two_periods_has_no_pitch(length):
+def test_a_recording_shorter_than_two_periods_has_no_pitch(length):
     pitch = Pitch(8000)
     assert torch.equal(pitch.extract(torch.rand(length)), torch.zeros(1, pitch.num_frames(length)))
 
 
 @pytest.mark.parametrize("hop", [1, 8, 1000, 4096])
-def test_any_hop_will_do(hop):
+def test_any_hop_length_works(hop):
     pitch = Pitch(8000, hop)
     f0 = pitch.extract(voice(torch.full((4000,), 200.0), 8000))
     assert f0.shape == (1, pitch.num_frames(4000))
     assert f0[0, pitch.num_frames(4000) // 4] == pytest.approx(200, rel=0.01)
 
 
-def test_the_voices_of_people():
+def test_real_voices_have_plausible_pitch():
     for name, low, high in (("june/june_001", 120, 300), ("carlo/carlo_001", 80, 250)):
         f0 = Pitch(8000).extract(read(PROMPTS / f"{name}.flac", 8000)[0])[0]
         assert 0.3 < (f0 > 0).float().mean() < 0.98
@@ -92,13 +92,13 @@ def test_wrong_numbers_are_named():
             Pitch(8000, 64, fmin, fmax)
 
 
-def test_it_is_a_value():
+def test_it_can_be_pickled_and_compared():
     pitch = Pitch(16000, 128)
     assert pickle.loads(pickle.dumps(pitch)) == pitch
     assert (pitch.num_channels, pitch.name, pitch.reads_files) == (1, "f0", False)
 
 
-def test_without_librosa_it_says_what_to_install(monkeypatch):
+def test_without_librosa_the_error_names_the_package_to_install(monkeypatch):
     real = builtins.__import__
 
     def without(name, *rest):

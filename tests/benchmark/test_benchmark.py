@@ -1,6 +1,9 @@
 import json
+import os
 import runpy
+import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -10,6 +13,8 @@ from scripts.benchmarks.plain import PlainConv1d
 from tests.conftest import ROOT, TINY
 from wavenet import WaveNet
 from wavenet.distributions import MuLawCategorical
+
+pytestmark = pytest.mark.slow
 
 
 def test_products_and_floor(monkeypatch):
@@ -47,7 +52,21 @@ def script(monkeypatch, capsys, *arguments):
     return printed, result
 
 
+def test_the_wait_for_the_first_sample_is_measured_in_a_new_process(monkeypatch):
+    """With the cache of compiled code that is there; an empty one takes a while."""
+    cached = os.environ.get("NUMBA_CACHE_DIR")
+    run = subprocess.run
+
+    def with_cache(command, env, **options):
+        kept = {name: value for name, value in env.items() if name != "NUMBA_CACHE_DIR"}
+        return run(command, env=kept | ({"NUMBA_CACHE_DIR": cached} if cached else {}), **options)
+
+    monkeypatch.setattr(generation.subprocess, "run", with_cache)
+    assert generation.compile_seconds("float32") > 0
+
+
 def test_generation(in_tmp, monkeypatch, capsys):
+    monkeypatch.setattr(generation, "compile_seconds", lambda weights, fresh=True: 9.5 if fresh else 0.5)
     options = ["--shapes", "M20", "--rounds", "1", "--batch", "3", "--seconds", "0.02", "--samples", "200"]
     printed, result = script(monkeypatch, capsys, "generation", *options)
     assert "of floor" in printed
@@ -83,7 +102,19 @@ def test_the_yardstick_is_the_same_network():
 
 
 def test_training(in_tmp, monkeypatch, capsys):
-    monkeypatch.setattr("scripts.benchmarks.training._installed", lambda name: False)  # it takes long, once for each
+    """One case in a process of its own, as all are measured; here the others are measured in this one, to save time."""
+    run, processes = training.run, []
+
+    def measured(case, seconds):
+        if not processes:
+            processes.append(case)
+            return run(case, seconds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return training.measure(case, seconds)
+
+    monkeypatch.setattr(training, "run", measured)
+    monkeypatch.setattr(training, "_installed", lambda name: False)  # it takes long, once for each
     options = ["--shapes", "default", "--rounds", "1", "--batch", "1", "--segment", "300", "--seconds", "0.01"]
     printed, result = script(monkeypatch, capsys, "training", *options, "--device", "cpu")
     assert "x conv1d" in printed and "of matmul" in printed

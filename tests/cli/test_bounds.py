@@ -1,4 +1,4 @@
-"""Limits that agree: what may be trained may be saved, loaded and resumed; what may not is refused before it starts."""
+"""Consistent bounds: every model that can be trained can be saved, loaded and resumed; others are refused at once."""
 
 import copy
 import math
@@ -29,7 +29,9 @@ from wavenet.generation import Stream
 from wavenet.training import SegmentData, WaveNetTraining
 from wavenet.types import AnyOf, Integer, Real, optional
 
-SMALLEST = [  # whatever stands at its end, the rest is as small as it can be
+pytestmark = pytest.mark.slow
+
+SMALLEST = [  # the smallest model, in which single settings are set to their bounds
     *TINY, "logger=none", "batch_size=1", f"segment_length={2**24}", "model.gate_channels=2", "model.skip_channels=1",
     "model.residual_channels=1", "model.condition_channels=1", "model.dilation_cycle=1", "model/conditioners=[none]",
 ]  # fmt: skip
@@ -48,10 +50,10 @@ PARTS = {
     "conditioners.features": FILE,
     "conditioners.features.upsampling": FILE,
 }
-OF_THE_MODEL = ("condition_channels", "sample_rate")  # what a part has in common with it
-TOGETHER = ("hop_length", "hold", "scales")  # see test_factors_of_the_frames_at_their_ends
-ALONE = {
-    ("context", "num_cycles", bounds.MAX_LAYERS),  # ends that no model reaches, for there are others it must fit to
+SHARED_WITH_MODEL = ("condition_channels", "sample_rate")  # arguments of a part that must equal the model's
+DEPENDENT = ("hop_length", "hold", "scales")  # see test_factors_of_the_hop_length_at_their_bounds
+UNREACHABLE = {
+    ("context", "num_cycles", bounds.MAX_LAYERS),  # bounds that no model can reach, because of other bounds
     ("mel", "n_fft", 2), ("mel", "fmin", 500_000), ("mel", "fmax", 5e-324),
     ("f0", "fmax", 5e-324), ("f0", "fmin", 125_000), ("f0", "fmax", 250_000), ("mel", "fmax", 500_000),
 }  # fmt: skip
@@ -63,12 +65,12 @@ def _endless_memory(monkeypatch):
 
 
 def part_of(name):
-    """Where a part stands in the model's config: its keys before the names of arguments."""
+    """Return the keys of a part in the model's config."""
     return [] if name == "model" else name.split("=")[0].split(".")
 
 
 def ends(kind):
-    """The lowest and the highest that a kind allows."""
+    """Yield the lowest and the highest value that a type allows."""
     for number in numbers_of(kind):
         if isinstance(number, Integer):
             yield from (number.low, number.high)
@@ -78,7 +80,7 @@ def ends(kind):
 
 
 def beyond(kind):
-    """What is just outside."""
+    """Yield the values just outside a type's bounds."""
     for number in numbers_of(kind):
         if isinstance(number, Integer):
             yield from (number.low - number.step, number.high + number.step)
@@ -102,8 +104,8 @@ def changed(cfg, name, argument, value):
 
 
 def walked(name, kinds):
-    return {key: kind for key, kind in kinds.items() if numbers_of(kind) and key not in TOGETHER
-            and not (name != "model" and key in OF_THE_MODEL)}  # fmt: skip
+    return {key: kind for key, kind in kinds.items() if numbers_of(kind) and key not in DEPENDENT
+            and not (name != "model" and key in SHARED_WITH_MODEL)}  # fmt: skip
 
 
 def test_every_number_of_every_part_has_a_bound(part):
@@ -120,13 +122,13 @@ def test_what_stands_at_its_end_trains_loads_and_resumes(part):
     name, cfg, kinds = part
     for key, kind in walked(name, kinds).items():
         for value in ends(kind):
-            if (name.rpartition(".")[2], key, value) in ALONE:
+            if (name.rpartition(".")[2], key, value) in UNREACHABLE:
                 continue
             at_end = changed(cfg, name, key, value)
-            if key == "groups":  # which share the channels
+            if key == "groups":  # the channels must be divisible by groups
                 at_end.model.update(residual_channels=value, gate_channels=2 * value)
-            preflight.check_run(at_end)  # which describes the model, builds it again, and reads the config again
-            model = build_on_meta(describe(preflight._outline(at_end)))
+            preflight.check_run(at_end)  # describes the model, rebuilds it, and reads the config back
+            model = build_on_meta(describe(preflight._meta_model(at_end)))
             found = describe(model)
             for step in part_of(name):
                 found = found[step]
@@ -135,7 +137,7 @@ def test_what_stands_at_its_end_trains_loads_and_resumes(part):
 
 def test_what_is_beyond_is_refused_by_everybody(part):
     name, cfg, kinds = part
-    good = describe(preflight._outline(cfg))
+    good = describe(preflight._meta_model(cfg))
     build_on_meta(good)
     for key, kind in walked(name, kinds).items():
         for value in beyond(kind):
@@ -157,13 +159,13 @@ def test_what_is_beyond_is_refused_by_everybody(part):
 @pytest.mark.parametrize(
     ("scales", "hold"), [([], 1), ([], 65536), ([1024], 1), ([1] * 16, 1), ([1] * 15 + [1024], 64), ([1], 65536)]
 )
-def test_factors_of_the_frames_at_their_ends(scales, hold):
+def test_factors_of_the_hop_length_at_their_bounds(scales, hold):
     cfg = composed(*SMALLEST, *PARTS["conditioners.features"])
     cfg.model.conditioners.features.hop_length = math.prod(scales) * hold
     cfg.model.conditioners.features.upsampling.update(scales=scales, hold=hold)
     preflight.check_run(cfg)
     for wrong in ({"scales": [1] * 17}, {"scales": [1025]}, {"scales": [0]}, {"hold": 65537}, {"hop_length": 65537}):
-        beyond_it, description = copy.deepcopy(cfg), describe(preflight._outline(cfg))
+        beyond_it, description = copy.deepcopy(cfg), describe(preflight._meta_model(cfg))
         for place in (beyond_it.model.conditioners.features, description["conditioners"]["features"]):
             (place if "hop_length" in wrong else place["upsampling"]).update(wrong)
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be"):
@@ -216,8 +218,8 @@ def test_a_setting_at_its_end_resumes_and_one_beyond_is_refused(key):
     [
         (["model.num_cycles=251", "model.dilation_cycle=2"], "num_cycles make 502 layers; a model has at most 500"),
         (["model.num_cycles=494", "model.kernel_size=1", "model/context=small"], "make 501 layers in all"),
-        (["model/context=small", "model.context.dilation_cycle=24"], "1.074e.09 samples; it may have 16777216"),
-        (["+trainer.max_time='00:01:00:00'"], "could not be resumed: trainer.max_time is no setting of a run"),
+        (["model/context=small", "model.context.dilation_cycle=24"], "1.074e.09 samples; it may have at most 16777216"),
+        (["+trainer.max_time='00:01:00:00'"], "could not be resumed: trainer.max_time is not a setting of a run"),
         (["batch_size=32"], "batch_size x segment_length is 32 x 16777216, more than 268435456 samples"),
     ],
 )  # fmt: skip
@@ -227,7 +229,7 @@ def test_what_all_parts_ask_for_together_is_bounded_before_a_run_too(overrides, 
 
 
 def test_two_filter_banks_are_as_large_as_one_at_most():
-    description = describe(preflight._outline(composed(*SMALLEST, *MEL)))
+    description = describe(preflight._meta_model(composed(*SMALLEST, *MEL)))
     description["conditioners"]["two"] = description["conditioners"]["mel"] | {"n_mels": 512}
     with pytest.raises(ValueError, match="the sum of n_mels over all parts is 513; it may be at most 512"):
         build_on_meta(description)
@@ -256,7 +258,7 @@ def test_as_many_names_as_there_may_be():
 def test_names_that_are_too_long_together_are_refused_before_a_run():
     cfg = composed(*SMALLEST, *PARTS["conditioners.speaker"])
     cfg.model.conditioners.speaker.categories = [f"{k}" + "x" * 4000 for k in range(300)]
-    with pytest.raises(ValueError, match=r"could not be resumed: has \d+ bytes; 1048576 can be read: name fewer"):
+    with pytest.raises(ValueError, match=r"could not be resumed: has \d+ bytes; at most 1048576 are allowed:"):
         preflight.check_reloadable(cfg)
 
 
@@ -328,7 +330,7 @@ def test_every_constructor_refuses_what_is_beyond_its_bounds():
         assert kind in (
             type_of_setting("train", key),
             optional(type_of_setting("train", key)),
-        )  # without lr, an optimizer is given
+        )  # lr is not given with an optimizer
     assert (
         isinstance(type_of_setting("generate", "top_k"), AnyOf)
         and type_of_setting("generate", "seed") == bounds_of(Stream)["seed"]

@@ -1,4 +1,4 @@
-"""`wavenet demo` as a process, and how it fails."""
+"""`wavenet demo` as a process, and its error messages."""
 
 import os
 import re
@@ -15,12 +15,14 @@ from tests.conftest import ROOT
 from tests.demo.serving import ask, connect, start, until
 from tests.reliability.models import make
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-c", "from wavenet.cli import main; main()", "demo", "checkpoint=tiny", "port=0"]
 
 
 @pytest.fixture
 def started(in_tmp):
-    """Start the command with these settings."""
+    """Return a function that starts the command with the given settings."""
     processes = []
 
     def start(*settings, **environment):
@@ -36,15 +38,15 @@ def started(in_tmp):
 
 
 def address_of(process):
-    """Wait until the page answers."""
+    """Wait until the page is served; return its address."""
     lines = [process.stdout.readline(), process.stdout.readline()]
     assert "warming up" in lines[0], process.stderr.read()
-    address = re.match(r"(http://\S+) has the page for tiny; Ctrl-C ends it", lines[1])
+    address = re.match(r"(http://\S+) serves the page for tiny; Ctrl-C stops it", lines[1])
     assert address, lines
     return address[1]
 
 
-def test_it_serves_and_ends_at_a_signal_also_while_something_is_made(started, in_tmp):
+def test_it_serves_and_ends_at_a_signal_also_during_generation(started, in_tmp):
     opened = in_tmp / "opened"
     browser = in_tmp / "browser"
     browser.write_text(f"#!/bin/sh\necho $1 > {opened}.partial; mv {opened}.partial {opened}\n")
@@ -59,15 +61,15 @@ def test_it_serves_and_ends_at_a_signal_also_while_something_is_made(started, in
     for address in (url, elsewhere):
         assert b"<title>WaveNet</title>" in ask(address)[2]
     connection, _ = start(url, seconds=3600, conditions__speaker="june")
-    hesitating = connect(url)
-    hesitating.request("POST", "/generate?mode=continue", b"RIFF", {"Content-Length": "1000"})
+    incomplete = connect(url)
+    incomplete.request("POST", "/generate?mode=continue", b"RIFF", {"Content-Length": "1000"})
     process.send_signal(signal.SIGTERM)
     other.send_signal(signal.SIGINT)
     for each, code in ((process, 143), (other, 130)):
-        printed, said = each.communicate(timeout=60)
-        assert (each.returncode, printed, said) == (code, "", "wavenet demo: stopped\n")
+        output, errors = each.communicate(timeout=60)
+        assert (each.returncode, output, errors) == (code, "", "wavenet demo: stopped\n")
     connection.close()
-    hesitating.close()
+    incomplete.close()
     assert list((in_tmp / "there").glob("wavenet*")) == []
 
 
@@ -82,8 +84,8 @@ def test_a_port_that_is_taken_and_packages_that_are_not_there(run, in_tmp, monke
     before = signal.getsignal(signal.SIGTERM)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = f"port is {port}, not to be had on 127.0.0.1 (Address already in use); port=0 takes a free one"
-        assert refused(run, "checkpoint=tiny", f"port={port}") == f"wavenet demo: {said}"
+        message = f"port is {port}, not to be had on 127.0.0.1 (Address already in use); port=0 takes a free one"
+        assert refused(run, "checkpoint=tiny", f"port={port}") == f"wavenet demo: {message}"
     assert signal.getsignal(signal.SIGTERM) is before
     monkeypatch.delitem(sys.modules, "wavenet.demo.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
@@ -101,6 +103,6 @@ def test_what_is_not_loopback_is_refused_also_without_the_command_line(monkeypat
 
 
 def test_the_page_is_found_wherever_the_package_is():
-    """What the wheel takes is the package's whole folder."""
+    """The wheel includes the package's whole folder."""
     assert '"wavenet"' in (ROOT / "pyproject.toml").read_text().split("only-include = ")[1].splitlines()[0]
     assert Path(wavenet.__file__).with_name("demo").joinpath("page", "index.html").is_file()

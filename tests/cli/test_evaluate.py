@@ -1,4 +1,4 @@
-"""`wavenet evaluate` on saved models and real speech: what is written where, compare mode, and mistakes."""
+"""`wavenet evaluate` on saved models and real speech: the files written, comparisons, and error messages."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SHORT = ["sounds.seconds=0.1", "speed.seconds=0.02", "resynthesis.utterances=1",
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Two models of 8 kHz, one of which is told mel spectrograms, and one of 2 kHz."""
+    """Two models of 8 kHz, one of which is conditioned on mel spectrograms, and one of 2 kHz."""
     folder = tmp_path_factory.mktemp("saved")
     named = f"model.conditioners.speaker.categories=[{','.join(NAMES)}]"
     wavenet.save(build_model(named).eval(), folder / "plain")
@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def evaluate(run, in_tmp, speech, tmp_path_factory, monkeypatch):
-    """Run the command on the same recordings."""
+    """Return a function that runs the command on the same recordings."""
     monkeypatch.setenv("WAVENET_CACHE", str(tmp_path_factory.getbasetemp() / "cache-of-evaluate"))
     dataset = ["dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true"]
     return lambda *overrides: run("evaluate", *dataset, *SHORT, *overrides)
@@ -84,7 +84,7 @@ def test_two_models_side_by_side(evaluate, saved, in_tmp):
 
 def test_models_of_two_rates_are_shown_and_not_compared(evaluate, saved, in_tmp):
     output = evaluate(f"checkpoint=[{saved / 'plain'},{saved / 'slow'}]", "output=o/c.json")
-    assert "the figures do not compare: the models speak at 8000, 2000 Hz" in output
+    assert "the figures are not comparable: the models speak at 8000, 2000 Hz" in output
     result = json.loads((in_tmp / "o" / "c.json").read_text())
     assert result["comparison"]["differences"] == []
     page = Page((in_tmp / "o" / "c.html").read_text())
@@ -111,14 +111,14 @@ def test_bits_per_byte_are_counted_when_asked_for(evaluate, saved, in_tmp):
         f"checkpoint={saved / 'plain'}", *quiet, "bits_per_byte.clip_seconds=0.5", "bits_per_byte.quantization=linear"
     )
     counted = json.loads((in_tmp / "x.json").read_text())["bits_per_byte"]
-    assert "256 mu-law classes do not say" in counted["reason"]
+    assert "256 mu-law classes have no probability" in counted["reason"]
 
 
 def test_without_pesq_and_stoi_the_rest_is_there(evaluate, saved, in_tmp, monkeypatch):
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "pystoi", None)
     output = evaluate(f"checkpoint={saved / 'vocoder'}", "output=x.json", "sounds.seconds=0", "speed.seconds=0")
-    assert 'not to be had for 3 utterance(s): PESQ needs pip install "wavenet[report]"' in output
+    assert 'not available for 3 utterance(s): PESQ needs pip install "wavenet[report]"' in output
     found = json.loads((in_tmp / "x.json").read_text())["resynthesis"]["by_speaker"]["all"]
     assert found["pesq"]["value"] is None and found["mel_cepstral_distortion"]["value"] > 0
 
@@ -128,12 +128,12 @@ def test_without_pesq_and_stoi_the_rest_is_there(evaluate, saved, in_tmp, monkey
     [
         (["checkpoint=[PLAIN,nowhere]"], "nowhere: no such checkpoint"),
         (["checkpoint=[]"], "checkpoint is []; it must be a path"),
-        (["checkpoint=PLAIN", "output=x.html"], "output is 'x.html'; name the JSON, such as x.json"),
-        (["checkpoint=PLAIN", "output=x.HTM"], "output is 'x.HTM'; name the JSON"),
+        (["checkpoint=PLAIN", "output=x.html"], "output is 'x.html'; name the JSON file, such as x.json"),
+        (["checkpoint=PLAIN", "output=x.HTM"], "output is 'x.HTM'; name the JSON file"),
         (["checkpoint=PLAIN", "bits_per_byte.quantization=a_law"], "it must be mu_law or linear"),
         (["checkpoint=PLAIN", "sounds.secnds=1"], "did you mean sounds.seconds?"),
         (["checkpoint=PLAIN", "confidence=1"], "confidence is 1; it must be a number above 0 and below 1"),
-        (["checkpoint=[PLAIN,SLOW]", "sample_rate=8000"], "sample_rate is 8000, but the checkpoint speaks at 2000 Hz"),
+        (["checkpoint=[PLAIN,SLOW]", "sample_rate=8000"], "sample_rate is 8000, but the checkpoint supports 2000 Hz"),
     ],
 )  # fmt: skip
 def test_mistakes_end_in_one_line_and_leave_nothing(evaluate, saved, in_tmp, overrides, message):
@@ -146,20 +146,21 @@ def test_mistakes_end_in_one_line_and_leave_nothing(evaluate, saved, in_tmp, ove
     assert os.listdir(in_tmp) == []
 
 
-def test_a_saved_model_knows_no_dataset(run, saved, in_tmp):
+def test_a_saved_model_has_no_dataset(run, saved, in_tmp):
     with pytest.raises(AssertionError, match="exit 2") as error:
         run("evaluate", f"checkpoint={saved / 'slow'}")
-    assert f"{saved / 'slow' / 'config.yaml'} is not there, so the run's dataset is unknown; give dataset=NAME" in str(
-        error.value
+    assert (
+        f"{saved / 'slow' / 'config.yaml'} does not exist, so the run's dataset is unknown; give dataset=NAME"
+        in str(error.value)
     )
 
 
-def test_a_place_that_cannot_be_written(evaluate, saved, in_tmp, monkeypatch):
+def test_an_output_that_cannot_be_written(evaluate, saved, in_tmp, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("wavenet.cli.evaluate.write_text", full)
     with pytest.raises(AssertionError, match="exit 2") as error:
         evaluate(f"checkpoint={saved / 'plain'}", "output=x.json", "sounds.seconds=0", "speed.seconds=0")
-    assert "output is 'x.html', and cannot be written (No space left on device; delete" in str(error.value)
+    assert "output is 'x.html', which cannot be written (No space left on device; delete" in str(error.value)
     assert os.listdir(in_tmp) == []

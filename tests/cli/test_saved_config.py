@@ -1,4 +1,4 @@
-"""A run's saved config: what a run of ours has is accepted, and where it writes is not its to say."""
+"""A run's saved config: every config of this package is accepted, and it does not decide where files are written."""
 
 import os
 from pathlib import Path
@@ -18,11 +18,11 @@ CHOICES = [f"{group}={name}" for group in ("dataset", "trainer", "logger", "expe
 
 
 def write(folder: Path, *overrides: str, **changes) -> Path:
-    """A config as `train` saves it, with changes."""
+    """Write a config as `train` saves it, with changes; return its path."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         cfg = plain(compose("train", [*overrides, "run_dir=/somewhere/else"]))
-        del cfg["trust"]  # which no run keeps
+        del cfg["trust"]  # which no run saves
     for name, change in changes.items():
         cfg[name] = change(cfg[name]) if callable(change) else change
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,20 +31,20 @@ def write(folder: Path, *overrides: str, **changes) -> Path:
 
 
 @pytest.mark.parametrize("choice", [choice for choice in CHOICES if choice != "trainer=base"])
-def test_every_config_of_ours_comes_back_the_same(tmp_path, monkeypatch, choice):
-    monkeypatch.chdir(tmp_path)  # where no cache is
+def test_every_config_of_this_package_is_loaded_unchanged(tmp_path, monkeypatch, choice):
+    monkeypatch.chdir(tmp_path)  # a folder without a cache
     path = write(tmp_path, choice)
     saved, again = yaml.safe_load(path.read_text()), plain(load_saved_config(path, "own/cache"))
     moved = {"run_dir": str(tmp_path), "preparation": saved["preparation"] | {"cache_dir": "own/cache"}}
     if saved["logger"]:
         moved["logger"] = saved["logger"] | {"save_dir": str(tmp_path)}
     if choice == "logger=wandb":
-        assert saved["logger"]["offline"] is False  # sending is for the command line to ask for
+        assert saved["logger"]["offline"] is False  # uploads need the command line
         moved["logger"] |= {"offline": True}
     assert again == saved | moved
 
 
-def test_settings_on_top_of_ours_are_accepted(tmp_path):
+def test_additional_settings_are_accepted(tmp_path):
     path = write(
         tmp_path, "+trainer.gradient_clip_algorithm=value", "trainer.devices=[0,1]", "trainer.gradient_clip_val=null",
         "validation_fraction=0", "compile=max-autotune", "preparation.num_processes=2", "trainer.limit_val_batches=0.5",
@@ -53,7 +53,7 @@ def test_settings_on_top_of_ours_are_accepted(tmp_path):
     assert cfg.trainer.devices == [0, 1] and cfg.compile == "max-autotune" and cfg.trainer.gradient_clip_val is None
 
 
-def test_what_a_newer_version_knows_has_its_usual_value(tmp_path):
+def test_settings_of_a_newer_version_have_their_default(tmp_path):
     path = write(tmp_path)
     saved = yaml.safe_load(path.read_text())
     del saved["save_every_n_steps"], saved["samples"]["max_num"]
@@ -88,14 +88,14 @@ def test_a_link_in_the_runs_folder_is_named(tmp_path):
     path = write(tmp_path / "run")
     (tmp_path / "victim.txt").write_text("two years")
     os.symlink(tmp_path / "victim.txt", tmp_path / "run" / "skipped.txt")
-    with pytest.raises(CheckpointError, match=r"config\.yaml: beside it lies 'skipped\.txt', a link"):
+    with pytest.raises(CheckpointError, match=r"config\.yaml: its folder contains 'skipped\.txt', a link"):
         load_saved_config(path, "own/cache")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"trainer": lambda t: t | {"plugins": "x"}}, "trainer.plugins is no setting of a run"),
+        ({"trainer": lambda t: t | {"plugins": "x"}}, "trainer.plugins is not a setting of a run"),
         (
             {"trainer": lambda t: t | {"devices": 10**5}},
             "trainer.devices is 100000; it must be a whole number from 1 to 256",
@@ -104,7 +104,7 @@ def test_a_link_in_the_runs_folder_is_named(tmp_path):
             {"trainer": lambda t: {**t, "max_steps": "many"}},
             "trainer.max_steps is 'many'; it must be a whole number from 1",
         ),
-        ({"logger": lambda log: log | {"version": "../x"}}, "logger.version are not those of a folder for logs"),
+        ({"logger": lambda log: log | {"version": "../x"}}, "logger.version do not name a log folder"),
         ({"dataset": {"_target_": "wavenet.data.vctk.VCTK", "evil": 1}}, "unexpected keyword argument 'evil'"),
         ({"dataset": {"_target_": "wavenet.data.corpus.Corpus"}}, "is not a dataset; refused"),
         ({"optimizer": lambda o: o | {"betas": [0.9]}}, "optimizer.betas is .* it must be a list of 2, such as"),

@@ -1,4 +1,4 @@
-"""What a run says of recordings that it cannot use."""
+"""A run's report of recordings that cannot be used."""
 
 import os
 import shutil

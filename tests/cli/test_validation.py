@@ -1,4 +1,4 @@
-"""Bad settings: every one ends in one line that names the key, the value and the fix, before anything is made."""
+"""Bad settings: each ends in one line that names the key, the value and the fix, before any file is written."""
 
 import math
 import os
@@ -32,7 +32,7 @@ GIVEN = {
     "export_onnx": ["checkpoint=RUN"],
     "import": ["checkpoint=FILE"],
 }
-GROUPS = {  # each option is composed once; conditioners stand side by side
+GROUPS = {  # each option is composed once; all conditioners together
     "train": (
         "dataset",
         "model",
@@ -60,7 +60,7 @@ def composed(command, *overrides):
 
 
 def leaves(node, group=""):
-    """The keys of a config that stand for a value; a list is one value."""
+    """Yield the keys of a config's values; a list is one value."""
     for key, value in node.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{group}{key}.")
@@ -74,7 +74,7 @@ def options(command):
 
 
 def all_leaves(command):
-    """Each key of each option, with a config that has it."""
+    """Return each key of each option, with a config that has it."""
     found = {}
     for option in options(command):
         given = [] if option and option[0].startswith("experiment") else GIVEN[command]
@@ -90,7 +90,7 @@ def every(request):
 
 
 def numbers_of(kind):
-    """The numeric kinds that a setting may have."""
+    """Return the numeric types of a setting."""
     kinds = kind.kinds if isinstance(kind, AnyOf) else (kind,)
     return [each for each in kinds if isinstance(each, Integer | Real)]
 
@@ -111,11 +111,11 @@ def refused(command, cfg, key, value):
 def test_every_setting_of_every_option_has_a_range(every):
     command, found = every
     lacking = [key for key in found if type_of_setting(command, key) is None]
-    assert lacking == [], "give each a line in wavenet/cli/ranges.py"
+    assert lacking == [], "give each a line in wavenet/cli/schema.py"
 
 
-def test_every_range_is_of_a_setting_that_there_is(every):
-    """A key that was renamed leaves no entry behind."""
+def test_every_range_is_of_an_existing_setting(every):
+    """A renamed key leaves no entry behind."""
     command, found = every
     extra = {"trainer.strategy", "trainer.num_nodes", "optimizer._target_"} | {
         key for key in SCHEMA[command] if "*" in key
@@ -124,7 +124,7 @@ def test_every_range_is_of_a_setting_that_there_is(every):
 
 
 def wrong_for(kind):
-    """Values that a setting must not have: what no number is, and what lies just outside its range."""
+    """Return values that a setting must refuse: wrong types, and numbers just outside its range."""
     numbers = numbers_of(kind)
     if not numbers:
         return [12.5, [[]]]
@@ -134,10 +134,10 @@ def wrong_for(kind):
         wrong += [number.low - 1, number.high + 1] if whole else [below(number.low), above(number.high)]
         wrong += [number.low + 0.5] if whole and len(numbers) == 1 else []
         wrong += [number.low + 1] if whole and number.step == 2 else []
-        wrong += [number.low] if not whole and number.above else []
-        wrong += [number.high] if not whole and number.below else []
+        wrong += [number.low] if not whole and number.exclusive_low else []
+        wrong += [number.high] if not whole and number.exclusive_high else []
     others = [number for number in numbers if isinstance(number, Integer)] if len(numbers) > 1 else []
-    return [value for value in wrong if not any(number.accepts(value) for number in others)]  # 1 + 1 batches are well
+    return [value for value in wrong if not any(number.accepts(value) for number in others)]  # 2 batches are allowed
 
 
 def allows_any_name(kind):
@@ -152,6 +152,7 @@ def above(number):
     return math.nextafter(number, math.inf)
 
 
+@pytest.mark.slow
 def test_every_setting_refuses_what_it_is_not(every):
     command, found = every
     for key, cfg in found.items():
@@ -166,7 +167,8 @@ def test_every_setting_takes_its_ends_and_what_the_configs_have(every):
             if isinstance(number, Integer):
                 assert number.accepts(number.low) and number.accepts(number.high)
             else:
-                assert number.accepts(number.low) != number.above and number.accepts(number.high) != number.below
+                assert number.accepts(number.low) != number.exclusive_low
+                assert number.accepts(number.high) != number.exclusive_high
         check(command, found[key])
 
 
@@ -175,7 +177,7 @@ def test_the_modes_of_the_compiler_are_those_of_training():
     assert not type_of_setting("train", "compile").accepts("fastest")
 
 
-MISTAKES = [  # the rest of a whole command line, and what is said
+MISTAKES = [  # command, overrides, and expected message
     ("train", "optimzer.lr=1", "optimzer.lr=1: there is no such setting; did you mean optimizer.lr?"),
     ("train", "lr=1", "lr=1: there is no such setting; did you mean optimizer.lr?"),
     ("train", "dataset=vcktk", "dataset=vcktk: there is no such option; did you mean dataset=vctk?"),
@@ -191,12 +193,12 @@ MISTAKES = [  # the rest of a whole command line, and what is said
     ("train", "a=[1", "a=[1: not readable as KEY=VALUE"),
     ("train", "seed", "seed: not readable as KEY=VALUE"),
     ("train", "batch_size=1,2", "batch_size=1,2: several values; write KEY=[A,B] for a list, or add --multirun"),
-    ("train", "+batch_size=2", "+batch_size=2: the setting is there already; leave the + away"),
+    ("train", "+batch_size=2", "+batch_size=2: the setting exists already; remove the +"),
     ("train", "~batch_size", "batch_size is missing"),
     ("train", "logger=null", "logger=null: there is no such option; known are csv, none, tensorboard"),
     ("train", "seed=${sed}", "seed cannot be resolved: Interpolation key 'sed' not found"),
     ("train", "preparation=5", "preparation is 5; it must be a group of settings"),
-    ("train", "model._target_=foo.Bar", "model._target_ is 'foo.Bar'; it must be a class that is there"),
+    ("train", "model._target_=foo.Bar", "model._target_ is 'foo.Bar'; it must be an existing class"),
     ("train", "model/conditioners=[file]", "model.conditioners.features.num_channels is not given"),
     ("train", "run_dir=file/run", "run_dir is 'file/run', but file is a file"),
     ("train", "preparation.cache_dir=file", "preparation.cache_dir is 'file', a file; name a folder"),
@@ -230,9 +232,9 @@ def test_a_mistake_on_the_command_line_ends_in_one_line(run, in_tmp, command, ov
     given = [*(TINY if command == "train" else []), *overrides.split(" ")]
     with pytest.raises(AssertionError, match=r"^exit 2\n") as error:
         run(command, *given)
-    said = [line for line in str(error.value).splitlines()[1:] if line and "preparing audio" not in line]
-    assert len(said) == 1
-    assert said[0].startswith(f"wavenet {command}: ") and message in said[0]
+    lines = [line for line in str(error.value).splitlines()[1:] if line and "preparing audio" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"wavenet {command}: ") and message in lines[0]
     assert set(os.listdir()) <= {"file", "folder", "cache"}
 
 
@@ -241,7 +243,7 @@ def test_gpus_that_are_not_there(monkeypatch):
     with pytest.raises(ValueError, match="trainer.accelerator is 'gpu', but torch sees no GPU here; use trainer=cpu"):
         check_run(composed("train", "trainer=gpu"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # nobody is asked for the memory of what is not
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # so that their memory is not queried
     for devices in ("3", "[0,2]"):
         with pytest.raises(ValueError, match=r"but torch sees 2 GPUs here; use trainer.devices=2, or -1 for all"):
             check_run(composed("train", "trainer=gpu", f"trainer.devices={devices}"))
@@ -267,8 +269,9 @@ def test_a_rate_and_settings_that_the_checkpoint_does_not_have(run, in_tmp, smal
     assert "out.wav: 0.01 s at 2000 Hz" in run("generate", "checkpoint=saved", "sample_rate=2000", "seconds=0.01")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", ["0", "1"])
-def test_a_traceback_is_shown_to_whoever_asks_for_it(in_tmp, full):
+def test_a_traceback_is_shown_on_request(in_tmp, full):
     for mistake in ("speeker=june", "seed=-1"):
         command = [sys.executable, str(ROOT / "scripts" / "generate.py"), "checkpoint=nowhere", mistake]
         environment = os.environ | {"HYDRA_FULL_ERROR": full}
@@ -279,7 +282,7 @@ def test_a_traceback_is_shown_to_whoever_asks_for_it(in_tmp, full):
     assert os.listdir() == []
 
 
-def test_what_hydra_offers_besides_works_as_before(run, in_tmp):
+def test_hydras_own_options_work(run, in_tmp):
     assert "seed: 3" in run("train", "--cfg", "job", "--resolve", "seed=3")
     with pytest.raises(AssertionError, match=r"exit 0[\s\S]*== Configuration groups =="):
         run("train", "--help")

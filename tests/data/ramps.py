@@ -1,4 +1,4 @@
-"""Recordings in which every sample is another, and features of them."""
+"""Recordings in which every sample is different, and features of them."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ LENGTHS = (50, 300, 1000)
 
 
 def ramps(folder, lengths=LENGTHS):
-    """A sample's value says which utterance it is of, and where in it."""
+    """Return a corpus in which a sample's value identifies its utterance and its position."""
     utterances = []
     for number, length in enumerate(lengths):
         path = folder / f"{number}.wav"
@@ -27,7 +27,7 @@ def ramps(folder, lengths=LENGTHS):
 
 @dataclass(frozen=True)
 class Blocks(Features):
-    """A frame's first and last sample, zeros after the end, so that a frame says which one it is."""
+    """Features: a frame's first and last sample, zeros after the end, which identify the frame."""
 
     name: str = "blocks"
     hop_length: int = 20

@@ -20,7 +20,7 @@ def reasons(scan):
     return {skipped.name: skipped.reason for skipped in scan.skipped}
 
 
-def test_the_corpus_that_comes_with_the_package():
+def test_the_included_corpus():
     scan = Prompts().scan()
     assert len(scan.utterances) == 240
     assert scan.skipped == []
@@ -88,38 +88,38 @@ def test_ljspeech(tmp_path, speech):
 
 
 @pytest.mark.parametrize(("dataset", "name"), [(VCTK, "vctk"), (LJSpeech, "ljspeech")])
-def test_an_absent_corpus_says_the_command_that_gets_it(tmp_path, dataset, name):
+def test_a_missing_corpus_names_the_command_that_downloads_it(tmp_path, dataset, name):
     with pytest.raises(DatasetError) as error:
         dataset(tmp_path).scan()
     assert f"python scripts/train.py dataset={name} dataset.root={tmp_path} dataset.download=true" in str(error.value)
 
 
-@pytest.mark.parametrize(("dataset", "theirs", "corpus"), [(VCTK, "VCTK_092", "vctk"), (LJSpeech, "LJSPEECH", None)])
-def test_downloads_go_through_torchaudio(tmp_path, monkeypatch, vctk, dataset, theirs, corpus):
-    """torchaudio's own class is called to download; here it is handed a corpus instead of fetching one."""
-    asked = []
+@pytest.mark.parametrize(("dataset", "name", "corpus"), [(VCTK, "VCTK_092", "vctk"), (LJSpeech, "LJSPEECH", None)])
+def test_downloads_go_through_torchaudio(tmp_path, monkeypatch, vctk, dataset, name, corpus):
+    """torchaudio's own class is called for the download; here it is replaced by a copy of a corpus."""
+    calls = []
 
     def fetch(root, download):
-        asked.append((str(root), download))
+        calls.append((str(root), download))
         if corpus:
             shutil.copytree(vctk, root, dirs_exist_ok=True)
         else:
             (tmp_path / "new" / "LJSpeech-1.1" / "wavs").mkdir(parents=True)
             shutil.copy(PROMPTS / "june" / "june_001.flac", tmp_path / "new" / "LJSpeech-1.1" / "wavs")
 
-    monkeypatch.setattr(torchaudio.datasets, theirs, fetch)
+    monkeypatch.setattr(torchaudio.datasets, name, fetch)
     scan = dataset(tmp_path / "new", download=True).scan()
-    assert asked == [(str(tmp_path / "new"), True)]
+    assert calls == [(str(tmp_path / "new"), True)]
     assert scan.utterances
 
 
-@pytest.mark.parametrize(("dataset", "theirs"), [(VCTK, "VCTK_092"), (LJSpeech, "LJSPEECH")])
+@pytest.mark.parametrize(("dataset", "name"), [(VCTK, "VCTK_092"), (LJSpeech, "LJSPEECH")])
 @pytest.mark.parametrize("error", [URLError("no network"), RuntimeError("invalid hash value")])
-def test_a_download_that_fails(tmp_path, monkeypatch, dataset, theirs, error):
+def test_a_download_that_fails(tmp_path, monkeypatch, dataset, name, error):
     def fail(root, download):
         raise error
 
-    monkeypatch.setattr(torchaudio.datasets, theirs, fail)
+    monkeypatch.setattr(torchaudio.datasets, name, fail)
     with pytest.raises(DatasetError, match=r"the download failed \(.*(no network|invalid hash).*run the same command"):
         dataset(tmp_path, download=True).scan()
 
@@ -131,7 +131,7 @@ def test_folder_with_and_without_speakers(tmp_path, speech):
     assert {u.conditions["speaker"] for u in Folder(speech).scan().utterances} == {speech.name}
 
 
-def test_folder_ignores_what_is_no_audio_and_does_not_loop(tmp_path):
+def test_folder_ignores_other_files_and_does_not_loop(tmp_path):
     (tmp_path / "notes.txt").write_text("not audio")
     (tmp_path / ".hidden.wav").write_bytes(b"")
     (tmp_path / ".git").mkdir()
@@ -151,7 +151,7 @@ def test_folder_errors(tmp_path):
     with pytest.raises(DatasetError, match="nowhere: no such folder"):
         Folder(tmp_path / "nowhere")
     shutil.copy(PROMPTS / "june" / "june_001.flac", tmp_path)
-    with pytest.raises(DatasetError, match=r"june_001\.flac: lies in no speaker's folder"):
+    with pytest.raises(DatasetError, match=r"june_001\.flac: is not in a speaker's folder"):
         Folder(tmp_path, speakers_from_folders=True).scan()
 
 
@@ -163,7 +163,7 @@ def tones(tmp_path):
     return tmp_path
 
 
-def test_an_index_may_name_what_no_disk_can_hold(tones):
+def test_an_index_may_contain_impossible_file_names(tones):
     names = ["a.wav", "x" * 300 + ".wav", "nul\0.wav", "in", '"two\nlines.wav"']
     (tones / "index.csv").write_text("file\n" + "\n".join(names) + "\n")
     scan = Folder(tones).scan()
@@ -172,7 +172,7 @@ def test_an_index_may_name_what_no_disk_can_hold(tones):
     assert list(missing) == [name.strip('"') for name in names[1:]]
 
 
-def test_the_index_of_the_prompts_is_held_to_the_same_rules(tmp_path):
+def test_the_index_of_the_prompts_follows_the_same_rules(tmp_path):
     (tmp_path / "index.csv").write_text("file,speaker\na.flac,x\n./a.flac,y\n")
     with pytest.raises(DatasetError, match=r"index\.csv, line 3: 'a\.flac' is listed twice"):
         Prompts(tmp_path).scan()
@@ -201,7 +201,7 @@ def test_folder_with_an_index(tones, mark, end):
         corpus.values("language")
 
 
-def test_the_index_names_speakers_before_the_folders_do(tones):
+def test_the_indexs_speakers_take_precedence_over_the_folders(tones):
     (tones / "index.csv").write_text("speaker,file\nann,a.wav\nbob,in/b.wav\n,in/c.wav\n")
     scan = Folder(tones, speakers_from_folders=True).scan()
     assert {u.id: u.conditions["speaker"] for u in scan.utterances} == {
@@ -215,17 +215,17 @@ def test_the_index_names_speakers_before_the_folders_do(tones):
     [
         (b"", r"line 1: one column must be 'file'.*the columns are none"),
         (b"name,speaker\na.wav,ann\n", r"line 1: one column must be 'file'.*the columns are name, speaker"),
-        (b"file,x,x\n", r"line 1: two columns are called 'x'"),
-        (b"file,x,\n", r"line 1: two columns are called '', or one has no name"),
+        (b"file,x,x\n", r"line 1: two columns are named 'x'"),
+        (b"file,x,\n", r"line 1: two columns are named '', or one has no name"),
         (b"file,x\na.wav,1\nin/b.wav\n", r"line 3: 1 values for 2 columns"),
         (b"file,x\na.wav,1,2\n", r"line 2: 3 values for 2 columns; .*in quotes"),
-        (b'file,x\na.wav,"1\n', r"line 2: .*mend the quotes"),
-        (b"file,x\n\n,1\n", r"line 3: file is ''; give a file below the folder"),
-        (b"file,x\n../a.wav,1\n", r"line 2: file is '\.\./a\.wav'; give a file below the folder"),
+        (b'file,x\na.wav,"1\n', r"line 2: .*fix the quotes"),
+        (b"file,x\n\n,1\n", r"line 3: file is ''; give a path inside the folder"),
+        (b"file,x\n../a.wav,1\n", r"line 2: file is '\.\./a\.wav'; give a path inside the folder"),
         (b"file,x\n/a.wav,1\n", r"line 2: file is '/a\.wav'"),
         (b"file,x\na.wav,1\n./a.wav,2\n", r"line 3: 'a\.wav' is listed twice"),
         (b"file,x\na.wav,1\nin/b.wav,fl\xf6te\n", r"line 3: not UTF-8; save the table as UTF-8"),
-        (b"file,x\nno.wav,1\n", r": none of the 1 files that it lists is there"),
+        (b"file,x\nno.wav,1\n", r": none of the 1 files that it lists exists"),
     ],
 )
 def test_a_malformed_index_is_named(tones, table, message):
@@ -234,8 +234,8 @@ def test_a_malformed_index_is_named(tones, table, message):
         Folder(tones).scan()
 
 
-def test_speakers_keep_their_own_voice(tmp_path, vctk):
-    """Every prepared utterance is, sample for sample, its own speaker's recording."""
+def test_every_utterance_is_of_its_speaker(tmp_path, vctk):
+    """Every prepared utterance equals its speaker's recording sample for sample."""
     corpus = prepare(VCTK(vctk), 48000, tmp_path, progress=False)
     for index, utterance in enumerate(corpus.utterances):
         speaker, name = utterance.id.split("/")
@@ -245,14 +245,14 @@ def test_speakers_keep_their_own_voice(tmp_path, vctk):
     assert os.listdir(tmp_path) == ["vctk-48000Hz"]
 
 
-def test_licences_of_the_package_s_own_corpus_are_those_of_its_files():
+def test_licences_of_the_included_corpus_are_those_of_its_files():
     text = " ".join((PROMPTS / "LICENSE.txt").read_text().split())
     licences = Prompts().scan().origin.licences
     assert len(licences) == 4
     for licence in licences:
-        corpus, speaker, said = re.split(r", |: ", licence.attribution, maxsplit=2)
+        corpus, speaker, notice = re.split(r", |: ", licence.attribution, maxsplit=2)
         assert corpus == "Asterisk core sounds"
-        assert f"{speaker} {said} {licence.name}" in text
+        assert f"{speaker} {notice} {licence.name}" in text
     assert sum(text.count(f"{who} (c)") for who in ("allison", "june", "carlo", "ivrvoice")) == 4
 
 

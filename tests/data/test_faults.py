@@ -1,4 +1,4 @@
-"""Caches on faulty disks: full, gone, forbidden, damaged, shared, or cut off."""
+"""Caches on faulty disks: full, missing, not writable, damaged, shared, or interrupted."""
 
 import json
 import os
@@ -22,11 +22,13 @@ from wavenet.data import DatasetError, Scan, Utterance, add_features, prepare
 from wavenet.data.folder import Folder
 from wavenet.data.process_pool import run_jobs
 
+pytestmark = pytest.mark.slow
+
 RATE = 8000
 
 
 def tones(folder, count, seconds=0.2):
-    """Recordings of which no two are alike."""
+    """Write recordings that all differ; return their folder."""
     folder.mkdir()
     for number in range(count):
         time = np.arange(round(seconds * RATE)) / RATE
@@ -34,18 +36,18 @@ def tones(folder, count, seconds=0.2):
     return folder
 
 
-def made(source, cache):
+def prepared(source, cache):
     return prepare(Folder(source), RATE, cache, progress=False)
 
 
 def contents(cache):
-    """What is kept, by name; locks are not."""
+    """Return the content of all files in a cache by name, except locks."""
     return {path.name: path.read_bytes() for path in Path(cache).rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 @contextmanager
 def full_beyond(num_bytes):
-    """No file may grow beyond so many bytes, as on a disk with no more than that to spare."""
+    """Limit the size of written files, as on a disk with little space."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
     try:
@@ -58,31 +60,31 @@ def test_a_disk_that_fills_up_keeps_what_was_prepared(tmp_path):
     source = tones(tmp_path / "in", 4)
     soundfile.write(source / "02.wav", 0.3 * np.sin(np.arange(8 * RATE)), RATE)
     with full_beyond(50_000), pytest.raises(DatasetError) as error:
-        made(source, tmp_path / "cache")
+        prepared(source, tmp_path / "cache")
     assert "02.wav-" in str(error.value)
     assert "cannot be written (File too large; delete something there, or write elsewhere); " in str(error.value)
-    assert str(error.value).endswith("preparation.cache_dir says where")
+    assert str(error.value).endswith("preparation.cache_dir sets the folder")
     kept = contents(tmp_path / "cache")
-    assert [name[:6] for name in sorted(kept)] == ["00.wav", "01.wav"]  # whole ones, and nothing half-written
-    assert made(source, tmp_path / "cache").seconds == pytest.approx(8.6)
+    assert [name[:6] for name in sorted(kept)] == ["00.wav", "01.wav"]  # complete files, no partial ones
+    assert prepared(source, tmp_path / "cache").seconds == pytest.approx(8.6)
     assert contents(tmp_path / "cache").items() > kept.items()
 
 
-def test_a_table_that_finds_no_room_leaves_the_last_one(tmp_path):
+def test_a_table_that_cannot_be_written_leaves_the_last_one(tmp_path):
     source = tones(tmp_path / "in", 30, seconds=0.1)
-    made(source, tmp_path / "cache")
+    prepared(source, tmp_path / "cache")
     table = tmp_path / "cache" / f"folder-{RATE}Hz" / "table.json"
     before = table.read_bytes()
     soundfile.write(source / "new.wav", 0.3 * np.cos(np.arange(800)), RATE)
     with full_beyond(2000), pytest.raises(DatasetError, match=r"cannot be written \(File too large; delete something"):
-        made(source, tmp_path / "cache")
+        prepared(source, tmp_path / "cache")
     assert table.read_bytes() == before
     assert not list(table.parent.glob(".*.partial"))
-    assert len(made(source, tmp_path / "cache").utterances) == 31
+    assert len(prepared(source, tmp_path / "cache").utterances) == 31
 
 
-def test_features_that_find_no_room(tmp_path):
-    corpus = made(tones(tmp_path / "in", 3), tmp_path / "cache")
+def test_features_on_a_full_disk(tmp_path):
+    corpus = prepared(tones(tmp_path / "in", 3), tmp_path / "cache")
     before = contents(tmp_path / "cache")
     with full_beyond(1000), pytest.raises(DatasetError, match=r"features cannot be written \(File too large; delete"):
         add_features(corpus, [LogMel(RATE)], progress=False)
@@ -91,50 +93,50 @@ def test_features_that_find_no_room(tmp_path):
 
 
 def test_a_small_disk_that_is_full(tmp_path):
-    """The same on a disk of a megabyte, where one may be mounted."""
+    """As above on a disk of one megabyte, where mounting is permitted."""
     source = tones(tmp_path / "in", 4, seconds=30)
     (tmp_path / "disk").mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "disk")]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no disk may be mounted here")
+        pytest.skip("mounting is not permitted here")
     try:
         with pytest.raises(DatasetError, match=r"cannot be written \(No space left on device; delete something there"):
-            made(source, tmp_path / "disk")
+            prepared(source, tmp_path / "disk")
         assert len(contents(tmp_path / "disk")) == 2
         (source / "02.wav").unlink()
         (source / "03.wav").unlink()
-        assert len(made(source, tmp_path / "disk").utterances) == 2
+        assert len(prepared(source, tmp_path / "disk").utterances) == 2
     finally:
         subprocess.run(["umount", str(tmp_path / "disk")], check=True)
 
 
 @pytest.mark.parametrize("damage", [lambda p: os.truncate(p, 1000), lambda p: p.write_bytes(b""), lambda p: p.unlink()])
 @pytest.mark.parametrize("with_table", [True, False])
-def test_prepared_audio_that_was_damaged_is_made_anew(tmp_path, damage, with_table):
+def test_damaged_prepared_audio_is_prepared_again(tmp_path, damage, with_table):
     source, cache = tones(tmp_path / "in", 3), tmp_path / "cache"
-    corpus, before = made(source, cache), contents(cache)
+    corpus, before = prepared(source, cache), contents(cache)
     damage(corpus.utterances[1].path)
     with pytest.raises(DatasetError, match=r"01\.wav-.*: the prepared file is (gone|damaged).* start again"):
         corpus.read(1)
     if not with_table:
         (cache / f"folder-{RATE}Hz" / "table.json").unlink()
-    assert made(source, cache) == corpus
+    assert prepared(source, cache) == corpus
     assert contents(cache) == before
 
 
-def test_a_cache_that_vanished_is_said_and_made_again(tmp_path):
+def test_a_missing_cache_is_reported_and_prepared_again(tmp_path):
     source, cache = tones(tmp_path / "in", 3), tmp_path / "cache"
-    corpus = add_features(made(source, cache), [LogMel(RATE)], progress=False)
+    corpus = add_features(prepared(source, cache), [LogMel(RATE)], progress=False)
     before = contents(cache)
     cache.rename(tmp_path / "away")
-    for ask in (corpus.read, corpus.conditions):
-        with pytest.raises(DatasetError, match="the prepared file is gone; see that its disk is there"):
-            ask(0)
-    assert add_features(made(source, cache), [LogMel(RATE)], progress=False) == corpus
+    for read in (corpus.read, corpus.conditions):
+        with pytest.raises(DatasetError, match="the prepared file is gone; check that its disk is mounted"):
+            read(0)
+    assert add_features(prepared(source, cache), [LogMel(RATE)], progress=False) == corpus
     assert contents(cache) == before
 
 
-def test_recordings_that_vanish_meanwhile_are_named(tmp_path):
+def test_recordings_that_are_deleted_meanwhile_are_named(tmp_path):
     source = tones(tmp_path / "in", 4)
 
     class Vanishing:
@@ -150,36 +152,36 @@ def test_recordings_that_vanish_meanwhile_are_named(tmp_path):
     assert [str(s) for s in corpus.skipped] == [f"02.wav: {source}/02.wav: No such file or directory"]
 
 
-def test_nothing_usable_leaves_a_cache_that_serves_later(tmp_path):
+def test_an_unusable_dataset_leaves_a_cache_that_can_be_used_later(tmp_path):
     source = tones(tmp_path / "in", 0)
     (source / "x.wav").write_bytes(b"damaged")
     with pytest.raises(DatasetError, match="none of 1 recordings can be used"):
-        made(source, tmp_path / "cache")
+        prepared(source, tmp_path / "cache")
     shutil.copytree(tones(tmp_path / "more", 2), source, dirs_exist_ok=True)
-    corpus = made(source, tmp_path / "cache")
+    corpus = prepared(source, tmp_path / "cache")
     assert [len(corpus.utterances), len(corpus.skipped)] == [2, 1]
 
 
 @pytest.mark.parametrize(
     "table", ["{", "[1]", "null", '{"KEY": 3}', '{"KEY": {"num_samples": 5, "source_seconds": 0.1}}', "\0"]
 )
-def test_a_table_of_another_form_is_made_anew(tmp_path, table):
+def test_a_malformed_table_is_rebuilt(tmp_path, table):
     source, cache = tones(tmp_path / "in", 2), tmp_path / "cache"
-    corpus, before = made(source, cache), contents(cache)
+    corpus, before = prepared(source, cache), contents(cache)
     key = corpus.utterances[0].path.stem[-16:]
     assert key in json.loads(before["table.json"])
     (cache / f"folder-{RATE}Hz" / "table.json").write_text(table.replace("KEY", key))
-    assert made(source, cache) == corpus
+    assert prepared(source, cache) == corpus
     assert contents(cache) == before
 
 
 def test_another_version_is_never_mixed_in(tmp_path, monkeypatch):
     source = tones(tmp_path / "in", 2)
-    now = add_features(made(source, tmp_path / "cache"), [LogMel(RATE)], progress=False)
+    now = add_features(prepared(source, tmp_path / "cache"), [LogMel(RATE)], progress=False)
     monkeypatch.setattr(sys.modules[prepare.__module__], "CACHE_VERSION", -1)
-    older = add_features(made(source, tmp_path / "cache"), [LogMel(RATE)], progress=False)
+    older = add_features(prepared(source, tmp_path / "cache"), [LogMel(RATE)], progress=False)
     monkeypatch.setattr(sys.modules[add_features.__module__], "FEATURES_VERSION", -1)
-    oldest = add_features(made(source, tmp_path / "cache"), [LogMel(RATE)], progress=False)
+    oldest = add_features(prepared(source, tmp_path / "cache"), [LogMel(RATE)], progress=False)
     assert {u.path for u in now.utterances}.isdisjoint(u.path for u in older.utterances)
     files = [u.feature_files["mel"] for corpus in (now, older, oldest) for u in corpus.utterances]
     assert len(set(files)) == 6
@@ -210,36 +212,36 @@ print(len(corpus.utterances), len(corpus.skipped))
 
 
 def children(source, cache, count, killed=""):
-    """Prepare in so many processes at once; returns their exit statuses and what they printed."""
+    """Prepare in several processes at once; return their exit statuses and outputs."""
     command = [sys.executable, "-c", CHILD, str(source), str(cache), killed]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    started = [subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) for _ in range(count)]
-    for process in started:
+    processes = [subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) for _ in range(count)]
+    for process in processes:
         assert process.stdout.readline() == "ready\n"
-    for process in started:
+    for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    printed = [process.communicate()[0] for process in started]
-    return [process.returncode for process in started], printed
+    outputs = [process.communicate()[0] for process in processes]
+    return [process.returncode for process in processes], outputs
 
 
-def test_two_at_once_and_a_killed_one_make_what_one_alone_makes(tmp_path):
+def test_concurrent_and_killed_processes_give_the_same_cache_as_a_single_one(tmp_path):
     source = tones(tmp_path / "in", 20)
-    alone = add_features(made(source, tmp_path / "alone"), [LogMel(RATE)], progress=False)
+    alone = add_features(prepared(source, tmp_path / "alone"), [LogMel(RATE)], progress=False)
     assert children(source, tmp_path / "killed", 1, "killed")[0] == [-signal.SIGKILL]
     folder = tmp_path / "killed" / f"folder-{RATE}Hz"
     assert len(list(folder.glob("*.wav"))) in range(1, 20)
     assert len(list(folder.glob(".*.partial"))) == 1
     assert children(source, tmp_path / "killed", 2) == ([0, 0], ["20 0\n"] * 2)
     for name in ("killed", "alone"):
-        corpus = add_features(made(source, tmp_path / name), [LogMel(RATE)], progress=False)
+        corpus = add_features(prepared(source, tmp_path / name), [LogMel(RATE)], progress=False)
         assert [u.num_samples for u in corpus.utterances] == [u.num_samples for u in alone.utterances]
         assert all(torch.equal(corpus.read(i), alone.read(i)) for i in range(20))
     assert contents(tmp_path / "killed") == contents(tmp_path / "alone")
 
 
-def test_a_process_that_dies_is_one_line():
+def test_a_killed_process_is_reported_in_one_line():
     with pytest.raises(
         DatasetError, match=r"^reading: a process died at 7 or soon after it, killed .*num_processes=1$"
     ):
@@ -248,7 +250,7 @@ def test_a_process_that_dies_is_one_line():
 
 @pytest.fixture
 def forbidden():
-    """A folder below which permissions count; root has them all, and gives them up meanwhile."""
+    """A folder in which permissions apply; root drops its privileges for the test."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "in"
         tones(folder, 3)
@@ -265,12 +267,12 @@ def forbidden():
                 path.chmod(0o755)
 
 
-def test_what_may_not_be_read_is_named(forbidden):
+def test_unreadable_files_are_named(forbidden):
     (forbidden / "secret").mkdir()
     shutil.copy(forbidden / "00.wav", forbidden / "secret" / "x.wav")
     (forbidden / "secret").chmod(0)
     (forbidden / "01.wav").chmod(0)
-    corpus = made(forbidden, forbidden.parent / "cache")
+    corpus = prepared(forbidden, forbidden.parent / "cache")
     assert [u.id for u in corpus.utterances] == ["00.wav", "02.wav"]
     assert {s.name: s.reason for s in corpus.skipped} == {
         "secret": "the folder cannot be read (Permission denied)",
@@ -278,12 +280,12 @@ def test_what_may_not_be_read_is_named(forbidden):
     }
 
 
-def test_where_nothing_may_be_written_is_named(forbidden):
+def test_a_read_only_cache_is_named(forbidden):
     cache = forbidden.parent / "cache"
-    made(forbidden, cache)
+    prepared(forbidden, cache)
     (cache / f"folder-{RATE}Hz").chmod(0o555)
     shutil.copy(forbidden / "00.wav", forbidden / "new.wav")
     with pytest.raises(DatasetError, match=r"cannot be written \(Permission denied; allow writing there.*cache_dir"):
-        made(forbidden, cache)
+        prepared(forbidden, cache)
     (cache / f"folder-{RATE}Hz").chmod(0o755)
-    assert len(made(forbidden, cache).utterances) == 4
+    assert len(prepared(forbidden, cache).utterances) == 4

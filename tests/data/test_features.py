@@ -28,7 +28,7 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def extracted(monkeypatch):
-    """The lengths of the waveforms whose blocks are computed, in order."""
+    """Return a list to which the length of each waveform is appended when its blocks are computed."""
     calls, original = [], Blocks.extract
 
     def extract(self, waveform, recording=None):
@@ -44,7 +44,7 @@ def kept(folder):
 
 
 def put(path, frames, channels=2, start=0.0):
-    """A file of features whose numbers count up from start, frame by frame; returns them."""
+    """Write a file of features whose values count up from start, frame by frame; return them."""
     array = start + np.arange(channels * frames, dtype=np.float64).reshape(frames, channels).T
     np.save(path, array)
     return torch.from_numpy(array).float()
@@ -65,7 +65,7 @@ def test_the_frames_are_those_of_the_samples(corpus):
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 20), (0, 21), (120, 123), (280, 300), (280, 301), (240, 900)])
-def test_a_stretch_is_the_same_as_in_the_whole(corpus, start, stop):
+def test_a_range_has_the_same_frames_as_the_whole(corpus, start, stop):
     corpus = add_features(corpus, [Blocks()])
     whole = corpus.conditions(1)["blocks"]
     assert whole.shape == (2, 15)
@@ -79,7 +79,7 @@ def test_frames_all_beyond_the_end_repeat_the_last(corpus):
     assert torch.equal(corpus.conditions(1, 320, 380)["blocks"], last.expand(2, 3))
 
 
-def test_the_frames_of_a_stretch_lie_side_by_side(corpus):
+def test_the_frames_of_a_range_are_contiguous(corpus):
     """So that few pages of a file are read, however many channels there are."""
     corpus = add_features(corpus, [Blocks()])
     stored = np.load(corpus.utterances[2].feature_files["blocks"], mmap_mode="r")
@@ -89,13 +89,13 @@ def test_the_frames_of_a_stretch_lie_side_by_side(corpus):
 
 
 @pytest.mark.parametrize(("start", "stop"), [(10, 40), (-20, 40), (40, 40)])
-def test_stretches_that_are_none_are_named(corpus, start, stop):
+def test_invalid_ranges_are_named(corpus, start, stop):
     corpus = add_features(corpus, [Blocks()])
     with pytest.raises(ValueError, match=rf"samples \[{start}, {stop}\).*multiple of 20, the hop_length of 'blocks'"):
         corpus.conditions(1, start, stop)
 
 
-def test_without_features_there_are_names(corpus):
+def test_without_features_there_are_only_named_conditions(corpus):
     assert corpus.conditions(1, 7, 9) == {"speaker": "1"}
     assert add_features(corpus, []) == corpus
 
@@ -110,7 +110,7 @@ def test_features_are_computed_once(corpus, extracted, tmp_path):
     assert kept(tmp_path) == before
 
 
-def test_a_changed_setting_is_computed_anew(corpus, extracted, tmp_path):
+def test_a_changed_setting_is_computed_again(corpus, extracted, tmp_path):
     plain = add_features(corpus, [Blocks()])
     louder = add_features(corpus, [Blocks(scale=2.0)])
     coarser = add_features(corpus, [Blocks(hop_length=40)])
@@ -136,7 +136,7 @@ def test_features_are_added_to_features(corpus, extracted):
     assert len(extracted) == 6
 
 
-def test_what_was_prepared_again_is_computed_again(tmp_path, speech, extracted):
+def test_features_of_audio_prepared_again_are_computed_again(tmp_path, speech, extracted):
     at_8, at_16 = (prepare(Folder(speech / "june"), rate, tmp_path, progress=False) for rate in (8000, 16000))
     add_features(at_8, [Blocks()])
     add_features(at_16, [Blocks()])
@@ -148,16 +148,16 @@ def test_what_was_prepared_again_is_computed_again(tmp_path, speech, extracted):
     ]
 
 
-def test_what_was_cut_off_goes_on(corpus, monkeypatch, tmp_path):
+def test_an_interrupted_computation_continues(corpus, monkeypatch, tmp_path):
     original, calls = Blocks.extract, []
 
-    def two_then_cut(self, waveform, recording=None):
+    def fail_after_two(self, waveform, recording=None):
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(len(waveform))
         return original(self, waveform, recording)
 
-    monkeypatch.setattr(Blocks, "extract", two_then_cut)
+    monkeypatch.setattr(Blocks, "extract", fail_after_two)
     with pytest.raises(KeyboardInterrupt):
         add_features(corpus, [Blocks()])
     before = kept(tmp_path)
@@ -185,7 +185,8 @@ add_features(pickle.loads(bytes.fromhex(sys.argv[1])), [Blocks()], progress=Fals
 """
 
 
-def test_a_killed_write_leaves_nothing_half(corpus, tmp_path):
+@pytest.mark.slow
+def test_a_killed_write_leaves_no_partial_features(corpus, tmp_path):
     command = [sys.executable, "-c", KILLED, pickle.dumps(corpus).hex()]
     assert subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 9
     assert len(list(tmp_path.glob(".*.partial"))) == 1
@@ -197,7 +198,7 @@ def test_a_killed_write_leaves_nothing_half(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda p: os.truncate(p, 100), lambda p: p.write_bytes(b""), lambda p: p.unlink()])
-def test_a_damaged_file_is_made_anew(corpus, extracted, tmp_path, damage):
+def test_a_damaged_file_is_computed_again(corpus, extracted, tmp_path, damage):
     whole = add_features(corpus, [Blocks()])
     path = whole.utterances[1].feature_files["blocks"]
     saved = path.read_bytes()
@@ -209,9 +210,10 @@ def test_a_damaged_file_is_made_anew(corpus, extracted, tmp_path, damage):
     assert path.read_bytes() == saved
 
 
-def test_several_processes_make_the_same(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))  # which processes that are started inherit
-    made = []
+@pytest.mark.slow
+def test_several_processes_give_the_same(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))  # child processes inherit it
+    computed = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         folder.mkdir()
@@ -219,15 +221,15 @@ def test_several_processes_make_the_same(tmp_path, monkeypatch):
         for index, utterance in enumerate(corpus.utterances):
             put(folder / f"{index}.npy", -(-utterance.num_samples // 50), 3, index)
         corpus = add_features(corpus, [Blocks(), FileFeatures("own", 3, 50)], num_processes=processes)
-        made.append([corpus.conditions(i) for i in range(12)])
+        computed.append([corpus.conditions(i) for i in range(12)])
         assert len(list(folder.glob("*-*.npy"))) == 24
-    for one, two in zip(*made, strict=True):
+    for one, two in zip(*computed, strict=True):
         assert torch.equal(one["blocks"], two["blocks"])
         assert torch.equal(one["own"], two["own"])
-    assert not torch.equal(made[0][0]["own"], made[0][3]["own"])
+    assert not torch.equal(computed[0][0]["own"], computed[0][3]["own"])
 
 
-def test_two_ask_at_once(corpus, extracted):
+def test_concurrent_calls_compute_once(corpus, extracted):
     results = []
     threads = [threading.Thread(target=lambda: results.append(add_features(corpus, [Blocks()]))) for _ in range(3)]
     for thread in threads:
@@ -251,7 +253,7 @@ def test_features_of_files_are_aligned_with_the_recording(corpus, tmp_path):
     own = FileFeatures("own", 2, 20)
     exact = put(tmp_path / "0.own.npy", 3)
     short = put(tmp_path / "1.npy", 14, start=100)
-    put(tmp_path / "2.npy", 7)  # not looked at, for there is one of the features' name
+    put(tmp_path / "2.npy", 7)  # not used, because a file with the features' name exists
     long = put(tmp_path / "2.own.npy", 51, start=200)
     corpus = add_features(corpus, [own])
     assert corpus.skipped == []
@@ -260,7 +262,7 @@ def test_features_of_files_are_aligned_with_the_recording(corpus, tmp_path):
     assert torch.equal(corpus.conditions(2)["own"], long[:, :50])
 
 
-def test_features_of_files_lie_beside_the_recording_not_its_copy(tmp_path, speech):
+def test_features_of_files_are_beside_the_recording_not_its_copy(tmp_path, speech):
     (tmp_path / "in").mkdir()
     for number in (1, 2):
         source = speech / "june" / f"june_{number:03d}.flac"
@@ -286,7 +288,7 @@ def test_a_changed_file_is_read_again(corpus, tmp_path):
     assert before.utterances[0].feature_files == after.utterances[0].feature_files
     assert before.utterances[1].feature_files != after.utterances[1].feature_files
     named = put(tmp_path / "1.own.npy", 15, start=7)
-    os.utime(tmp_path / "1.own.npy", ns=(1, 1))  # as large and as old as the other one
+    os.utime(tmp_path / "1.own.npy", ns=(1, 1))  # of the same size and time as the other one
     assert torch.equal(add_features(corpus, [FileFeatures("own", 2, 20)]).conditions(1)["own"], named)
     (tmp_path / "1.own.npy").unlink()
     (tmp_path / "1.npy").unlink()

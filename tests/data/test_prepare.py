@@ -21,7 +21,7 @@ from wavenet.data.prompts import Prompts
 prepare_module = sys.modules[prepare_function.__module__]
 
 
-def made(cache):
+def wav_files(cache):
     return sorted(p for p in Path(cache).rglob("*.wav"))
 
 
@@ -35,14 +35,14 @@ def test_preparation_resamples_and_is_reused(tmp_path, speech, monkeypatch):
         assert (info.samplerate, info.channels, info.frames) == (8000, 1, utterance.num_samples)
         assert corpus.read(index, 100, 300).equal(corpus.read(index)[100:300])
         assert utterance.source == speech / utterance.id
-    before = {path: path.stat().st_mtime_ns for path in made(tmp_path)}
+    before = {path: path.stat().st_mtime_ns for path in wav_files(tmp_path)}
 
     def never(job):
         raise AssertionError(f"{job} was prepared again")
 
     monkeypatch.setattr(prepare_module, "_prepare_one", never)
     assert prepare(dataset, 8000, tmp_path, progress=False) == corpus
-    assert {path: path.stat().st_mtime_ns for path in made(tmp_path)} == before
+    assert {path: path.stat().st_mtime_ns for path in wav_files(tmp_path)} == before
 
 
 def test_other_settings_are_never_mixed(tmp_path, speech):
@@ -67,29 +67,30 @@ def test_a_changed_recording_is_prepared_again(tmp_path):
     assert not torch.equal(first.read(0)[:1000], second.read(0)[:1000])
 
 
-def test_a_preparation_that_was_cut_off_goes_on(tmp_path, speech, monkeypatch):
+def test_an_interrupted_preparation_continues(tmp_path, speech, monkeypatch):
     original, calls = prepare_module._prepare_one, []
 
-    def five_then_cut(job):
+    def fail_after_five(job):
         if len(calls) == 5:
             raise KeyboardInterrupt
         calls.append(job)
         return original(job)
 
-    monkeypatch.setattr(prepare_module, "_prepare_one", five_then_cut)
+    monkeypatch.setattr(prepare_module, "_prepare_one", fail_after_five)
     with pytest.raises(KeyboardInterrupt):
         prepare(Folder(speech), 8000, tmp_path, progress=False)
-    kept = {path: path.stat().st_mtime_ns for path in made(tmp_path)}
+    kept = {path: path.stat().st_mtime_ns for path in wav_files(tmp_path)}
     assert len(kept) == 5
     monkeypatch.setattr(prepare_module, "_prepare_one", original)
     corpus = prepare(Folder(speech), 8000, tmp_path, progress=False)
-    assert len(corpus.utterances) == len(made(tmp_path)) == 12
+    assert len(corpus.utterances) == len(wav_files(tmp_path)) == 12
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert corpus == prepare(Folder(speech), 8000, tmp_path, progress=False)
     assert corpus.trimmed_share == pytest.approx(0, abs=1e-3)
 
 
-def test_several_processes_make_the_same(tmp_path, speech):
+@pytest.mark.slow
+def test_several_processes_give_the_same(tmp_path, speech):
     one = prepare(Folder(speech), 8000, tmp_path / "one", num_processes=1, progress=False)
     two = prepare(Folder(speech), 8000, tmp_path / "two", num_processes=2, progress=True)
     assert [u.id for u in one.utterances] == [u.id for u in two.utterances]
@@ -109,7 +110,7 @@ def test_two_preparations_at_once(tmp_path, speech):
         thread.join()
     assert len(results) == 3
     assert results[0] == results[1] == results[2]
-    assert len(made(tmp_path)) == 12
+    assert len(wav_files(tmp_path)) == 12
 
 
 def test_bad_recordings_are_skipped_by_name(tmp_path, speech):
@@ -121,11 +122,11 @@ def test_bad_recordings_are_skipped_by_name(tmp_path, speech):
     soundfile.write(bad / "short.wav", np.sin(np.arange(100)) * 0.1, 16000)
     soundfile.write(bad / "silent.wav", np.zeros(16000), 16000)
     soundfile.write(bad / "constant.wav", np.full(16000, 0.4), 16000)
-    soundfile.write(bad / "offset.wav", 0.4 + np.sin(np.arange(16000)) * 0.1, 16000)  # not bad: it stays as it is
+    soundfile.write(bad / "offset.wav", 0.4 + np.sin(np.arange(16000)) * 0.1, 16000)  # not bad: it is kept unchanged
     soundfile.write(bad / "nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
     soundfile.write(bad / "loud.wav", np.ones(16000) * 3, 16000, subtype="FLOAT")
     (bad / "broken-link.wav").symlink_to(bad / "nowhere.wav")
-    for _ in range(2):  # the second time with the good ones from the table
+    for _ in range(2):  # the second time, the good ones come from the table
         corpus = prepare(Folder(bad), 16000, tmp_path / "cache", progress=False)
         assert [u.id for u in corpus.utterances] == [*(f"june_{n:03d}.flac" for n in range(1, 5)), "offset.wav"]
         assert corpus.read(4).mean() == pytest.approx(0.4, abs=1e-3)
@@ -138,7 +139,7 @@ def test_bad_recordings_are_skipped_by_name(tmp_path, speech):
         assert "not readable" in named["empty.wav"]
         assert "too short (0.006 s" in named["short.wav"]
         assert "silent" in named["silent.wav"]
-        assert "silent (beside a constant" in named["constant.wav"]
+        assert "silent (apart from a constant" in named["constant.wav"]
         assert "NaN" in named["nan.wav"]
         assert "reach 3" in named["loud.wav"]
         assert "No such file" in named["broken-link.wav"]
@@ -157,7 +158,7 @@ ODD_NAMES = [
 ]
 
 
-def test_names_may_be_anything_that_a_disk_allows(tmp_path):
+def test_any_file_name_is_accepted(tmp_path):
     for number, name in enumerate(ODD_NAMES):
         folder = os.path.join(os.fsencode(tmp_path), b"in", name)
         os.makedirs(folder)
@@ -166,7 +167,7 @@ def test_names_may_be_anything_that_a_disk_allows(tmp_path):
             soundfile.write(path, 0.3 * np.sin(np.arange(8000) * (number + 1) / 20), 8000, format="WAV")
         Path(os.fsdecode(folder), "bad\n\udcff.wav").write_bytes(b"bad")
     corpus = prepare(Folder(tmp_path / "in", speakers_from_folders=True), 8000, tmp_path / "cache", progress=False)
-    assert len(corpus.utterances) == len(made(tmp_path / "cache")) == 2 * len(ODD_NAMES)
+    assert len(corpus.utterances) == len(wav_files(tmp_path / "cache")) == 2 * len(ODD_NAMES)
     for index, utterance in enumerate(corpus.utterances):
         number = ODD_NAMES.index(os.fsencode(utterance.source.parent.name))
         tone = torch.sin(torch.arange(8000) * (number + 1) / 20)
@@ -179,11 +180,11 @@ def test_names_may_be_anything_that_a_disk_allows(tmp_path):
     assert all(line.isprintable() and "bad\\n\\udcff.wav: " in line for line in lines)
     speakers = corpus.values("speaker")
     assert {"two\\nlines", "caf\\udce9", "Zoë\\u2028", "a b", "a_b", "A b"} < set(speakers)
-    assert "".join(speakers).encode()  # a model's config can hold them
+    assert "".join(speakers).encode()  # a model's config can contain them
 
 
-def test_a_file_that_is_reached_twice_is_heard_once(tmp_path, speech):
-    """Else it might be learnt and held out at once."""
+def test_a_file_reached_twice_is_used_once(tmp_path, speech):
+    """Otherwise it could be in the training and the validation set."""
     shutil.copytree(speech / "june", tmp_path / "in")
     (tmp_path / "in" / "again.flac").symlink_to(tmp_path / "in" / "june_001.flac")
     corpus = prepare(Folder(tmp_path / "in"), 8000, tmp_path / "cache", progress=False)
@@ -194,8 +195,8 @@ def test_a_file_that_is_reached_twice_is_heard_once(tmp_path, speech):
 
 
 @pytest.mark.parametrize("rate", [0, 999, 10**10])
-def test_a_rate_that_no_audio_has_is_refused(tmp_path, speech, rate):
-    with pytest.raises(DatasetError, match=f"the wanted rate is {rate} Hz; it must be 1000 to 1000000"):
+def test_an_implausible_rate_is_refused(tmp_path, speech, rate):
+    with pytest.raises(DatasetError, match=f"sample_rate is {rate} Hz; it must be 1000 to 1000000"):
         prepare(Folder(speech), rate, tmp_path, progress=False)
     assert os.listdir(tmp_path) == []
 
@@ -207,19 +208,19 @@ def test_nothing_left_is_an_error(tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, speech):
-    (tmp_path / "cache").write_text("a file is in the way")
+    (tmp_path / "cache").write_text("a file instead of a folder")
     with pytest.raises(DatasetError, match=r"cache/folder-8000Hz: the prepared audio cannot be written .*cache_dir"):
         prepare(Folder(speech), 8000, tmp_path / "cache", progress=False)
 
 
-def test_a_damaged_table_is_made_anew(tmp_path, speech):
+def test_a_damaged_table_is_rebuilt(tmp_path, speech):
     corpus = prepare(Folder(speech), 8000, tmp_path, progress=False)
     (tmp_path / "folder-8000Hz" / "table.json").write_text("{")
     assert prepare(Folder(speech), 8000, tmp_path, progress=False) == corpus
     assert len(json.loads((tmp_path / "folder-8000Hz" / "table.json").read_text())) == 12
 
 
-def test_split_is_deterministic_and_hears_every_speaker(tmp_path):
+def test_split_is_deterministic_and_includes_every_speaker(tmp_path):
     corpus = prepare(Prompts(), 16000, tmp_path, progress=False)
     train, held = split(corpus, 0.1)
     assert (len(train.utterances), len(held.utterances)) == (216, 24)
@@ -227,7 +228,7 @@ def test_split_is_deterministic_and_hears_every_speaker(tmp_path):
     assert held.values("speaker") == train.values("speaker") == corpus.values("speaker")
     turned = Corpus(corpus.name, 16000, corpus.utterances[::-1], [])
     assert {u.id for u in split(turned, 0.1)[1].utterances} == {u.id for u in held.utterances}
-    assert len({u.conditions["speaker"] for u in held.utterances[:8]}) > 1  # the beginning speaks for the whole
+    assert len({u.conditions["speaker"] for u in held.utterances[:8]}) > 1  # the first utterances are representative
 
 
 def entries(*counts):

@@ -16,23 +16,23 @@ def corpus(tmp_path):
 
 
 def place(segment):
-    """(utterance, first heard, first predicted, one past the last predicted) of a segment."""
+    """Return (utterance, first input, first predicted, one past the last predicted) of a segment."""
     values = (segment["waveform"] * 32768).round().int()
     predicted = segment["predicted"].nonzero().flatten()
     number = int(segment["conditions"]["speaker"])
     first, last = int(predicted[0]), int(predicted[-1])
     assert segment["predicted"][first : last + 1].all()
-    heard = values[: last + 1] - 1 - 2000 * number
-    assert torch.equal(heard, torch.arange(len(heard), dtype=torch.int32) + heard[0])  # in order, of one utterance
+    inputs = values[: last + 1] - 1 - 2000 * number
+    assert torch.equal(inputs, torch.arange(len(inputs), dtype=torch.int32) + inputs[0])  # in order, of one utterance
     assert not values[last + 1 :].any()
-    return number, int(heard[0]), int(heard[first]), int(heard[last]) + 1
+    return number, int(inputs[0]), int(inputs[first]), int(inputs[last]) + 1
 
 
 def test_every_prediction_has_its_whole_context_or_the_true_beginning(corpus):
     segments = TrainingSegments(corpus, 100, 64, seed=0)
     for i in range(500):
-        number, heard_from, start, stop = place(segments[i])
-        assert heard_from == max(0, start - 64)
+        number, first_input, start, stop = place(segments[i])
+        assert first_input == max(0, start - 64)
         assert stop - start == min(100, LENGTHS[number])
         assert stop <= LENGTHS[number]
         assert segments[i]["waveform"].shape == (164,)
@@ -48,7 +48,7 @@ def test_every_sample_is_predicted_about_as_often(corpus):
     expected = draws * 100 / sum(LENGTHS)
     everywhere = np.concatenate(counts[1:]) / expected
     assert 0.4 < everywhere.min() and everywhere.max() < 1.7
-    assert counts[2][0] / expected == pytest.approx(0.5, abs=0.2)  # the very beginning is learnt too
+    assert counts[2][0] / expected == pytest.approx(0.5, abs=0.2)  # the very beginning is trained on, too
 
 
 def test_segment_i_is_a_function_of_seed_and_i(corpus):
@@ -73,7 +73,7 @@ def test_the_stream_is_the_same_for_any_number_of_workers(corpus):
     assert equal(take(corpus, 6), take(corpus, 6, num_workers=2))
 
 
-def test_the_stream_goes_on_where_it_was(corpus):
+def test_the_stream_continues_where_it_was(corpus):
     assert equal(take(corpus, 6)[4:], take(corpus, 2, start=4))
     assert equal(take(corpus, 6)[4:], take(corpus, 2, start=4, num_workers=2))
 
@@ -96,8 +96,8 @@ def test_whole_utterances_are_shared_out(corpus):
     ]
 
 
-def heard(segment):
-    """(utterance, first heard, first predicted, one past the last predicted, one past the last heard)."""
+def input_range(segment):
+    """Return (utterance, first input, first predicted, one past the last predicted, one past the last input)."""
     values = (segment["waveform"] * 32768).round().int()
     number, count = int(segment["conditions"]["speaker"]), int(values.count_nonzero())
     positions = values[:count] - 1 - 2000 * number
@@ -111,7 +111,7 @@ def heard(segment):
 @pytest.mark.parametrize("margin", [0, 1, 45])
 @pytest.mark.parametrize("hops", [(20,), (20, 30), (7, 1)])
 def test_segments_with_features_begin_on_a_frame(corpus, hops, margin):
-    """The frames are the whole utterance's at the same samples; what is predicted is what it was without them."""
+    """The frames equal the whole utterance's at the same samples; the predictions are the same as without them."""
     with_features = add_features(corpus, [Blocks(f"of {hop}", hop) for hop in hops], progress=False)
     grid = math.lcm(*hops)
     plain = TrainingSegments(corpus, 100, 64, seed=0)
@@ -121,28 +121,28 @@ def test_segments_with_features_begin_on_a_frame(corpus, hops, margin):
     seen = set()
     for i in range(200):
         segment = segments[i]
-        number, heard_from, start, stop, heard_to = heard(segment)
+        number, first_input, start, stop, end_input = input_range(segment)
         same, _, *predicted = place(plain[i])
         assert (number, start, stop) == (same, *predicted)
-        assert heard_from == max(0, start - 64) // grid * grid
-        assert heard_to == min(stop + margin, LENGTHS[number])
+        assert first_input == max(0, start - 64) // grid * grid
+        assert end_input == min(stop + margin, LENGTHS[number])
         assert segment["waveform"].shape == segment["predicted"].shape == (length,)
-        seen.add((number, heard_from > 0, heard_to == LENGTHS[number]))
+        seen.add((number, first_input > 0, end_input == LENGTHS[number]))
         for features in with_features.features:
             frames, hop = segment["conditions"][features.name], features.hop_length
-            theirs = whole[number][features.name]
-            expected = [theirs[:, min(heard_from // hop + k, theirs.shape[1] - 1)] for k in range(length // hop)]
+            stored = whole[number][features.name]
+            expected = [stored[:, min(first_input // hop + k, stored.shape[1] - 1)] for k in range(length // hop)]
             assert torch.equal(frames, torch.stack(expected, dim=1))
-            complete = (heard_to - heard_from) // hop  # and they describe the very samples beside them
+            complete = (end_input - first_input) // hop  # and they describe the same samples
             assert torch.equal(frames[:, :complete], features.extract(segment["waveform"])[:, :complete])
     assert {(1, False, False), (1, True, True), (2, True, False), (2, True, True), (0, False, True)} <= seen
 
 
-def test_a_margin_without_features_is_heard_and_not_predicted(corpus):
+def test_a_margin_without_features_is_input_but_not_predicted(corpus):
     plain, wider = (TrainingSegments(corpus, 100, 64, seed=0, margin=margin) for margin in (0, 30))
     for i in range(100):
-        number, *there = place(plain[i])
-        assert heard(wider[i]) == (number, *there, min(there[-1] + 30, LENGTHS[number]))
+        number, *expected = place(plain[i])
+        assert input_range(wider[i]) == (number, *expected, min(expected[-1] + 30, LENGTHS[number]))
         assert wider[i]["waveform"].shape == (194,)
 
 

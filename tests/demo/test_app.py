@@ -24,6 +24,8 @@ from wavenet.demo import app, upload
 from wavenet.demo.capabilities import Limits
 from wavenet.demo.service import GenerationService
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "wavenet" / "demo" / "page"
 RECORDING = PROMPTS / "june" / "june_001.flac"
 SECRET = "root:x:0:0"

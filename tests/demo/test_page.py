@@ -18,7 +18,10 @@ from wavenet.demo.service import GenerationService
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium, chromium-browser or google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium, chromium-browser or google-chrome"),
+]
 
 RECORDING = PROMPTS / "june" / "june_001.flac"
 NASTY = "<img src=x onerror=\"document.title='broken'\">"

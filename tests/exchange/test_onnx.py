@@ -25,6 +25,8 @@ from wavenet.generation.reference import ReferenceBackend
 from wavenet.generation.uniforms import uniforms
 from wavenet.model import State
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 1000
 OF = {  # the conditions that each distribution is tried with; together all there are
     "mulaw_categorical": ["speaker", "mel"],

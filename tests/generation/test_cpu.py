@@ -18,6 +18,8 @@ from wavenet.generation.uniforms import uniforms
 from wavenet.native import with_rounded_weights
 from wavenet.native.instructions import HAS_FLOAT16, LANES
 
+pytestmark = pytest.mark.slow  # compiles a form of the loop for each kind of weights
+
 SHAPES = {name: benchmark.SHAPES[name] for name in ("S", "M30", "L")} | {
     "nothing fits": {"residual_channels": 37, "gate_channels": 46, "skip_channels": 41, "kernel_size": 3},
     "one of each": {"residual_channels": 1, "gate_channels": 2, "skip_channels": 1, "dilation_cycle": 1},

@@ -94,6 +94,7 @@ def test_chunk_length_changes_nothing(small, backend, dtype, chunk):
     assert torch.equal(whole, wavenet.generate(model, 0.1, speaker="ann", num=2, backend=backend, chunk=chunk))
 
 
+@pytest.mark.slow
 @each_backend
 def test_an_utterance_of_a_batch_equals_itself_alone(small, backend, dtype):
     model = small(("ann", "bob"), dtype)

@@ -19,6 +19,8 @@ from tests.native.changes import CHANGES, CONV, EITHER, LAYER, NATIVE, PYTORCH, 
 from wavenet.exchange.onnx import export
 from wavenet.training import CPUNetwork, WaveNetTraining
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 24  # samples
 LARGEST = 1e-4  # relative error of a gradient, as a vector
 SIZES = {"dilation_cycle": 2, "num_cycles": 2}

@@ -15,6 +15,8 @@ from wavenet.atomic_files import atomic_write, remove_partial_files
 from wavenet.checkpoint import CheckpointError
 from wavenet.training import LastCheckpoint
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [*TINY, "trainer.max_steps=4", "save_every_n_steps=2", "trainer.val_check_interval=100", "logger=none"]
 
 

@@ -10,6 +10,8 @@ import soundfile
 from tests.reliability import fuzz_audio, mutants
 from wavenet.audio import AudioError, read
 
+pytestmark = pytest.mark.slow
+
 
 def test_mutants_are_used_or_named_within_the_memory_of_clean_clips():
     result = fuzz_audio.fuzz(160, seed=1)

@@ -1,6 +1,10 @@
 import random
 
+import pytest
+
 from tests.reliability.kill import ONE, Tally, faults, killed, training_seconds, undisturbed
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_that_is_killed_ends_as_an_undisturbed_one(tmp_path):

@@ -6,6 +6,8 @@ import torch
 from tests.reliability import load
 from tests.reliability.models import make
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("way", load.WAYS)
 @pytest.mark.parametrize("backend", ["cpu", "reference"])

@@ -9,6 +9,8 @@ from tests.reliability.models import KINDS, make
 from wavenet.generation.cpu import CPUBackend
 from wavenet.model import State
 
+pytestmark = pytest.mark.slow
+
 
 def measured(kind: str, backend: str = "cpu", samples: int = 1200) -> long_generation.Result:
     return long_generation.measure(

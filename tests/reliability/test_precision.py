@@ -7,6 +7,8 @@ from tests.conftest import TINY
 from tests.reliability.precision import PLAIN, WAYS, Experiment, Run, Way, failures, quiet
 from wavenet.training import WaveNetTraining
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["optimizer.warmup_steps=0", "optimizer.lr=0.01"]
 OTHERS = {name: way for name, way in WAYS.items() if way.is_rounding}
 

@@ -15,7 +15,6 @@ import pytest
 import soundfile
 import torch
 
-from tests.configured import SMALL
 from tests.conftest import CHROMIUM, PROMPTS
 from wavenet import WaveNet
 from wavenet.audio import read, write
@@ -29,6 +28,8 @@ from wavenet.report import ReportSettings, compare, render, report_on_model
 from wavenet.report.model_report import finite
 from wavenet.report.sounds import encode, facts
 from wavenet.report.synthesis import make
+
+pytestmark = pytest.mark.slow
 
 RATE = 8000
 NAMES = ["<script>alert(1)</script>", "june", 'Zoë & "co"']
@@ -62,8 +63,8 @@ def speaking(**options):
 
 def singing(**options):
     torch.manual_seed(0)
-    settings = {name: json.loads(value) for name, value in (setting.split("=") for setting in SMALL["mel"])}
-    return model(MelConditioner(RATE, 3, **settings), **options)
+    mel = MelConditioner(RATE, 3, n_fft=128, hop_length=8, n_mels=6, upsampling=Upsampling([2]), hidden_channels=5)
+    return model(mel, **options)
 
 
 @pytest.fixture(scope="module")

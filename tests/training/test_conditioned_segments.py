@@ -12,6 +12,8 @@ from wavenet.data import TrainingSegments, add_features, prepare
 from wavenet.data.folder import Folder
 from wavenet.training import WaveNetTraining
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def corpus(speech, in_tmp):

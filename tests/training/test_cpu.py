@@ -52,16 +52,19 @@ def results(log_prob, model, inputs, precision):
 
 
 def check(model, waveform, condition=None):
-    """Compare with the model in float64."""
+    """Compare with the model in float64, by what it loses itself in float32 where large terms cancel out."""
     inputs = (waveform, condition)
     native = results(CPUNetwork(model).log_prob, model, inputs, torch.float32)
+    single = results(lambda x, h: model.log_prob(x, h)[0], model, inputs, torch.float32)
     plain = results(lambda x, h: model.log_prob(x, h)[0], model.double(), inputs, torch.float64)
     model.float()
     torch.testing.assert_close(native[0], plain[0], rtol=1e-5, atol=1e-4)
     assert native[1].keys() == plain[1].keys()
     for name, wanted in plain[1].items():
-        error = (native[1][name] - wanted).norm() / wanted.norm().clamp(min=1e-12)
-        assert error < LARGEST, f"{name}: {error}"
+        error, unavoidable = (
+            (gradients[name] - wanted).norm() / wanted.norm().clamp(min=1e-12) for gradients in (native[1], single[1])
+        )
+        assert error < max(LARGEST, 2 * unavoidable), f"{name}: {error}, and {unavoidable} in PyTorch"
 
 
 @pytest.fixture(params=[1, 2, 3])

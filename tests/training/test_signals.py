@@ -9,6 +9,8 @@ from tests.conftest import TINY
 from tests.training.test_training import PARTS, logged, same, weights
 from wavenet.training import WaveNetTraining
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [*TINY, "trainer.max_steps=6", "trainer.val_check_interval=4", "trainer.log_every_n_steps=1", "logger=csv"]
 
 

@@ -22,6 +22,8 @@ from tests.contract import verify_streaming
 from wavenet.training import CPUNetwork, DivergenceMonitor, WaveNetTraining, keep_freed_memory
 from wavenet.training.module import warm_up_then_cosine
 
+pytestmark = pytest.mark.slow
+
 FOUR_STEPS = [*TINY, "trainer.max_steps=4", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1"]
 
 
@@ -54,7 +56,7 @@ def test_a_run_leaves_everything_behind(run, in_tmp, speech):
         "run_dir=here", "preparation.trim_db=30",
     )  # fmt: skip
     assert "3 layers" in output and "receptive field 8 samples (1 ms), 8 bits" in output
-    assert "folder: 3 speaker(s)" in output and "9 utterances to learn" in output and "3 held out" in output
+    assert "folder: 3 speaker(s)" in output and "9 utterances for training" in output and "3 held out" in output
     assert "% of the recordings' time" in output
     assert "bits per sample on held-out utterances" in output
     assert sorted(os.listdir("here")) == ["audio", "checkpoints", "config.yaml", "tensorboard"]

@@ -8,6 +8,8 @@ from tests.conftest import TINY
 from tests.training.test_training import same, weights
 from wavenet.training import checkpointing
 
+pytestmark = pytest.mark.slow
+
 VARIANT = [
     "model.dropout=0.3", "model.weight_norm=true", "model.groups=2", "model.residual_scale=0.7071",
     "model.head_channels=6", "model.output_projection=true", "model.last_residual=true", "model.input_bias=false",

@@ -13,15 +13,15 @@ from wavenet.bounds import Channels, HopLength, checked
 
 
 class Features(ABC):
-    """What a recording says in frames: frame f describes the samples [f * hop_length, (f + 1) * hop_length).
+    """Features of a recording in frames: frame f describes the samples [f * hop_length, (f + 1) * hop_length).
 
-    Implementations are frozen dataclasses: their fields are all that their numbers depend on.
+    Implementations are frozen dataclasses; the features depend on the recording and the dataclass's fields only.
 
     Attributes:
-        name: Of the condition, such as "mel".
-        hop_length: Samples of a frame.
-        num_channels: Numbers in a frame.
-        reads_files: Whether they are read from a file beside the recording, and not made of its sound.
+        name: Name of the condition, such as "mel".
+        hop_length: Samples per frame.
+        num_channels: Channels of a frame.
+        reads_files: Whether they are read from a file beside the recording instead of computed from its waveform.
     """
 
     name: str
@@ -30,40 +30,40 @@ class Features(ABC):
     reads_files: bool = False
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of so many samples; the last one may reach beyond them."""
+        """Return the number of frames of num_samples samples; the last one may reach beyond them."""
         return -(-num_samples // self.hop_length)
 
     @abstractmethod
     def extract(self, waveform: Tensor, recording: Path | None = None) -> Tensor:
-        """The features of a whole recording.
+        """Return the features of a whole recording.
 
         Args:
             waveform: (T,) samples in [-1, 1] at the model's rate, on the CPU.
-            recording: Its original file.
+            recording: The recording's original file.
 
         Returns:
             (num_channels, num_frames(T)), float32.
 
         Raises:
-            AudioError: If a file that is needed is missing or does not fit; names it.
+            AudioError: If a required file is missing or does not fit; names it.
         """
 
 
 @checked
 @dataclass(frozen=True)
 class FileFeatures(Features):
-    """Features that another program made, in a `.npy` file beside each recording.
+    """Features computed by another program, in a `.npy` file beside each recording.
 
     The file is `<recording's stem>.<name>.npy` or, if there is none, `<recording's stem>.npy`; see
-    `read_frames` for what it holds.
+    `read_frames` for its content.
 
     Args:
-        name: Of the condition, such as "linguistic".
-        num_channels: Numbers in a frame.
-        hop_length: Samples of a frame, at the model's rate.
+        name: Name of the condition, such as "linguistic".
+        num_channels: Channels of a frame.
+        hop_length: Samples per frame, at the model's rate.
 
     Raises:
-        ValueError: If there are no channels or a frame has no samples.
+        ValueError: If num_channels or hop_length is out of range.
     """
 
     name: str
@@ -73,10 +73,10 @@ class FileFeatures(Features):
     reads_files = True
 
     def file_of(self, recording: Path) -> Path:
-        """The file of a recording.
+        """Return the features file of a recording.
 
         Raises:
-            AudioError: If there is none; names both places.
+            AudioError: If there is none; names both candidates.
         """
         named, plain = (recording.with_name(f"{recording.stem}{end}") for end in (f".{self.name}.npy", ".npy"))
         for path in (named, plain):
@@ -85,17 +85,19 @@ class FileFeatures(Features):
         raise AudioError(f"{named}: no such file with the features '{self.name}', and no {plain} either")
 
     def extract(self, waveform: Tensor, recording: Path | None = None) -> Tensor:
-        """Read the file; the waveform is not looked at.
+        """Read the file; the waveform is not used.
 
         Returns:
-            (num_channels, F), float32. F is what the file has: other programs end a frame sooner or
-            later, and whoever aligns the frames with the waveform decides how much of that is well.
+            (num_channels, F), float32. F is the file's number of frames: other programs end a frame earlier
+            or later, and the caller that aligns the frames with the waveform decides how much is acceptable.
 
         Raises:
             AudioError: If the recording or its file is missing, or the file does not fit.
         """
         if recording is None:
-            raise AudioError(f"the features '{self.name}' are read from a file beside the recording; there is none")
+            raise AudioError(
+                f"the features '{self.name}' are read from a file beside the recording; give the recording"
+            )
         return read_frames(self.file_of(recording), self.num_channels)
 
 
@@ -104,13 +106,13 @@ def read_frames(path: Path, num_channels: int) -> Tensor:
 
     Args:
         path: The file; an array of numbers (num_channels, F) or (1, num_channels, F).
-        num_channels: Channels that are wanted.
+        num_channels: Expected number of channels.
 
     Returns:
         (num_channels, F), float32.
 
     Raises:
-        AudioError: If the file is missing, damaged, of another shape, or holds NaN or infinity.
+        AudioError: If the file is missing, damaged, of another shape, or contains NaN or infinity.
     """
     if not path.is_file():
         raise AudioError(f"{path}: no such file")
@@ -119,9 +121,9 @@ def read_frames(path: Path, num_channels: int) -> Tensor:
     except OSError as error:
         raise AudioError(f"{path}: not readable ({error})") from error
     except (ValueError, EOFError) as error:
-        raise AudioError(f"{path}: not readable as a .npy file of numbers, such as numpy.save writes") from error
+        raise AudioError(f"{path}: not readable as a .npy file of numbers, as written by numpy.save") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise AudioError(f"{path}: does not hold one array of numbers")
+        raise AudioError(f"{path}: does not contain one array of numbers")
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 2 or array.shape[0] != num_channels or array.shape[1] == 0:

@@ -1,4 +1,4 @@
-"""Audio files in and out."""
+"""Reading and writing of audio files."""
 
 import io
 import os
@@ -17,69 +17,69 @@ from wavenet.bounds import RATES
 
 MIN_RATE, MAX_RATE = RATES.low, RATES.high
 MAX_CHANNELS = 64
-MAX_SECONDS = 12 * 3600  # of one file, which is held in memory
-_SAMPLES_PER_BYTE = 1000  # more than any format makes of sound; all silence can be smaller still
-_UNKNOWN = 2**63 - 1  # frames of a file that was written to a pipe, so that its header does not say
-_PIPED = 0x7FFFF000  # bytes; programs that write to a pipe put so many or more into a header
-_SLACK = 64  # bytes; some programs count their header twice, or a byte that they do not write
-_OVERSHOOT = 2.0  # to which a lossy format may take samples of a loud recording; they are held at -1 and 1
+MAX_SECONDS = 12 * 3600  # of one file, which is loaded into memory
+_SAMPLES_PER_BYTE = 1000  # more than any format achieves for sound; pure silence can be smaller still
+_UNKNOWN = 2**63 - 1  # frames of a file that was written to a pipe, whose header lacks the length
+_PIPED = 0x7FFFF000  # bytes; programs that write to a pipe put this size or more into the header
+_SLACK = 64  # bytes of tolerance; some programs count their header twice, or a byte that they do not write
+_OVERSHOOT = 2.0  # peak that lossy formats may reach for a loud recording; samples are clipped to [-1, 1]
 _BLOCK = 2**22  # samples decoded at once
 
 
 class AudioError(ValueError):
-    """A file that cannot serve as audio; the message names the file and the reason."""
+    """Error of a file that cannot be used as audio; the message names the file and the reason."""
 
 
 def read(
     path: str | os.PathLike[str], sample_rate: int | None = None, max_seconds: float = MAX_SECONDS
 ) -> tuple[Tensor, int]:
-    """Read a file of any format that soundfile knows, as mono.
+    """Read a file of any format that soundfile supports, as mono.
 
-    Memory is taken for what the file holds, whatever its header claims.
+    Memory is allocated for the samples in the file, whatever its header claims.
 
     Args:
         path: The file.
         sample_rate: Resample to this rate, Hz; None keeps the file's own.
-        max_seconds: Refuse longer ones; no more of them is decoded than it takes to know.
+        max_seconds: Longer files are refused; they are decoded only until the limit is exceeded.
 
     Returns:
         The waveform (T,), float32 in [-1, 1], channels averaged; and its rate, Hz.
 
     Raises:
-        AudioError: If there is no such file, it is unreadable, cut off, empty or too long, its header names a rate,
-            a number of channels or a length that no recording has, or it holds samples that are not
-            numbers or lie outside [-1, 1], by more than a lossy format makes of a loud recording.
+        AudioError: If the file is missing, unreadable, truncated, empty or too long, its header has an implausible
+            rate, number of channels or length, or it contains samples that are not numbers or are outside
+            [-1, 1] by more than a lossy format causes for a loud recording.
     """
     path = Path(path)
     try:
-        with _opened(path, max_seconds) as sound:
+        with _open(path, max_seconds) as sound:
             rate = sound.samplerate
-            waveform = torch.from_numpy(_mono(path, sound, max_seconds))
+            waveform = torch.from_numpy(_read_mono(path, sound, max_seconds))
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise AudioError(f"{path}: not readable as audio ({_said(error)})") from error
+        raise AudioError(f"{path}: not readable as audio ({_reason(error)})") from error
     if sample_rate is None:
         return waveform, rate
     return resample(waveform, rate, sample_rate), sample_rate
 
 
 def claimed_seconds(path: str | os.PathLike[str]) -> float | None:
-    """The length that a file's header claims; None if it does not say.
+    """Return the length in seconds that a file's header claims; None if it has none.
 
     Raises:
-        AudioError: As `read` does, as far as the header shows it.
+        AudioError: As in `read`, as far as the header shows it.
     """
     path = Path(path)
     try:
-        with _opened(path) as sound:
+        with _open(path) as sound:
             return None if sound.frames == _UNKNOWN else sound.frames / sound.samplerate
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{path}: not readable as audio ({_said(error)})") from error
+        raise AudioError(f"{path}: not readable as audio ({_reason(error)})") from error
 
 
-class _Forward(soundfile.SoundFile):
-    """Read from the beginning to the end, without the seeking that otherwise follows every read.
+class _SequentialFile(soundfile.SoundFile):
+    """A sound file that is read from beginning to end, without the seek that otherwise follows every read.
 
-    A decoder that seeks in a damaged file reports the seeking, not the damage.
+    In a damaged file, a decoder that seeks reports the failed seek instead of the damage.
     """
 
     def seekable(self) -> bool:
@@ -87,25 +87,25 @@ class _Forward(soundfile.SoundFile):
 
 
 @contextmanager
-def _opened(path: Path, max_seconds: float = MAX_SECONDS) -> Iterator[_Forward]:
-    """A file whose header is plausible."""
+def _open(path: Path, max_seconds: float = MAX_SECONDS) -> Iterator[_SequentialFile]:
+    """Open a file after checking that its header is plausible."""
     if not path.exists():
         raise AudioError(f"{path}: no such file")
-    if not path.is_file():  # pipes would be waited for, for ever
+    if not path.is_file():  # reading a pipe could block for ever
         raise AudioError(f"{path}: not a file, but a {'folder' if path.is_dir() else 'pipe or a device'}")
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path}: raw samples without a header; convert it to .wav")
-    with path.open("rb", buffering=0) as file:  # the system's reason, if it refuses, is clearer than the decoder's
+    with path.open("rb", buffering=0) as file:  # the system's error is clearer than the decoder's
         head = file.read(8)
         file.seek(0)
-        # soundfile opens names of Unicode only; but on Windows it cannot be given an open file.
-        sound = _Forward(str(path) if os.name == "nt" else file.fileno(), closefd=False)
+        # soundfile opens Unicode paths only; on Windows it cannot take an open file instead.
+        sound = _SequentialFile(str(path) if os.name == "nt" else file.fileno(), closefd=False)
         with sound:
-            _check_whole(path, head)
-            yield _plausible(path, sound, max_seconds)
+            _check_complete(path, head)
+            yield _check_header(path, sound, max_seconds)
 
 
-def _plausible(path: Path, sound: _Forward, max_seconds: float) -> _Forward:
+def _check_header(path: Path, sound: _SequentialFile, max_seconds: float) -> _SequentialFile:
     if not MIN_RATE <= sound.samplerate <= MAX_RATE:
         raise AudioError(f"{path}: its header says {sound.samplerate} Hz; a recording has {MIN_RATE} to {MAX_RATE}")
     if sound.channels > MAX_CHANNELS:
@@ -115,8 +115,8 @@ def _plausible(path: Path, sound: _Forward, max_seconds: float) -> _Forward:
     return sound
 
 
-def _check_whole(path: Path, head: bytes) -> None:
-    # libsndfile takes a WAV or AIFF that was cut off for a shorter one.
+def _check_complete(path: Path, head: bytes) -> None:
+    # libsndfile reads a truncated WAV or AIFF as a shorter file.
     if head[:4] not in (b"RIFF", b"FORM"):
         return
     claimed = 8 + int.from_bytes(head[4:], "little" if head[:4] == b"RIFF" else "big")
@@ -134,8 +134,8 @@ def _check_length(path: Path, frames: int, rate: int, max_seconds: float) -> Non
         raise AudioError(f"{path}: {frames / rate:.0f} s of sound in {size} bytes; it is damaged, or all silence")
 
 
-def _mono(path: Path, sound: _Forward, max_seconds: float) -> np.ndarray:
-    """All samples of a file, channels averaged, (T,) float32; decoded block by block, as long as any come."""
+def _read_mono(path: Path, sound: _SequentialFile, max_seconds: float) -> np.ndarray:
+    """Return all samples of a file, channels averaged, (T,) float32; decoded in blocks until none are left."""
     blocks: list[np.ndarray] = []
     frames, peak = 0, 0.0
     limit = _OVERSHOOT if sound.format in ("OGG", "MP3") else 1.0
@@ -152,7 +152,7 @@ def _mono(path: Path, sound: _Forward, max_seconds: float) -> np.ndarray:
         if peak > 1:
             block = block.clip(-1, 1)
         blocks.append(block.mean(axis=1) if sound.channels > 1 else block[:, 0])
-    if sound.frames not in (frames, _UNKNOWN) and sound.format != "MP3":  # of which a length may be an estimate
+    if sound.frames not in (frames, _UNKNOWN) and sound.format != "MP3":  # whose length may be an estimate
         raise AudioError(
             f"{path}: cut off or damaged; its header says {sound.frames / sound.samplerate:.3f} s, "
             f"it ends after {frames / sound.samplerate:.3f}"
@@ -164,30 +164,30 @@ def _mono(path: Path, sound: _Forward, max_seconds: float) -> np.ndarray:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _said(error: Exception) -> str:
-    """What a decoder or the system said, without the file's name."""
+def _reason(error: Exception) -> str:
+    """Return the message of the decoder or the system, without the file's name."""
     if isinstance(error, soundfile.LibsndfileError):
         return error.error_string.rstrip(".")
     return error.strerror or str(error) if isinstance(error, OSError) else str(error) or type(error).__name__
 
 
 def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> None:
-    """Write a waveform; the file appears whole or not at all.
+    """Write a waveform to a file, atomically.
 
     Args:
-        path: The file; its ending (.wav, .flac, .ogg ...) names the format. Missing folders are made.
-        waveform: (T,) samples in [-1, 1]; stored as 16-bit PCM where the format has it.
+        path: The file; its suffix (.wav, .flac, .ogg ...) selects the format. Missing folders are created.
+        waveform: (T,) samples in [-1, 1]; stored as 16-bit PCM if the format supports it.
         sample_rate: Hz.
 
     Raises:
-        AudioError: If the waveform is not (T,) in [-1, 1], the ending names no format that soundfile
+        AudioError: If the waveform is not (T,) in [-1, 1], the suffix is not of a format that soundfile
             writes, or the file cannot be written.
     """
     path = Path(path)
     file_format = format_of(path)
     if waveform.dim() != 1 or not bool((waveform.abs() <= 1).all()):
         raise AudioError(f"{path}: the waveform {tuple(waveform.shape)} must be (T,) with samples in [-1, 1]")
-    encoded = io.BytesIO()  # libsndfile would hide the system's reason for a write that fails
+    encoded = io.BytesIO()  # libsndfile would hide the system's reason for a failed write
     try:
         soundfile.write(encoded, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
         with atomic_write(path) as beside:
@@ -199,19 +199,19 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The format that a file's ending names, such as "WAV".
+    """Return the format of a file's suffix, such as "WAV".
 
     Raises:
-        AudioError: If it names none that soundfile writes.
+        AudioError: If it is not one that soundfile writes.
     """
     suffix = Path(path).suffix
     if suffix[1:].upper() not in soundfile.available_formats():
-        raise AudioError(f"{path}: '{suffix}' names no audio format; use .wav or .flac")
+        raise AudioError(f"{path}: '{suffix}' is not an audio format; use .wav or .flac")
     return suffix[1:].upper()
 
 
 def file_name_for(name: str) -> str:
-    """A name in which every character that could trouble a file system is an underscore.
+    """Return a name in which every character unsafe for file systems is replaced by an underscore.
 
     >>> file_name_for("Zoë, p/225")
     'Zoë__p_225'

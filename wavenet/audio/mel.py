@@ -1,4 +1,4 @@
-"""The one mel spectrogram of this package."""
+"""Log-mel spectrogram, used throughout the package."""
 
 import functools
 import math
@@ -29,23 +29,23 @@ class LogMel(Features):
 
     Frame f describes the samples [f * hop_length, (f + 1) * hop_length): its Hann window is centred at their
     middle, the sample f * hop_length + hop_length / 2. HiFi-GAN (Kong et al. 2020) has its frames at the same
-    places, but reflects the recording at its ends; here there is silence beyond them, so that a recording may
+    positions, but pads the recording by reflection; here it is padded with silence, so that a recording may
     be shorter than a window.
 
     Attributes:
         sample_rate: Hz.
         n_fft: Window and transform length, samples.
-        hop_length: Samples of a frame.
+        hop_length: Samples per frame.
         n_mels: Number of mel bands.
-        fmin: Where the lowest band begins, Hz.
-        fmax: Where the highest band ends, Hz; None is sample_rate / 2.
+        fmin: Lower edge of the lowest band, Hz.
+        fmax: Upper edge of the highest band, Hz; None is sample_rate / 2.
         floor: Magnitudes below this are raised to it before the logarithm.
-        name: Of the condition.
-        num_channels: Is n_mels.
+        name: Name of the condition.
+        num_channels: Equal to n_mels.
 
     Raises:
-        ValueError: If a number is out of its range, or a band is so narrow that no frequency of the transform
-            falls into it.
+        ValueError: If a number is out of its range, or a band is so narrow that it contains no frequency of the
+            transform.
 
     >>> LogMel(8000).extract(torch.zeros(1000)).shape
     torch.Size([80, 4])
@@ -70,7 +70,7 @@ class LogMel(Features):
         if self.hop_length % 2:
             raise ValueError(
                 f"LogMel: hop_length is {self.hop_length}; it must be even as n_fft is, "
-                f"so that a window lies centred on its frame"
+                f"so that a window is centred on its frame"
             )
         if not 0 <= self.fmin < self._top <= self.sample_rate / 2:
             raise ValueError(
@@ -83,8 +83,8 @@ class LogMel(Features):
         empty = int((filters.amax(dim=0) == 0).sum())
         if empty:
             raise ValueError(
-                f"LogMel: n_mels is {self.n_mels}: {empty} of the bands are narrower than the distance of "
-                f"frequencies, {self.sample_rate / self.n_fft:.3g} Hz; take fewer, or a longer n_fft than {self.n_fft}"
+                f"LogMel: n_mels is {self.n_mels}: {empty} of the bands are narrower than the frequency resolution, "
+                f"{self.sample_rate / self.n_fft:.3g} Hz; use fewer bands, or a longer n_fft than {self.n_fft}"
             )
 
     @property
@@ -92,7 +92,7 @@ class LogMel(Features):
         return self.sample_rate / 2 if self.fmax is None else self.fmax
 
     def extract(self, waveform: Tensor, recording: Path | None = None) -> Tensor:
-        """The log-mel spectrogram of a waveform.
+        """Return the log-mel spectrogram of a waveform.
 
         Args:
             waveform: (..., T) samples at sample_rate, on the CPU.
@@ -112,8 +112,9 @@ class LogMel(Features):
 
 @functools.lru_cache(maxsize=16)
 def _transform(mel: LogMel) -> torchaudio.transforms.MelSpectrogram:
-    with warnings.catch_warnings(), torch.device("cpu"), torch.inference_mode(False):  # wherever a model is built
-        warnings.filterwarnings("ignore", message="At least one mel filterbank")  # LogMel makes an error of it
+    # on the CPU and outside of inference mode, wherever a model is built
+    with warnings.catch_warnings(), torch.device("cpu"), torch.inference_mode(False):
+        warnings.filterwarnings("ignore", message="At least one mel filterbank")  # LogMel raises an error instead
         return torchaudio.transforms.MelSpectrogram(
             mel.sample_rate,
             n_fft=mel.n_fft,
@@ -136,14 +137,14 @@ def log_mel_spectrogram(
     n_mels: int = 80,
     floor: float = 1e-5,
 ) -> Tensor:
-    """The `LogMel` of a waveform, 0 Hz to sample_rate / 2.
+    """Return the `LogMel` of a waveform, from 0 Hz to sample_rate / 2.
 
     Args:
         waveform: (..., T) samples in [-1, 1], on the CPU.
         sample_rate: Hz.
-        n_fft: Window and transform length, samples; None is 1024, and beyond 102.4 kHz the power of two
+        n_fft: Window and transform length, samples; None is 1024, and above 102.4 kHz the power of two
             that lasts at least 10 ms: a shorter one leaves bands empty.
-        hop_length: Samples of a frame.
+        hop_length: Samples per frame.
         n_mels: Number of mel bands.
         floor: Magnitudes below this are raised to it before the logarithm.
 
@@ -151,7 +152,7 @@ def log_mel_spectrogram(
         (..., n_mels, ceil(T / hop_length)).
 
     Raises:
-        ValueError: If `LogMel` does not take the numbers.
+        ValueError: As in `LogMel`.
     """
     if n_fft is None:
         n_fft = max(1024, 2 ** math.ceil(math.log2(sample_rate / 100)))

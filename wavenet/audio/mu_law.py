@@ -10,7 +10,7 @@ from wavenet.audio.samples import check_samples
 
 
 def mu_law_compand(waveform: Tensor, num_classes: int = 256) -> Tensor:
-    """Bend the scale of amplitudes so that quiet samples get more of it (ITU-T G.711).
+    """Compand amplitudes, so that quiet samples get a larger part of the range (ITU-T G.711).
 
     f(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu) with mu = num_classes - 1.
 
@@ -39,7 +39,7 @@ def mu_law_compand(waveform: Tensor, num_classes: int = 256) -> Tensor:
 def mu_law_encode(waveform: Tensor, num_classes: int = 256) -> Tensor:
     """Quantise a waveform to classes (van den Oord et al., 2016, section 2.2; ITU-T G.711).
 
-    What `mu_law_compand` makes of it, a range of [-1, 1], is rounded to num_classes levels.
+    The result of `mu_law_compand`, in [-1, 1], is rounded to num_classes levels.
 
     Args:
         waveform: Samples in [-1, 1], any shape.
@@ -58,7 +58,7 @@ def mu_law_encode(waveform: Tensor, num_classes: int = 256) -> Tensor:
 
 
 def mu_law_decode(classes: Tensor, num_classes: int = 256) -> Tensor:
-    """Turn classes back into samples: the inverse of `mu_law_encode` at every level.
+    """Decode classes to samples: the inverse of `mu_law_encode` at every level.
 
     Args:
         classes: Integers 0 .. num_classes - 1, any shape.
@@ -76,7 +76,7 @@ def mu_law_decode(classes: Tensor, num_classes: int = 256) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _levels(num_classes: int, device: torch.device) -> Tensor:
-    """All decoded values. A table, so that a class is the same sample to the last bit everywhere."""
+    """Return a table of all decoded values, so that a class is the same sample bit for bit everywhere."""
     mu = num_classes - 1
     with torch.inference_mode(False):
         companded = 2 * torch.arange(num_classes, dtype=torch.float64, device="cpu") / mu - 1
@@ -86,4 +86,4 @@ def _levels(num_classes: int, device: torch.device) -> Tensor:
 
 def _check_num_classes(num_classes: int) -> None:
     if num_classes < 2:
-        raise ValueError(f"mu-law: num_classes is {num_classes}; it must be 2 or more (the paper has 256)")
+        raise ValueError(f"mu-law: num_classes is {num_classes}; it must be 2 or more (256 in the paper)")

@@ -1,4 +1,4 @@
-"""The fundamental frequency of a voice."""
+"""Fundamental frequency of a voice."""
 
 import importlib.util
 import math
@@ -14,8 +14,8 @@ from wavenet.audio.features import Features
 from wavenet.bounds import RATES, HopLength, SampleRate, checked
 from wavenet.types import Real
 
-_PERIODS = 4  # of fmin in a window: longer ones blur a pitch that moves, shorter ones lose low voices
-_SEMITONES = 0.2  # between two candidates: 0.1 takes 3.5 times the time and gains little, as the voice moves anyway
+_PERIODS = 4  # of fmin in a window: longer windows blur a moving pitch, shorter ones miss low voices
+_SEMITONES = 0.2  # between two candidates: 0.1 takes 3.5 times as long and gains little, as the pitch moves anyway
 _OCTAVES_PER_SECOND = 35.92  # how fast the pitch may move: librosa's default
 
 
@@ -26,19 +26,19 @@ HighestPitch = Annotated[float, Real(0, RATES.high / 4, exclusive_low=True, exam
 @checked
 @dataclass(frozen=True)
 class Pitch(Features):
-    """Fundamental frequency (F0) in Hz, 0 where there is none.
+    """Fundamental frequency (F0) in Hz, 0 in unvoiced frames.
 
-    It is found by pYIN (Mauch and Dixon 2014) as librosa has it, in steps of a fifth of a semitone. Frame f
+    It is estimated by librosa's pYIN (Mauch and Dixon 2014), in steps of a fifth of a semitone. Frame f
     describes the samples [f * hop_length, (f + 1) * hop_length): its window, four periods of fmin, is centred
     at their middle, the sample f * hop_length + hop_length / 2, with silence beyond the recording's ends.
 
     Attributes:
         sample_rate: Hz.
-        hop_length: Samples of a frame.
-        fmin: The lowest F0 that is looked for, Hz.
-        fmax: The highest one, Hz.
-        name: Of the condition.
-        num_channels: Is 1.
+        hop_length: Samples per frame.
+        fmin: Lowest F0 of the search, Hz.
+        fmax: Highest F0 of the search, Hz.
+        name: Name of the condition.
+        num_channels: Always 1.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -54,17 +54,17 @@ class Pitch(Features):
     def __post_init__(self) -> None:
         if not 0 < 2 * self.fmin <= self.fmax <= self.sample_rate / 4:
             raise ValueError(
-                f"Pitch: fmin is {self.fmin!r} and fmax is {self.fmax!r}; fmin must be above 0 and fmax lie between "
+                f"Pitch: fmin is {self.fmin!r} and fmax is {self.fmax!r}; fmin must be above 0 and fmax between "
                 f"2 * fmin and {self.sample_rate / 4:g} Hz, a quarter of the sample_rate"
             )
 
     @staticmethod
     def is_available() -> bool:
-        """Whether librosa, an optional dependency, is installed."""
+        """Return whether librosa, an optional dependency, is installed."""
         return importlib.util.find_spec("librosa") is not None
 
     def extract(self, waveform: Tensor, recording: Path | None = None) -> Tensor:
-        """The F0 of a waveform.
+        """Return the F0 of a waveform.
 
         Args:
             waveform: (T,) samples at sample_rate, on the CPU.
@@ -86,10 +86,10 @@ class Pitch(Features):
         if waveform.shape[0] < 2 * self.sample_rate / self.fmin:
             return torch.zeros(1, num_frames)
         length = max(math.ceil(_PERIODS * self.sample_rate / self.fmin), self.hop_length)
-        length += (length - self.hop_length) % 2  # so that the window lies centred on its frame
+        length += (length - self.hop_length) % 2  # so that the window is centred on its frame
         before = (length - self.hop_length) // 2
         after = before + num_frames * self.hop_length - waveform.shape[0]
-        # librosa counts whole semitones a frame; with none the pitch could never move, and it refuses too many
+        # librosa takes whole semitones per frame; with 0 the pitch could never move, and too many are refused
         semitones = round(_OCTAVES_PER_SECOND * 12 * self.hop_length / self.sample_rate)
         semitones = min(max(semitones, 1), math.floor(12 * math.log2(self.fmax / self.fmin)))
         f0, _, _ = librosa.pyin(

@@ -1,4 +1,4 @@
-"""What may be a sample of audio."""
+"""Check of audio samples."""
 
 import math
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def check_samples(owner: str, waveform: Tensor) -> None:
-    """Raise unless every sample lies in [-1, 1]. Compiled code, which cannot raise, skips the check.
+    """Check that every sample is in [-1, 1]. Compiled code, which cannot raise, skips the check.
 
     Args:
-        owner: The function whose argument it is; the message begins with it.
+        owner: The function that takes the samples; the message begins with it.
         waveform: Samples, any shape.
 
     Raises:

@@ -1,16 +1,16 @@
-"""Silence at the ends of a recording."""
+"""Trimming of silence at the ends of a recording."""
 
 from torch import Tensor
 
 
 def trim_silence(waveform: Tensor, sample_rate: int, threshold_db: float, frame_seconds: float = 0.025) -> Tensor:
-    """Cut the quiet beginning and end of a recording; pauses inside stay.
+    """Cut the quiet beginning and end of a recording; pauses inside it are kept.
 
     Args:
         waveform: (T,).
         sample_rate: Hz.
         threshold_db: A frame is quiet when its RMS is more than this many dB below the loudest frame's.
-        frame_seconds: Length of a frame; the cut falls on whole frames, so up to one frame of
+        frame_seconds: Length of a frame; the cut is at frame boundaries, so up to one frame of
             silence stays at either end.
 
     Returns:

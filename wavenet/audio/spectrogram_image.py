@@ -1,4 +1,4 @@
-"""Pictures of sound. Apart from its siblings, because matplotlib takes a while to import."""
+"""Spectrogram images. Not imported by the package's `__init__`, because matplotlib is slow to import."""
 
 import matplotlib
 import torch
@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def spectrogram_image(log_mel: Tensor, low: float = -11.5, high: float = 1.0) -> Tensor:
-    """Colour a log-mel spectrogram for a picture: low frequencies at the bottom.
+    """Convert a log-mel spectrogram to a colour image, with low frequencies at the bottom.
 
     Args:
         log_mel: (n_mels, frames), natural logarithm.
-        low: Drawn darkest.
-        high: Drawn brightest.
+        low: Value of the darkest colour.
+        high: Value of the brightest colour.
 
     Returns:
         (3, n_mels, frames) in [0, 1].

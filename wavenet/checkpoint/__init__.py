@@ -13,9 +13,9 @@ Every file is treated as one from an unknown source. Loading goes straight throu
 from wavenet.checkpoint.constructors import check_arguments, constructor_parameters, takes_any
 from wavenet.checkpoint.description import build, describe, modules_of
 from wavenet.checkpoint.errors import CheckpointError, UntrustedError, refusing
-from wavenet.checkpoint.find import find
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import load
+from wavenet.checkpoint.location import find
 from wavenet.checkpoint.metadata import check_metadata, number_at, printable
 from wavenet.checkpoint.plain_data import TensorPlan, check_file, check_json, check_plain, read_json, read_text
 from wavenet.checkpoint.push import push_to_hub

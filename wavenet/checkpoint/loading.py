@@ -7,8 +7,8 @@ from torch import Tensor
 
 from wavenet.checkpoint.description import build, describe, targets_of
 from wavenet.checkpoint.errors import refusing
-from wavenet.checkpoint.find import find
 from wavenet.checkpoint.folder import read_folder
+from wavenet.checkpoint.location import find
 from wavenet.checkpoint.training_file import read_trained_model
 from wavenet.checkpoint.trust import Trust, check_trust, is_own
 from wavenet.model import WaveNet

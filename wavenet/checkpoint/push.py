@@ -8,10 +8,10 @@ from pathlib import Path
 
 from wavenet.checkpoint.card import HERE, card
 from wavenet.checkpoint.errors import CheckpointError, refusing
-from wavenet.checkpoint.find import find
 from wavenet.checkpoint.folder import CARD, CONFIG, WEIGHTS, save
 from wavenet.checkpoint.hub import TOKENS, one_line
 from wavenet.checkpoint.loading import load
+from wavenet.checkpoint.location import find
 from wavenet.checkpoint.repository import is_repo
 from wavenet.checkpoint.trust import Trust, check_trust
 from wavenet.model import WaveNet

@@ -1,18 +1,18 @@
-"""The command line: `wavenet train|generate|evaluate|...`; what is a script, too, is the same."""
+"""Command line: `wavenet train|generate|evaluate|...`; the scripts of the same names run the same commands."""
 
 import runpy
 import sys
 
 COMMANDS = ("train", "generate", "evaluate", "demo", "push", "export onnx", "import")
-_MODULES = {"import": "import_"}  # a keyword is no module's name
+_MODULES = {"import": "import_"}  # a keyword cannot be a module's name
 
 
 def main() -> None:
     """Run a command as `python -m wavenet.cli.COMMAND` would, with its own Hydra configuration."""
-    asked = next((each for each in COMMANDS if sys.argv[1 : 1 + len(each.split())] == each.split()), None)
-    if asked is not None:
-        del sys.argv[1 : 1 + len(asked.split())]
-        module = _MODULES.get(asked, asked.replace(" ", "_"))
+    command = next((each for each in COMMANDS if sys.argv[1 : 1 + len(each.split())] == each.split()), None)
+    if command is not None:
+        del sys.argv[1 : 1 + len(command.split())]
+        module = _MODULES.get(command, command.replace(" ", "_"))
         runpy.run_module(f"wavenet.cli.{module}", run_name="__main__", alter_sys=True)
         return
     usage = (
@@ -25,9 +25,9 @@ def main() -> None:
         "       wavenet import checkpoint=FILE.pth [hparams=FILE.json output=FOLDER]\n"
         "       wavenet COMMAND --help lists all settings"
     )
-    said = " ".join(sys.argv[1:2])
-    if said in ("-h", "--help"):
+    argument = " ".join(sys.argv[1:2])
+    if argument in ("-h", "--help"):
         print(usage)
         return
-    print(f"wavenet: '{said}' is no command\n{usage}" if said else usage, file=sys.stderr)
+    print(f"wavenet: '{argument}' is not a command\n{usage}" if argument else usage, file=sys.stderr)
     sys.exit(2)

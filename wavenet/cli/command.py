@@ -1,4 +1,4 @@
-"""What the commands share: the configuration and the manner of failing."""
+"""Common parts of the commands: their configuration and how they report errors."""
 
 import logging
 import os
@@ -22,22 +22,22 @@ from wavenet.cli.errors import explain_composition_error, explain_instantiation_
 from wavenet.cli.validation import check
 
 _PACKAGE = Path(__file__).parents[1]
-_MISTAKES = (
+_USER_ERRORS = (
     ValueError, FloatingPointError, ModuleNotFoundError, OSError, MemoryError, torch.OutOfMemoryError,
     OmegaConfBaseException, InstantiationException,
 )  # fmt: skip
-_TALKATIVE = ("httpx", "httpx2")  # name each request
+_VERBOSE_LOGGERS = ("httpx", "httpx2")  # they log each request
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def config_dir() -> Path:
-    """The folder of configs: inside an installed package, or beside it in a checkout."""
+    """Return the folder of configs: inside an installed package, or beside it in a checkout."""
     installed = _PACKAGE / "share" / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
-    """Make a function of a config into a Hydra command; a user's mistake ends it with one line and exit code 2.
+    """Turn a function of a config into a Hydra command; a user's mistake ends it with one line and exit code 2.
 
     The config is checked before the function is called. With HYDRA_FULL_ERROR=1 a mistake shows its traceback.
     """
@@ -45,17 +45,17 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
     def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
         @wraps(function)
         def checked(cfg: DictConfig) -> None:
-            with _full_error(wanted):  # as the user has it, also for processes that are started
-                for each in _TALKATIVE:  # Hydra lets all loggers speak
+            with _full_error(wanted):  # as the user set it, also for child processes
+                for each in _VERBOSE_LOGGERS:  # Hydra enables all loggers
                     logging.getLogger(each).setLevel(logging.WARNING)
                 try:
                     check(name, cfg)
                     function(cfg)
-                except _MISTAKES as error:
+                except _USER_ERRORS as error:
                     if wanted == "1":
                         raise
                     _end(name, _reason(error))
-                except KeyboardInterrupt:  # while training, it is heeded there
+                except KeyboardInterrupt:  # training handles its own
                     print(f"wavenet {name.replace('_', ' ')}: stopped", file=sys.stderr)
                     sys.exit(128 + signal.SIGINT)
 
@@ -67,7 +67,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
             nonlocal wanted
             wanted = os.environ.get(_FULL_ERROR)
             try:
-                with _full_error("1"):  # so that Hydra hands its errors on instead of printing them
+                with _full_error("1"):  # so that Hydra raises its errors instead of printing them
                     run()
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 if wanted == "1":
@@ -82,7 +82,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
 
 @contextmanager
 def _full_error(value: str | None) -> Iterator[None]:
-    """Set the environment variable by which Hydra decides to raise its errors, for a while; None removes it."""
+    """Temporarily set the environment variable that makes Hydra raise its errors; None removes it."""
     before = os.environ.pop(_FULL_ERROR, None)
     try:
         if value is not None:
@@ -101,7 +101,7 @@ def _end(name: str, reason: str) -> NoReturn:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Print what was warned of meanwhile, each once: such as which backend was passed over, and why."""
+    """Print the warnings raised inside the block as plain lines, each once, such as why a backend was not used."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -110,12 +110,12 @@ def warnings_as_lines() -> Iterator[None]:
 
 
 def plain(cfg: Any) -> Any:
-    """A config as plain dicts, lists, numbers and strings, with all references resolved."""
+    """Convert a config to plain dicts, lists, numbers and strings, with all references resolved."""
     return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
 def _reason(error: BaseException) -> str:
-    """An error's message, in the user's words where it speaks in a library's."""
+    """Return an error's message; a library's own error is rephrased for the user."""
     if isinstance(error, InstantiationException):
         return explain_instantiation_error(error)
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""`wavenet demo`: a local web page to play with a model."""
+"""`wavenet demo`: a local web page for a model."""
 
 import math
 import signal
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
         raise ModuleNotFoundError(f'the page needs {error.name}: pip install "wavenet[demo]"') from error
 
     limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
-    with _ended_by_signals(), listen(cfg.host, cfg.port) as listener:
+    with _exit_on_signals(), listen(cfg.host, cfg.port) as listener:
         model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
         service = GenerationService(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
         print("warming up (the first time on a machine, the loop is compiled: about ten seconds)", flush=True)
@@ -37,16 +37,16 @@ def main(cfg: DictConfig) -> None:
             print(service.capabilities.unsupported_reason)
 
         def ready() -> None:
-            print(f"{url_of(listener)} has the page for {service.capabilities.title}; Ctrl-C ends it", flush=True)
+            print(f"{url_of(listener)} serves the page for {service.capabilities.title}; Ctrl-C stops it", flush=True)
             if cfg.open_browser:
-                threading.Thread(target=webbrowser.open, args=[url_of(listener)], daemon=True).start()  # it may wait
+                threading.Thread(target=webbrowser.open, args=[url_of(listener)], daemon=True).start()  # it may block
 
         server_for(service, ready).run([listener])
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Leave in order at SIGTERM, as at Ctrl-C; that counts also where a script that started this ignores it."""
+def _exit_on_signals() -> Iterator[None]:
+    """Exit cleanly on SIGTERM and Ctrl-C, even if the parent process ignores these signals."""
 
     def end(number: int, _: FrameType | None) -> NoReturn:
         print("wavenet demo: stopped", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What Hydra says about a mistake on the command line, in one line."""
+"""One-line explanations of Hydra's errors about the command line."""
 
 import re
 from collections.abc import Sequence
@@ -18,40 +18,40 @@ _KEY = re.compile(r"[+~]*([^=@]*)")
 
 
 def explain_composition_error(error: Exception, command: str, folder: Path, overrides: Sequence[str]) -> str:
-    """Why a config could not be composed.
+    """Explain why a config could not be composed.
 
     Args:
-        error: What Hydra raised.
+        error: The error that Hydra raised.
         command: The config's name.
-        folder: Where the configs are.
-        overrides: From the command line.
+        folder: The folder of the configs.
+        overrides: The overrides on the command line.
 
     Returns:
-        One line that names the override and, where there is one, the setting that was probably meant.
+        One line that names the override and, if one is similar, the setting that was probably meant.
     """
     first = str(error).strip().split("\n")[0]
     if isinstance(error, OverrideParseException):
-        said = first.removeprefix(f"Error parsing override '{error.override}'") or error.message.split("\n")[1]
-        return f"{error.override}: not readable as KEY=VALUE ({said}); write it so, in quotes if it has special letters"
+        reason = first.removeprefix(f"Error parsing override '{error.override}'") or error.message.split("\n")[1]
+        return f"{error.override}: not readable as KEY=VALUE ({reason}); quote the value if it has special characters"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        return _no_option(error.missing_cfg_file, folder, error.options)
+        return _explain_unknown_option(error.missing_cfg_file, folder, error.options)
     several = re.match(r"Ambiguous value for argument '([^']*)'", first)
     if several:
         return f"{several[1]}: several values; write KEY=[A,B] for a list, or add --multirun to run once with each"
-    return _of_key(first, command, folder, overrides) or " ".join(str(error).split())
+    return _explain_key_error(first, command, folder, overrides) or " ".join(str(error).split())
 
 
 def explain_instantiation_error(error: InstantiationException) -> str:
-    """Why an object could not be built, with the key of the setting in place of the constructor's argument.
+    """Explain why an object could not be built, with the setting's key in place of the constructor's argument.
 
     Args:
-        error: What `instantiate` raised.
+        error: The error that `instantiate` raised.
 
     Returns:
-        Such as "model.gate_channels is 3; it must be even" for what a class of the model said.
+        One line, such as "model.gate_channels is 3; it must be even" for an error of one of the model's classes.
     """
-    said, target = str(error), re.search(r"target '([\w.]+)'", str(error))
-    key = re.search(r"full_key: (\S+)", said)
+    target = re.search(r"target '([\w.]+)'", str(error))
+    key = re.search(r"full_key: (\S+)", str(error))
     cause: BaseException = error
     while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
         cause = cause.__cause__
@@ -65,51 +65,54 @@ def explain_instantiation_error(error: InstantiationException) -> str:
     return f"{key[1]}.{where[1]}" if known and where[2].split(".")[0] in known else f"{key[1]}: {message}"
 
 
-def _of_key(said: str, command: str, folder: Path, overrides: Sequence[str]) -> str:
-    """What Hydra said of a key, in our words; "" if it is not about one."""
-    named = re.search(r"(override|append|delete).*'([^']*)'", said)
-    if named is None:  # a group got what is no name, and Hydra does not say which
+def _explain_key_error(message: str, command: str, folder: Path, overrides: Sequence[str]) -> str:
+    """Explain Hydra's message about a key; "" if it is not about one."""
+    named = re.search(r"(override|append|delete).*'([^']*)'", message)
+    if named is None:  # a group's value is not a name, and Hydra does not report which
         for each in overrides:
             if each.startswith("="):
-                return f"{each}: names no setting; write KEY=VALUE"
+                return f"{each}: does not name a setting; write KEY=VALUE"
             known = _options(folder, _key(each))
             if known and each.partition("=")[2] not in known:
                 return f"{each}: there is no such option; known are {', '.join(known)}"
         return ""
     key = named[2]
-    given = next((each for each in reversed(overrides) if _key(each) == key), key)
+    override = next((each for each in reversed(overrides) if _key(each) == key), key)
     if named[1] == "append":
-        return f"{given}: the setting is there already; leave the + away"
+        return f"{override}: the setting exists already; remove the +"
     if type_of_setting(command, key) is not None:
-        return f"{given}: it belongs to an option that is not chosen; choose that, or add it to this one with +{given}"
+        return (
+            f"{override}: it belongs to an option that is not chosen; choose that option, or add the setting to this "
+            f"one with +{override}"
+        )
     groups = {str(path.parent.relative_to(folder)) for path in folder.glob("*/**/*.yaml")}
     chosen = _composed(command, folder, [each for each in overrides if _key(each) in groups])
     meant = closest(key, groups | _keys(OmegaConf.to_container(chosen)))
     hint = f"did you mean {meant}?" if meant else f"wavenet {command.replace('_', ' ')} --help lists all"
-    return f"{given}: there is no such setting; {hint}"
+    return f"{override}: there is no such setting; {hint}"
 
 
-def _no_option(missing: str, folder: Path, options: Sequence[str] | None) -> str:
+def _explain_unknown_option(missing: str, folder: Path, options: Sequence[str] | None) -> str:
     group, _, name = missing.rpartition("/")
     known = sorted(options or _options(folder, group))
     meant = closest(name, known)
     hint = f"did you mean {group}={meant}? " if meant else ""
-    asked = f"{group}={name}" if group else name
-    return f"{asked}: there is no such option; {hint}known are {', '.join(known)}"
+    override = f"{group}={name}" if group else name
+    return f"{override}: there is no such option; {hint}known are {', '.join(known)}"
 
 
 def _composed(command: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
-    """The config with what can be composed of the overrides."""
+    """Compose the config with the overrides; without them if they contain another mistake."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folder), version_base="1.3"):
         try:
             return compose(command, list(overrides))
-        except Exception:  # another mistake, which is reported when this one is mended
+        except Exception:  # another mistake, which is reported once this one is fixed
             return compose(command)
 
 
 def _keys(settings: Any, group: str = "") -> set[str]:
-    """All keys, those of groups included."""
+    """Return all keys, including those inside groups."""
     keys: set[str] = set()
     for key, value in settings.items():
         keys.add(f"{group}{key}")

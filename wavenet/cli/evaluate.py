@@ -1,4 +1,4 @@
-"""`wavenet evaluate`: a report on one model or several, on held-out utterances."""
+"""`wavenet evaluate`: a report on one or more models, on held-out utterances."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,25 +28,25 @@ from wavenet.report.model_report import finite
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Examine each checkpoint, print a table, and write JSON and a page."""
-    given = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
+    """Evaluate each checkpoint, print a table, and write a JSON file and a page."""
+    checkpoints = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
     trust = plain(cfg.trust)
-    paths = [find(path, trust=trust) for path in given]
-    output = _output(cfg.output, given, paths)
-    models = [load(path, cfg.device, trust=trust) for path in paths]  # what cannot be loaded ends it before any work
+    paths = [find(path, trust=trust) for path in checkpoints]
+    output = _output(cfg.output, checkpoints, paths)
+    models = [load(path, cfg.device, trust=trust) for path in paths]  # fails before any work if one cannot be loaded
     for model in models:
         check_rate(cfg.sample_rate, model.sample_rate)
     corpora = [_held_out(cfg, path, model) for path, model in zip(paths, models, strict=True)]
     report_settings = _report_settings(cfg)
     reports, results = [], []
-    for name, path, model, corpus in zip(_names(given, paths), paths, models, corpora, strict=True):
+    for name, path, model, corpus in zip(_names(checkpoints, paths), paths, models, corpora, strict=True):
         with warnings_as_lines():
-            found = report_on_model(
+            report = report_on_model(
                 name, with_rounded_weights(model, cfg.weights), corpus, report_settings, model, _progress
             )
-        reports.append(found)
-        results.append({"checkpoint": str(path), "weights": cfg.weights} | found.result)
-        _print(found)
+        reports.append(report)
+        results.append({"checkpoint": str(path), "weights": cfg.weights} | report.result)
+        _print(report)
     comparison = compare(reports, report_settings.confidence) if len(paths) > 1 else None
     if comparison is not None:
         _print_comparison(comparison)
@@ -81,53 +81,54 @@ def _report_settings(cfg: DictConfig) -> ReportSettings:
 
 
 def _held_out(cfg: DictConfig, path: Path, model: WaveNet) -> Corpus:
-    """The utterances that a model is examined on: of the dataset that is named, or the run's own."""
+    """Return the utterances that a model is evaluated on: from the dataset given, or else the run's own."""
     settings = cfg
     if OmegaConf.select(cfg, "dataset") is None:
         run_config = _home(path) / "config.yaml"
         if not run_config.is_file():
-            raise ValueError(f"{run_config} is not there, so the run's dataset is unknown; give dataset=NAME")
+            raise ValueError(f"{run_config} does not exist, so the run's dataset is unknown; give dataset=NAME")
         settings = load_saved_config(run_config, cfg.preparation.cache_dir, plain(cfg.trust))
     corpus = prepare(make_dataset(settings.dataset), model.sample_rate, **plain(settings.preparation))
     corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
     _, held_out = split(corpus, settings.validation_fraction)
     if not held_out.utterances:
         raise ValueError(
-            f"validation_fraction is {settings.validation_fraction}: nothing is held out to be scored; "
+            f"validation_fraction is {settings.validation_fraction}: no utterances are held out to evaluate on; "
             "give dataset=NAME validation_fraction=0.1"
         )
     return held_out
 
 
-def _output(asked: str | None, given: list[str], paths: list[Path]) -> Path:
-    """Where the JSON goes; the page lies beside it."""
-    if asked is not None:
-        output = Path(asked)
+def _output(output_setting: str | None, checkpoints: list[str], paths: list[Path]) -> Path:
+    """Return the path of the JSON file; the page is written beside it."""
+    if output_setting is not None:
+        output = Path(output_setting)
         if output.suffix.lower() in (".html", ".htm"):
             raise ValueError(
-                f"output is '{asked}'; name the JSON, such as {output.with_suffix('.json')}: the page is beside it"
+                f"output is '{output_setting}'; name the JSON file, such as {output.with_suffix('.json')}: "
+                "the page is written beside it"
             )
         return output
     if len(paths) > 1:
         return Path("comparison.json")
-    if not Path(given[0]).exists():  # nothing is written into the Hub's cache
+    if not Path(checkpoints[0]).exists():  # nothing is written into the Hub's cache
         return Path("evaluation.json")
     return _home(paths[0]) / "evaluation.json"
 
 
 def _home(path: Path) -> Path:
-    """The folder that a checkpoint belongs to: its run's; of a saved model its own."""
+    """Return the folder that a checkpoint belongs to: its run's folder, or that of the saved model itself."""
     if path.is_dir():
         return path
     return path.parent.parent if path.absolute().parent.name == "checkpoints" else path.parent
 
 
-def _names(given: list[str], paths: list[Path]) -> list[str]:
-    """What to call each: its name on the Hub, or that of its folder, or its path where two have the same."""
-    there = [Path(name).exists() for name in given]
+def _names(checkpoints: list[str], paths: list[Path]) -> list[str]:
+    """Return a name for each: the one on the Hub, or its folder's, or its path where two would have the same."""
+    are_local = [Path(name).exists() for name in checkpoints]
     names = [
-        _home(path).resolve().name or str(path) if here else name
-        for name, path, here in zip(given, paths, there, strict=True)
+        _home(path).resolve().name or str(path) if is_local else name
+        for name, path, is_local in zip(checkpoints, paths, are_local, strict=True)
     ]
     return [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
 
@@ -138,34 +139,34 @@ def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], obje
         yield bar.update
 
 
-def _print(found: ModelReport) -> None:
-    print(found.name)
+def _print(report: ModelReport) -> None:
+    print(report.name)
     print(f"{'speaker':<16} {'bits/sample':>11} {'as 16-bit':>9} {'utterances':>10} {'seconds':>8}  interval of bits")
-    for name, score in found.result["bits_per_sample"].items():
-        seconds = score["samples"] / found.corpus.sample_rate
+    for name, score in report.result["bits_per_sample"].items():
+        seconds = score["samples"] / report.corpus.sample_rate
         bits, bits_16, ends = score["value"], score["as_16_bit"], score["interval"]
-        said = "none, of one utterance" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-        print(f"{name:<16} {bits:>11.4f} {bits_16:>9.4f} {score['utterances']:>10} {seconds:>8.1f}  {said}")
-    if found.result["resynthesis"]:
-        for reason_, times in found.result["resynthesis"]["reasons"].items():
-            print(f"not to be had for {times} utterance(s): {reason_}")
+        interval = "none, only one utterance" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+        print(f"{name:<16} {bits:>11.4f} {bits_16:>9.4f} {score['utterances']:>10} {seconds:>8.1f}  {interval}")
+    if report.result["resynthesis"]:
+        for reason, count in report.result["resynthesis"]["reasons"].items():
+            print(f"not available for {count} utterance(s): {reason}")
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
     if comparison["reason"]:
-        print(f"the figures do not compare: {comparison['reason']}")
+        print(f"the figures are not comparable: {comparison['reason']}")
     for difference in comparison["differences"]:
         every = difference["by_speaker"]["all"]
         ends = every["interval"]
-        said = "" if ends is None else f" ({ends[0]:+.4f} to {ends[1]:+.4f})"
-        print(f"{difference['of']} minus {difference['minus']}, as 16-bit: {every['value']:+.4f}{said}")
+        interval = "" if ends is None else f" ({ends[0]:+.4f} to {ends[1]:+.4f})"
+        print(f"{difference['of']} minus {difference['minus']}, as 16-bit: {every['value']:+.4f}{interval}")
 
 
 def _write(path: Path, text: str) -> None:
     try:
         write_text(path, text)
     except OSError as error:
-        raise ValueError(f"output is '{path}', and cannot be written ({os_error_reason(error)})") from error
+        raise ValueError(f"output is '{path}', which cannot be written ({os_error_reason(error)})") from error
     print(f"written to {path}")
 
 

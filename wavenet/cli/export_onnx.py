@@ -1,4 +1,4 @@
-"""`wavenet export onnx`: a model for onnxruntime, with a program that makes audio of it."""
+"""`wavenet export onnx`: a model for onnxruntime, with an example program that generates audio."""
 
 import json
 from pathlib import Path
@@ -12,18 +12,20 @@ from wavenet.exchange.onnx import EXAMPLE, export
 
 @command("export_onnx")
 def main(cfg: DictConfig) -> None:
-    """Export, and say what is in the folder."""
+    """Export the model, and list the files written."""
     folder = export(load(cfg.checkpoint, trust=plain(cfg.trust)), cfg.output)
-    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     for path in sorted(folder.iterdir()):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    settings = " ".join(_setting(name, one) for name, one in about["conditions"].items())
+    settings = " ".join(_setting(name, condition) for name, condition in description["conditions"].items())
     print(f"python {folder / EXAMPLE} seconds=2 seed=0 {settings}".rstrip())
 
 
-def _setting(name: str, about: dict[str, list[str]]) -> str:
-    """How the program is told a condition."""
-    return f"{name}={about['categories'][0]}" if "categories" in about else f"{name}={Path(name).with_suffix('.npy')}"
+def _setting(name: str, condition: dict[str, list[str]]) -> str:
+    """Return the example program's argument for a condition."""
+    if "categories" in condition:
+        return f"{name}={condition['categories'][0]}"
+    return f"{name}={Path(name).with_suffix('.npy')}"
 
 
 if __name__ == "__main__":

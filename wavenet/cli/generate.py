@@ -1,4 +1,4 @@
-"""`wavenet generate`: make audio from a checkpoint."""
+"""`wavenet generate`: generate audio from a checkpoint."""
 
 import time
 from pathlib import Path
@@ -22,9 +22,9 @@ DEFAULT_SECONDS = 2.0
 
 @command("generate")
 def main(cfg: DictConfig) -> None:
-    """Generate, and write one file for each utterance."""
+    """Generate audio, and write one file for each utterance."""
     output = Path(cfg.output)
-    format_of(output)  # a wrong ending fails now, not when the audio is made
+    format_of(output)  # a wrong suffix fails now, not after the audio is generated
     model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
     rate = model.sample_rate
     check_rate(cfg.sample_rate, rate)
@@ -52,23 +52,23 @@ def main(cfg: DictConfig) -> None:
             backend=cfg.backend,
             threads=cfg.threads,
             weights=cfg.weights,
-            chunk=1000,  # the progress bar moves as often
+            chunk=1000,  # samples between two updates of the progress bar
         )
     lengths = audio_stream.lengths
     assert lengths is not None
     check_room(lengths)
     total = max(lengths)
-    pieces = []
+    chunks = []
     with tqdm(
         total=total, desc=f"generating ({audio_stream.backend})", unit="sample", unit_scale=True, dynamic_ncols=True
     ) as bar:
-        began = time.perf_counter()
-        for piece in audio_stream:
-            pieces.append(piece)
-            bar.update(piece.shape[1])
-            factor = sum(min(bar.n, length) for length in lengths) / rate / (time.perf_counter() - began)
+        start = time.perf_counter()
+        for chunk in audio_stream:
+            chunks.append(chunk)
+            bar.update(chunk.shape[1])
+            factor = sum(min(bar.n, length) for length in lengths) / rate / (time.perf_counter() - start)
             bar.set_postfix_str(f"{factor:.3f} x real time")
-    waveforms = torch.cat(pieces, dim=1)
+    waveforms = torch.cat(chunks, dim=1)
     for number, waveform in enumerate(row[:length] for row, length in zip(waveforms, lengths, strict=True)):
         path = output if cfg.num == 1 else output.with_stem(f"{output.stem}-{number}")
         write(path, waveform, rate)
@@ -78,41 +78,42 @@ def main(cfg: DictConfig) -> None:
 
 
 def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> dict[str, Any]:
-    """What the model is told: names that were given or are the first known, and features from files."""
-    given = plain(cfg.conditions) if cfg.conditions else {}
-    given |= {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
-    given = {name: value for name, value in given.items() if value is not None}
-    unused = given.keys() - model.conditioners.keys()
+    """Return the model's conditions: the names given, or else the first category, and features from files."""
+    conditions = plain(cfg.conditions) if cfg.conditions else {}
+    conditions |= {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
+    conditions = {name: value for name, value in conditions.items() if value is not None}
+    unused = conditions.keys() - model.conditioners.keys()
     if unused:
         known = ", ".join(model.conditioners) or "no conditions"
         raise ValueError(f"the model is not conditioned on {', '.join(sorted(unused))}; it takes {known}")
     for features in model.features:
-        if features.name in given:
-            given[features.name] = read_frames(_path(features.name, given[features.name]), features.num_channels)
+        if features.name in conditions:
+            path = _path(features.name, conditions[features.name])
+            conditions[features.name] = read_frames(path, features.num_channels)
         elif recording is not None:
-            given[features.name] = features.extract(recording, Path(cfg.mel_from))
+            conditions[features.name] = features.extract(recording, Path(cfg.mel_from))
     if cfg.mel_from is not None and not model.features:
         raise ValueError(
-            f"mel_from={cfg.mel_from}: the model takes no features; experiment=vocoder trains one that does"
+            f"mel_from={cfg.mel_from}: the model is not conditioned on features; experiment=vocoder trains one that is"
         )
     for name, conditioner in model.conditioners.items():
         if not isinstance(conditioner, CategoricalEmbedding):
             continue
-        if name in given:
-            names = given[name]
+        if name in conditions:
+            names = conditions[name]
             several = isinstance(names, list | ListConfig)
-            given[name] = [str(each) for each in names] if several else str(names)  # 225 is a name, too
+            conditions[name] = [str(each) for each in names] if several else str(names)  # 225 may be a name
         elif conditioner.absent is None:
-            given[name] = conditioner.categories[0]
+            conditions[name] = conditioner.categories[0]
             if len(conditioner.categories) > 1:
-                print(f"{name}={given[name]} (none was asked for; the model knows {', '.join(conditioner.categories)})")
-    return given
+                print(f"{name}={conditions[name]} (none was given; the model has {', '.join(conditioner.categories)})")
+    return conditions
 
 
-def _path(name: str, given: Any) -> Path:
-    if not isinstance(given, str):
-        raise ValueError(f"{name} is {given}; it must be a .npy file")
-    return Path(given)
+def _path(name: str, value: Any) -> Path:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value}; it must be the path of a .npy file")
+    return Path(value)
 
 
 if __name__ == "__main__":

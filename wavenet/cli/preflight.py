@@ -1,4 +1,4 @@
-"""Whether the settings of a run go together, and whether this machine has what they need."""
+"""Checks before a run: whether its settings are consistent, and whether this machine can run them."""
 
 import functools
 import inspect
@@ -27,39 +27,39 @@ _SET_BY_TRAIN = {
     "enable_model_summary", "default_root_dir", "logger", "callbacks", "enable_checkpointing",
 }  # fmt: skip
 _SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing", "optimizer"}
-_USABLE = 0.8  # of the memory; the rest is the system's, and what was not counted
-_COPIES = 5  # of the weights: themselves, gradients, two moments, and their average
+_USABLE = 0.8  # fraction of the memory; the rest is for the system, and for what is not counted here
+_COPIES = 5  # of the weights: the weights, gradients, two moments, and their moving average
 
 
 def check_run(cfg: DictConfig) -> WaveNet:
-    """Refuse settings of a training run that contradict each other or the machine, or make what cannot be loaded again.
+    """Check that a training run's settings fit each other and the machine, and that its model can be loaded again.
 
     Args:
-        cfg: The config of the run, as it was composed or saved.
+        cfg: The run's config, composed or loaded.
 
     Returns:
-        The model in its shapes, without memory for its weights.
+        The model on the meta device: shapes without memory for the weights.
 
     Raises:
         ValueError: Names the key, its value and the fix.
-        InstantiationException: If the model cannot be built; says where and why.
+        InstantiationException: If the model cannot be built; names the setting and the reason.
     """
     check("train", cfg)
-    for group, constructor, taken in (
+    for group, constructor, reserved in (
         ("optimizer", WaveNetTraining, _SET_BY_OTHERS), ("trainer", L.Trainer, _SET_BY_TRAIN)
     ):  # fmt: skip
         known = arguments_of(constructor)
         assert known is not None
         if "_target_" not in cfg[group]:
-            check_known(group, cfg[group], known - taken)
+            check_known(group, cfg[group], known - reserved)
     _check_devices(cfg)
-    model = _outline(cfg)
-    seen = model.stack.receptive_field + model.input_kernel_size - 1
-    if cfg.segment_length < seen:
+    model = _meta_model(cfg)
+    receptive_field = model.stack.receptive_field + model.input_kernel_size - 1
+    if cfg.segment_length < receptive_field:
         raise ValueError(
-            f"segment_length is {cfg.segment_length}, less than the stack's receptive field of {seen} samples: most of "
-            f"each step would go into what is heard and not predicted; use segment_length={seen} or more, or a smaller "
-            "model.dilation_cycle"
+            f"segment_length is {cfg.segment_length}, less than the stack's receptive field of {receptive_field} "
+            "samples: most of each step would be spent on context samples, which are not predicted; "
+            f"use segment_length={receptive_field} or more, or a smaller model.dilation_cycle"
         )
     check_batch(cfg.batch_size, cfg.segment_length)
     _check_memory(cfg, model)
@@ -69,27 +69,27 @@ def check_run(cfg: DictConfig) -> WaveNet:
 
 
 def check_reloadable(cfg: DictConfig, model: WaveNet | None = None) -> None:
-    """Refuse a run that could not be resumed, or whose model could not be loaded: both are tried, without memory.
+    """Check that a run can be resumed and its model loaded, by doing both without memory for the weights.
 
     Args:
-        cfg: The config of the run.
-        model: The one that it describes, if it was built already, with its weights or without.
+        cfg: The run's config.
+        model: The model that the config describes, if it is built already, with or without its weights.
 
     Raises:
-        ValueError: Names what is in the way.
+        ValueError: If not; names the reason.
     """
     check("train", cfg)
     checked_yaml(cfg)
-    model = _outline(cfg) if model is None else model
+    model = _meta_model(cfg) if model is None else model
     try:
         check_json(describe(model))
     except ValueError as error:
-        raise ValueError(f"model: what this run saves could not be loaded: {error}") from error
+        raise ValueError(f"model: the model that this run saves could not be loaded: {error}") from error
     check_reconstructs(model)
 
 
 def training_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What a run's settings give to `WaveNetTraining` besides the model."""
+    """Return the arguments of `WaveNetTraining` that a run's settings give, except the model."""
     settings = plain(cfg.optimizer)
     common = {"compile": cfg.compile, "gradient_checkpointing": cfg.gradient_checkpointing}
     if "_target_" not in settings:
@@ -99,16 +99,18 @@ def training_settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def optimizer_factory(cfg: DictConfig) -> functools.partial | None:
-    """What makes a run's optimizer, if it is another one than AdamW: the class with its settings."""
+    """Return the class of a run's optimizer with its settings bound; None for the default, AdamW."""
     settings = plain(cfg.optimizer)
     if "_target_" not in settings:
         return None
-    found = resolve_user_class("optimizer", settings.pop("_target_"))
-    return functools.partial(found, **{name: value for name, value in settings.items() if name not in SCHEDULE})
+    optimizer_class = resolve_user_class("optimizer", settings.pop("_target_"))
+    return functools.partial(
+        optimizer_class, **{name: value for name, value in settings.items() if name not in SCHEDULE}
+    )
 
 
 def make_dataset(cfg: DictConfig) -> Dataset:
-    """The dataset that a group of settings describes.
+    """Build the dataset that a group of settings describes.
 
     Raises:
         ValueError: If it has no name for the folder of its prepared audio.
@@ -118,71 +120,71 @@ def make_dataset(cfg: DictConfig) -> Dataset:
     if not isinstance(name, str) or not name.isprintable() or set(name) & set(" /\\") or name in ("", ".", ".."):
         raise ValueError(
             f"dataset._target_ is {cfg._target_}, whose name is {name!r:.80}; give the class a short name without "
-            'spaces, such as name = "mine": its prepared audio lies in a folder of that name'
+            'spaces, such as name = "mine": its prepared audio is kept in a folder of that name'
         )
     return dataset
 
 
 def fill_categories(cfg: DictConfig, corpus: Corpus) -> None:
-    """Fill in the names that were left to the dataset, and check those that were given.
+    """Fill in the categories that are taken from the dataset, and check those that are given.
 
     Args:
-        cfg: Of the run; `categories` that are null are set.
-        corpus: What the model learns from.
+        cfg: The run's config; `categories` that are null are set.
+        corpus: The training corpus.
 
     Raises:
-        ValueError: If the dataset has names that are not among those given, or that no config can hold.
+        ValueError: If the dataset has names that are not among those given, or that a config cannot hold.
     """
     for key, conditioner in (cfg.model.get("conditioners") or {}).items():
         if "categories" not in conditioner:
             continue
-        there = corpus.values(conditioner.name)
-        strange = next((name for name in there if "${" in name or name == "???"), None)
-        if strange is not None:
+        names = corpus.values(conditioner.name)
+        reserved = next((name for name in names if "${" in name or name == "???"), None)
+        if reserved is not None:
             raise ValueError(
-                f"model.conditioners.{key}.categories: the dataset has the name {strange!r}, which a config takes "
+                f"model.conditioners.{key}.categories: the dataset has the name {reserved!r}, which a config takes "
                 "for a reference; rename it"
             )
         if conditioner.categories is None:
-            conditioner.categories = there
-        unknown = sorted(set(there) - {str(category) for category in conditioner.categories})
+            conditioner.categories = names
+        unknown = sorted(set(names) - {str(category) for category in conditioner.categories})
         if unknown:
             raise ValueError(
                 f"model.conditioners.{key}.categories is {list(conditioner.categories)}, but the dataset has "
-                f"{', '.join(unknown)}, too; add them, or use null for all"
+                f"{', '.join(unknown)}, too; add them, or use null for all names"
             )
 
 
-def _outline(cfg: DictConfig) -> WaveNet:
-    """The model in its shapes, without memory for its weights."""
-    outline = OmegaConf.create({"model": OmegaConf.to_container(cfg.model, resolve=True)})
-    for conditioner in (outline.model.get("conditioners") or {}).values():
+def _meta_model(cfg: DictConfig) -> WaveNet:
+    """Build the model on the meta device: shapes without memory for the weights."""
+    settings = OmegaConf.create({"model": OmegaConf.to_container(cfg.model, resolve=True)})
+    for conditioner in (settings.model.get("conditioners") or {}).values():
         if "categories" in conditioner and conditioner.categories is None:
             conditioner.categories = ["?"]
     with torch.device("meta"):
-        return instantiate(outline.model, _convert_="all")
+        return instantiate(settings.model, _convert_="all")
 
 
 def _check_optimizer(cfg: DictConfig, model: WaveNet) -> None:
-    """Refuse an optimizer that does not take its settings, or not the model's parameters."""
-    maker = optimizer_factory(cfg)
-    if maker is None:
+    """Check that the optimizer accepts its settings and the model's parameters."""
+    factory = optimizer_factory(cfg)
+    if factory is None:
         return
-    parameters = constructor_parameters(maker.func)
+    parameters = constructor_parameters(factory.func)
     if "lr" not in parameters:
-        raise ValueError(f"optimizer._target_ is {cfg.optimizer._target_}, which takes no lr; the schedule scales that")
-    wanted = [name for name, given in parameters.items() if given.default is inspect.Parameter.empty]
-    for name in ("lr", *wanted):
-        if name not in maker.keywords and name != "params":
+        raise ValueError(f"optimizer._target_ is {cfg.optimizer._target_}, which takes no lr; the schedule needs it")
+    required = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
+    for name in ("lr", *required):
+        if name not in factory.keywords and name != "params":
             raise ValueError(f"optimizer.{name} is not given; give +optimizer.{name}=VALUE")
-    lr: Any = maker.keywords["lr"]
+    lr: Any = factory.keywords["lr"]
     if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < float("inf"):
         raise ValueError(f"optimizer.lr is {lr!r:.80}; it must be a number above 0, such as 0.001")
-    make_optimizer(maker, model)
+    make_optimizer(factory, model)
 
 
 def _check_devices(cfg: DictConfig) -> None:
-    asked: Any = cfg.trainer.devices
+    devices: Any = cfg.trainer.devices
     accelerator, gpus = cfg.trainer.accelerator, torch.cuda.device_count()
     if accelerator == "mps":
         if not torch.backends.mps.is_available():
@@ -195,45 +197,45 @@ def _check_devices(cfg: DictConfig) -> None:
     on_gpus = accelerator in ("gpu", "cuda") or (accelerator == "auto" and gpus > 0)
     if not on_gpus and accelerator in ("cpu", "auto"):
         most = max(2, os.cpu_count() or 1)  # two processes can be tried anywhere
-        if asked != "auto" and not (isinstance(asked, int) and 1 <= asked <= most):
+        if devices != "auto" and not (isinstance(devices, int) and 1 <= devices <= most):
             raise ValueError(
-                f"trainer.devices is {asked}; on a CPU it is a number of processes, from 1 to {most} on this machine; "
-                "use trainer.devices=1"
+                f"trainer.devices is {devices}; on a CPU it is a number of processes, from 1 to {most} on this "
+                "machine; use trainer.devices=1"
             )
     if not on_gpus:
         return
-    most_asked = asked if isinstance(asked, int) else 0 if asked == "auto" else max(asked) + 1
-    if most_asked > gpus:
+    needed = devices if isinstance(devices, int) else 0 if devices == "auto" else max(devices) + 1
+    if needed > gpus:
         raise ValueError(
-            f"trainer.devices is {asked}, but torch sees {gpus} GPU{'s' * (gpus > 1)} here; use trainer.devices={gpus},"
-            " or -1 for all"
+            f"trainer.devices is {devices}, but torch sees {gpus} GPU{'s' * (gpus > 1)} here; use "
+            f"trainer.devices={gpus}, or -1 for all"
         )
 
 
 def _check_memory(cfg: DictConfig, model: WaveNet) -> None:
-    """Refuse what cannot fit: a lower bound of what training needs, against all the memory there is."""
+    """Check a lower bound of the memory that training needs against the memory of the machine."""
     on_gpu = cfg.trainer.accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
-    there = torch.cuda.get_device_properties(0).total_memory if on_gpu else memory_of_this_machine()
-    there *= _USABLE
+    available = torch.cuda.get_device_properties(0).total_memory if on_gpu else memory_of_this_machine()
+    available *= _USABLE
     weights = 4 * _COPIES * sum(parameter.numel() for parameter in model.parameters())
-    if weights > there:
+    if weights > available:
         raise ValueError(
             f"model.residual_channels={model.residual_channels}, gate_channels={model.gate_channels}, "
             f"skip_channels={model.skip_channels} and {model.stack.num_layers} layers: training their weights "
-            f"needs {_gigabytes(weights)}, and {_gigabytes(there)} can be had here; make one of these numbers smaller"
+            f"needs {_gigabytes(weights)}, and {_gigabytes(available)} is available here; make one of these smaller"
         )
     try:
         layout = Layout(model)
-    except UnknownNetworkError:  # nobody knows what that keeps
+    except UnknownNetworkError:  # its memory cannot be estimated
         return
-    heard = cfg.batch_size * (cfg.segment_length + model.receptive_field + model.margin)
-    of_a_layer = layout.residual_channels + layout.half_channels
-    of_a_sample = len(layout.layers) * of_a_layer + 2 * layout.parameter_channels
-    needed = heard * of_a_sample * (4 if cfg.trainer.precision == "32-true" else 2)
-    if needed > there:
+    samples = cfg.batch_size * (cfg.segment_length + model.receptive_field + model.margin)
+    per_layer = layout.residual_channels + layout.half_channels
+    per_sample = len(layout.layers) * per_layer + 2 * layout.parameter_channels
+    needed = samples * per_sample * (4 if cfg.trainer.precision == "32-true" else 2)
+    if needed > available:
         raise ValueError(
             f"batch_size={cfg.batch_size} and segment_length={cfg.segment_length} need at least {_gigabytes(needed)} "
-            f"with this model, and {_gigabytes(there)} can be had here; make one of them smaller"
+            f"with this model, and {_gigabytes(available)} is available here; make one of them smaller"
         )
 
 

@@ -1,4 +1,4 @@
-"""`wavenet push`: a checkpoint on the Hugging Face Hub, with its card."""
+"""`wavenet push`: upload a checkpoint to the Hugging Face Hub, with its model card."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from wavenet.cli.command import command, plain
 
 @command("push")
 def main(cfg: DictConfig) -> None:
-    """Publish a model, and say where."""
-    where = push_to_hub(
+    """Upload a model, and print its address."""
+    url = push_to_hub(
         Path(cfg.checkpoint),
         cfg.repo,
         private=cfg.private,
@@ -19,8 +19,8 @@ def main(cfg: DictConfig) -> None:
         message=cfg.message,
         trust=plain(cfg.trust),
     )
-    print(f"pushed to {where}")
-    print("read its card there, and fill in what it does not know")
+    print(f"pushed to {url}")
+    print("read its model card there, and fill in what is missing")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A run's saved configuration, read as if it were a stranger's.
+"""Loading of a run's saved configuration, which is treated as an untrusted file.
 
-It is plain YAML with the settings of `configs/` and nothing else: it names no class but this package's and those of
-modules that the user trusts, runs no instruction of Hydra or OmegaConf, and decides neither where is written nor
-whether something is downloaded.
+It is plain YAML with the settings of `configs/` and nothing else: it may name only classes of this package and of
+modules that the user trusts, it may not contain instructions of Hydra or OmegaConf, and it decides neither where files
+are written nor whether something is downloaded.
 """
 
 import os
@@ -32,32 +32,38 @@ from wavenet.cli.targets import LOGGERS, SCHEDULE, WANDB, resolve_class
 from wavenet.types import format_value
 
 _LIMIT = 2**20  # bytes
-_MAX_EVENTS = 20_000  # of YAML: about as many values; the reader is slow
+_MAX_EVENTS = 20_000  # of YAML, about as many as values; the parser is slow
 _MAX_DEPTH = 16
-_MAX_FILES = 100_000  # of a run
-_LOGS_OF_WANDB = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
+_MAX_FILES = 100_000  # in a run's folder
+_WANDB_LOGS = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
 _GROUPS = ("dataset", "model", "optimizer", "trainer", "logger")
-_MORE_OF_TRAINER = {"gradient_clip_algorithm", "deterministic", "benchmark", "detect_anomaly", "limit_train_batches"}
+_MORE_OF_TRAINER = {
+    "gradient_clip_algorithm",
+    "deterministic",
+    "benchmark",
+    "detect_anomaly",
+    "limit_train_batches",
+}
 _OWN_FOLDERS = ("audio", "checkpoints")
 
 
 def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig:
-    """Read a run's saved config; what it would write lies in its own folder or in a cache.
+    """Load a run's saved config, changed so that a run writes only into its own folder and a cache.
 
-    The run's folder is the one that the file lies in, whatever it says. A cache that it names is used only if
-    prepared audio is there already. A dataset is never downloaded for it, and no log is sent to a server.
+    The run's folder is the one that contains the file, whatever the file says. A cache that it names is used only if
+    it holds prepared audio already. A dataset is never downloaded for it, and no log is sent to a server.
 
     Args:
         path: The run's config.yaml.
         cache_dir: The cache to use otherwise.
-        trust: Modules whose classes it may name, too; see `wavenet.checkpoint.trust`.
+        trust: Modules whose classes it may name as well; see `wavenet.checkpoint.trust`.
 
     Returns:
-        The config. Settings that it lacks are those of today's configs.
+        The config. Settings that the file lacks have the values of the current `configs/`.
 
     Raises:
-        CheckpointError: If it is missing, damaged, or holds anything else than a run's settings; or if the run's
-            folder holds links, through which a run would write elsewhere.
+        CheckpointError: If it is missing, damaged, or contains anything but a run's settings; or if the run's
+            folder contains links, through which a run would write elsewhere.
     """
     run = path.absolute().parent
     with refusing(path, fix=""):
@@ -76,23 +82,23 @@ def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConf
 
 
 def kept(cfg: DictConfig) -> dict[str, Any]:
-    """The settings that a run keeps: all but whom the user trusts, which is to be said anew each time."""
+    """Return the settings that a run saves: all except `trust`, which must be given anew each time."""
     return {name: value for name, value in plain(cfg).items() if name != "trust"}
 
 
 def checked_yaml(cfg: DictConfig) -> str:
-    """A run's config as it is saved, read back by the very reader that resuming it uses.
+    """Return a run's config as saved text, after checking that the loader used for resuming accepts it.
 
-    The classes that it names are those of whoever runs it, so their modules count as trusted here.
+    The classes that it names are the user's own, so their modules count as trusted here.
 
     Raises:
-        ValueError: If it could not be read again; names the key, its value and the fix.
+        ValueError: If it could not be loaded again; names the key, its value and the fix.
     """
     settings = kept(cfg)
     text = OmegaConf.to_yaml(OmegaConf.create(settings))
     try:
         if len(text.encode()) > _LIMIT:
-            raise ValueError(f"has {len(text.encode())} bytes; {_LIMIT} can be read: name fewer categories")
+            raise ValueError(f"has {len(text.encode())} bytes; at most {_LIMIT} are allowed: name fewer categories")
         _read(text, modules_of(settings))
     except ValueError as error:
         raise ValueError(f"this run could not be resumed: {error}") from error
@@ -105,7 +111,7 @@ def _read(text: str, trust: Trust) -> DictConfig:
     if not isinstance(saved, DictConfig):
         raise ValueError("not a run's config")
     data: Any = upgrade_model(check_plain(OmegaConf.to_container(saved, resolve=False)))
-    _refuse_strangers(data, trust)
+    _check_instructions(data, trust)
     defaults = _load(config_dir() / "train.yaml")
     defaults = {name: value for name, value in defaults.items() if name not in ("defaults", "hydra", "trust")}
     _check_names("", data, [*_GROUPS, *defaults], required=_GROUPS)
@@ -122,72 +128,72 @@ def _read(text: str, trust: Trust) -> DictConfig:
 
 
 def _check_yaml(text: str) -> None:
-    """Raise unless it is a small document without anchors, aliases and tags."""
+    """Check that the text is a small YAML document without anchors, aliases and tags."""
     depth = 0
     for count, event in enumerate(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise ValueError("holds an anchor, an alias or a tag; refused")
+            raise ValueError("contains an anchor, an alias or a tag; refused")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH or count > _MAX_EVENTS:
-            raise ValueError(f"holds more than {_MAX_EVENTS} values, or lists within lists {_MAX_DEPTH} deep")
+            raise ValueError(f"contains more than {_MAX_EVENTS} values, or lists nested more than {_MAX_DEPTH} deep")
 
 
-def _refuse_strangers(data: Any, trust: Trust, place: tuple[str, ...] = ()) -> None:
-    """Raise if Hydra or OmegaConf would carry out anything but making this package's own and trusted classes."""
+def _check_instructions(data: Any, trust: Trust, place: tuple[str, ...] = ()) -> None:
+    """Check that Hydra and OmegaConf would only build classes of this package and of trusted modules."""
     if isinstance(data, dict):
         for key, value in data.items():
             if not isinstance(key, str):
-                raise ValueError(f"holds the name {key!r}; names are words")
+                raise ValueError(f"contains the name {key!r}; names must be strings")
             if key == "_target_":
                 resolve_class(".".join(place), value, trust)
             elif key == "_partial_" and place[:1] == ("model",) and "_target_" in data and value is True:
-                continue  # a class that the model makes its parts of
+                continue  # a class from which the model builds its parts
             elif key.startswith("_"):
-                raise ValueError(f"holds the instruction {key!r}; refused")
-            _refuse_strangers(value, trust, (*place, key))
+                raise ValueError(f"contains the instruction {key!r}; refused")
+            _check_instructions(value, trust, (*place, key))
     elif isinstance(data, list):
         for item in data:
-            _refuse_strangers(item, trust, (*place, ""))
+            _check_instructions(item, trust, (*place, ""))
     elif isinstance(data, str) and ("${" in data or data == "???"):
-        raise ValueError(f"holds the reference {data!r:.80}; a run's config has none")
+        raise ValueError(f"contains the reference {data!r:.80}; a run's config must not contain references")
 
 
 def _check_groups(data: dict[str, Any], trust: Trust) -> None:
-    """Raise unless trainer, optimizer, logger and dataset hold what `configs/` has for them."""
+    """Check that trainer, optimizer, logger and dataset contain only settings that `configs/` has for them."""
     trainer = _settings("trainer")
     base = _load(config_dir() / "trainer" / "base.yaml")
     _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
     for name, value in data["trainer"].items():
         _check_value(f"trainer.{name}", value, trainer.get(name))
         if isinstance(value, str) and not re.fullmatch(r"[\w.,-]{1,40}", value):
-            raise ValueError(f"trainer.{name} is {value!r:.80}; that is nothing a trainer knows")
+            raise ValueError(f"trainer.{name} is {value!r:.80}; it is not a value that the trainer accepts")
     _check_optimizer(trust, **data["optimizer"])
     _check_dataset(trust, **data["dataset"])
     if data["logger"]:
         if "_target_" not in data["logger"]:
-            raise ValueError("logger._target_ is missing; a run's config has it")
+            raise ValueError("logger._target_ is missing; every run's config has it")
         target = data["logger"]["_target_"]
         if target in LOGGERS:
             _check_names("logger.", data["logger"], _settings("logger"), required=("_target_", "save_dir"))
             _check_logger(**data["logger"])
         else:
-            given = [name for name in data["logger"] if name != "_target_"]
-            check_arguments("logger:", resolve_class("logger", target, trust), given)
+            arguments = [name for name in data["logger"] if name != "_target_"]
+            check_arguments("logger:", resolve_class("logger", target, trust), arguments)
 
 
 def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
-    usual = _load(config_dir() / "optimizer" / "adamw.yaml")
+    defaults = _load(config_dir() / "optimizer" / "adamw.yaml")
     if _target_ is None:
-        _check_names("optimizer.", arguments, usual, required=usual)
+        _check_names("optimizer.", arguments, defaults, required=defaults)
     else:
         own = {name: value for name, value in arguments.items() if name not in SCHEDULE}
         check_arguments("optimizer:", resolve_class("optimizer", _target_, trust), ["params", *own])
         if "lr" not in own:
-            raise ValueError("optimizer.lr is missing; a run's config has it")
+            raise ValueError("optimizer.lr is missing; every run's config has it")
     for name, value in arguments.items():
         if _target_ is None or name in SCHEDULE:
-            _check_value(f"optimizer.{name}", value, usual[name])
+            _check_value(f"optimizer.{name}", value, defaults[name])
 
 
 def _check_logger(
@@ -199,13 +205,13 @@ def _check_logger(
     offline: Any = True,
 ) -> None:
     _check_value("logger.save_dir", save_dir, "")
-    if _target_ == WANDB:  # names that a server shows
+    if _target_ == WANDB:  # names that the server displays
         for key, value in {"project": project, "name": name or "a run"}.items():
             if not isinstance(value, str) or not re.fullmatch(r"\w[\w .-]{0,80}", value):
                 raise ValueError(f"logger.{key} is {value!r:.80}; it must be a plain name")
         _check_value("logger.offline", offline, True)
-    elif name != "" or not re.fullmatch(r"\w[\w.-]{0,80}", str(version)) or version in _OWN_FOLDERS:  # in the run's
-        raise ValueError("logger.name and logger.version are not those of a folder for logs in the run's; refused")
+    elif name != "" or not re.fullmatch(r"\w[\w.-]{0,80}", str(version)) or version in _OWN_FOLDERS:
+        raise ValueError("logger.name and logger.version do not name a log folder inside the run's folder; refused")
 
 
 def _check_dataset(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
@@ -217,46 +223,47 @@ def _check_dataset(trust: Trust, _target_: Any = None, **arguments: Any) -> None
 def _check_names(place: str, data: dict[str, Any], known: Iterable[str], required: Iterable[str] = ()) -> None:
     for name in required:
         if name not in data:
-            raise ValueError(f"{place}{name} is missing; a run's config has it")
+            raise ValueError(f"{place}{name} is missing; every run's config has it")
     for name in data:
         if name not in known:
-            raise ValueError(f"{place}{name:.80} is no setting of a run; leave it out")
+            raise ValueError(f"{place}{name:.80} is not a setting of a run; remove it")
 
 
-def _check_value(name: str, value: Any, usual: Any) -> None:
-    """Raise unless a value is what the command line may give for it; a setting without a kind is any single value."""
-    kind = type_of_setting("train", name)
-    if kind is not None:
-        if not kind.accepts(value):
-            raise ValueError(f"{name} is {format_value(value)}; it must be {kind}")
-    elif isinstance(usual, dict):
+def _check_value(name: str, value: Any, default: Any) -> None:
+    """Check that the command line would accept a value; a setting without a type may have any single value."""
+    value_type = type_of_setting("train", name)
+    if value_type is not None:
+        if not value_type.accepts(value):
+            raise ValueError(f"{name} is {format_value(value)}; it must be {value_type}")
+    elif isinstance(default, dict):
         if not isinstance(value, dict):
             raise ValueError(f"{name} is {value!r:.80}; it must be a group of settings")
-        _check_names(f"{name}.", value, usual)
+        _check_names(f"{name}.", value, default)
         for key, part in value.items():
-            _check_value(f"{name}.{key}", part, usual[key])
+            _check_value(f"{name}.{key}", part, default[key])
     elif not (value is None or isinstance(value, bool | int | float | str)):
         raise ValueError(f"{name} is {value!r:.80}; it must be a single value")
 
 
 def _check_links(run: Path) -> None:
-    """Raise if something in the run's folder is a link, through which a run would write somewhere else."""
+    """Check that the run's folder contains no link through which a run would write somewhere else."""
     count, now = 0, f"{datetime.now():%Y%m%d_%H%M%S}"
     for folder, folders, files in os.walk(run):
-        place = _LOGS_OF_WANDB.fullmatch(Path(folder).relative_to(run).as_posix())
-        written = place is None or place[1] >= now  # wandb makes links in its folders, and a new folder each time
+        place = _WANDB_LOGS.fullmatch(Path(folder).relative_to(run).as_posix())
+        written = place is None or place[1] > now  # wandb makes links in its folders, and a new folder for each run
         for name in (*folders, *files):
             if (Path(folder) / name).is_symlink() and written:
                 raise ValueError(
-                    f"beside it lies {name!a:.80}, a link; a run writes there: put what it leads to in place"
+                    f"its folder contains {name!a:.80}, a link, which a run would write through; "
+                    "replace it by what it points to"
                 )
             count += 1
         if count > _MAX_FILES:
-            raise ValueError(f"there are more than {_MAX_FILES} files beside it; a run's folder has fewer")
+            raise ValueError(f"its folder contains more than {_MAX_FILES} files; a run's folder has fewer")
 
 
 def _settings(group: str) -> dict[str, Any]:
-    """All settings that the configs of a group have, with a usual value of each."""
+    """Return all settings that the configs of a group have, with one of their values."""
     found: dict[str, Any] = {}
     for path in sorted((config_dir() / group).glob("*.yaml")):
         found = {name: value for name, value in _load(path).items() if name != "defaults"} | found

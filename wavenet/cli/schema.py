@@ -1,9 +1,9 @@
-"""Every setting's range: what stands here is looked at before anything is built, read or written.
+"""Value types of all settings, which are checked before anything is built, read or written.
 
-What a constructor or a function of ours takes is stated there (see `wavenet.bounds`), and read here. What stands here
-itself belongs to none of them. Upper ends keep slips of the finger from taking all memory or time. A conditioner's key
-has `*` for its name, unless the same name has different ranges in two of them. What other packages' classes take, they
-check themselves.
+The bounds of this package's own constructors and functions are stated there (see `wavenet.bounds`) and collected here.
+The types stated here belong to none of them. Upper bounds keep typing errors from taking all memory or time. A
+conditioner's key has `*` for its name, unless the same name has different ranges in two of them. Classes of other
+packages check their arguments themselves.
 """
 
 import inspect
@@ -32,29 +32,34 @@ from wavenet.types import (
     optional,
 )
 
-_STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")  # whole weights
-_OFTEN = 10**9  # steps, or anything counted; more than any run takes
+_STRATEGIES = (
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_true",
+    "ddp_find_unused_parameters_false",
+)  # unsharded
+_MAX_COUNT = 10**9  # of steps and other counts; more than any run needs
 _MAX_DEVICES = 256
 _DAY = 86400  # seconds
 _PATH = Text("a path; one that looks like a number is written ./2024")
 _CLASS = Text("a class with its module, such as wavenet.model.WaveNet")
 _NAME = Text("a name")
-_CALLED = Text("a name", numbers=True)
+_NAME_OR_NUMBER = Text("a name", numbers=True)
 _TRUST = ListOf(Text("a module"), 0, 100, "[mymodel]")
 
 
-def _from(owner: Any, *names: str) -> dict[str, ValueType]:
-    """The stated kinds of some arguments; all of them if none is named."""
+def _types_of(owner: Any, *names: str) -> dict[str, ValueType]:
+    """Return the value types of the named arguments, or of all arguments if none is named."""
     bounds = bounds_of(owner)
     return {name: bounds[name] for name in names or bounds}
 
 
-def _stated(**hints: Any) -> dict[str, ValueType]:
-    """The kinds of annotations that have one."""
-    return {name: kind for name, hint in hints.items() if (kind := type_in_annotation(hint)) is not None}
+def _types_in_annotations(**hints: Any) -> dict[str, ValueType]:
+    """Return the value types of the annotations that state one."""
+    return {name: found for name, hint in hints.items() if (found := type_in_annotation(hint)) is not None}
 
 
-_OPTIMIZER = _stated(  # of WaveNetTraining: its module knows Lightning, whose import takes seconds
+_OPTIMIZER = _types_in_annotations(  # of WaveNetTraining, whose module is not imported here: it takes seconds
     lr=bounds.LearningRate,
     betas=bounds.Betas,
     weight_decay=bounds.WeightDecay,
@@ -66,39 +71,41 @@ _MODEL: dict[str, ValueType] = {
     "make_layer": optional(PartialClass()),
     "make_stack": optional(PartialClass()),
 }
-_MODEL |= _from(WaveNet)
+_MODEL |= _types_of(WaveNet)
 
 PREPARATION: dict[str, ValueType] = {
     "validation_fraction": Real(0, 1, exclusive_high=True, example=0.1),
     "preparation.cache_dir": _PATH,
-    **{f"preparation.{key}": kind for key, kind in _from(prepare).items()},
+    **{f"preparation.{key}": value_type for key, value_type in _types_of(prepare).items()},
     "dataset._target_": _CLASS,
     "dataset.root": optional(_PATH),
     "dataset.mic": OneOf(("mic1", "mic2")),
     "dataset.download": BOOLEAN,
     "dataset.speakers_from_folders": BOOLEAN,
     "dataset.licence": optional(Text("a licence's name, such as CC-BY-4.0")),
-    "dataset.attribution": optional(Text("whom to name, and as what")),
+    "dataset.attribution": optional(Text("the attribution that the licence requires")),
 }
 
 _DISTRIBUTION = {"_target_": _CLASS}
 for _part in vars(distributions).values():
     if inspect.isclass(_part) and issubclass(_part, distributions.OutputDistribution):
-        _DISTRIBUTION |= _from(_part)
+        _DISTRIBUTION |= _types_of(_part)
 
 _CONDITIONERS: dict[str, ValueType] = {"*._target_": _CLASS, "*.name": _NAME}
 for _part in (Conditioner, CategoricalEmbedding, FileConditioner, MelConditioner):
-    _CONDITIONERS |= {f"*.{key}": kind for key, kind in _from(_part).items()}
-_CONDITIONERS |= {f"*.upsampling.{key}": kind for key, kind in ({"_target_": _CLASS} | _from(Upsampling)).items()}
-_CONDITIONERS["*.categories"] = optional(_CONDITIONERS["*.categories"])  # null is filled in
-for _key, _kind in _from(F0Conditioner).items():
-    _CONDITIONERS[f"*.{_key}" if _CONDITIONERS.get(f"*.{_key}", _kind) == _kind else f"f0.{_key}"] = _kind
+    _CONDITIONERS |= {f"*.{key}": value_type for key, value_type in _types_of(_part).items()}
+_CONDITIONERS |= {
+    f"*.upsampling.{key}": value_type for key, value_type in ({"_target_": _CLASS} | _types_of(Upsampling)).items()
+}
+_CONDITIONERS["*.categories"] = optional(_CONDITIONERS["*.categories"])  # null is filled in from the dataset
+for _key, _type in _types_of(F0Conditioner).items():
+    _CONDITIONERS[f"*.{_key}" if _CONDITIONERS.get(f"*.{_key}", _type) == _type else f"f0.{_key}"] = _type
 
 TRAIN: dict[str, ValueType] = {
     "run_dir": _PATH,
     "resume": optional(_PATH),
     "trust": _TRUST,
-    **_stated(
+    **_types_in_annotations(
         seed=bounds.Seed,
         batch_size=bounds.BatchSize,
         segment_length=bounds.SegmentLength,
@@ -107,20 +114,20 @@ TRAIN: dict[str, ValueType] = {
         gradient_checkpointing=bounds.Flag,
     ),
     "ema_decay": Real(0, 1, exclusive_high=True, example=0.999),
-    "save_every_n_steps": Integer(1, _OFTEN),
+    "save_every_n_steps": Integer(1, _MAX_COUNT),
     **PREPARATION,
     "samples.seconds": Real(0, 3600, example=0.5),
     "samples.final_seconds": Real(0, 3600, example=2),
     "samples.max_num": Integer(0, 1000),
     "optimizer._target_": _CLASS,
-    **{f"optimizer.{key}": kind for key, kind in _OPTIMIZER.items()},
-    "trainer.max_steps": Integer(1, _OFTEN),
-    "trainer.val_check_interval": Integer(1, _OFTEN),
-    "trainer.limit_val_batches": AnyOf((Integer(1, _OFTEN), Real(0, 1, exclusive_low=True))),
+    **{f"optimizer.{key}": value_type for key, value_type in _OPTIMIZER.items()},
+    "trainer.max_steps": Integer(1, _MAX_COUNT),
+    "trainer.val_check_interval": Integer(1, _MAX_COUNT),
+    "trainer.limit_val_batches": AnyOf((Integer(1, _MAX_COUNT), Real(0, 1, exclusive_low=True))),
     "trainer.gradient_clip_val": optional(Real(0, 1e6, example=1)),
     "trainer.accumulate_grad_batches": Integer(1, 2**16),
     "trainer.precision": OneOf(("32-true", "bf16-mixed", "16-mixed")),
-    "trainer.log_every_n_steps": Integer(1, _OFTEN),
+    "trainer.log_every_n_steps": Integer(1, _MAX_COUNT),
     "trainer.enable_progress_bar": BOOLEAN,
     "trainer.accelerator": OneOf(("cpu", "gpu", "cuda", "mps", "auto")),
     "trainer.devices": AnyOf(
@@ -137,11 +144,14 @@ TRAIN: dict[str, ValueType] = {
     "logger.name": AnyOf((_NAME, OneOf(("", None)))),
     "logger.project": _NAME,
     "logger.offline": BOOLEAN,
-    "logger.version": AnyOf((_NAME, Integer(0, _OFTEN), OneOf((None,)))),
-    **{f"model.{key}": kind for key, kind in _MODEL.items()},
-    **{f"model.distribution.{key}": kind for key, kind in _DISTRIBUTION.items()},
-    **{f"model.context.{key}": kind for key, kind in ({"_target_": _CLASS} | _from(ContextStack)).items()},
-    **{f"model.conditioners.{key}": kind for key, kind in _CONDITIONERS.items()},
+    "logger.version": AnyOf((_NAME, Integer(0, _MAX_COUNT), OneOf((None,)))),
+    **{f"model.{key}": value_type for key, value_type in _MODEL.items()},
+    **{f"model.distribution.{key}": value_type for key, value_type in _DISTRIBUTION.items()},
+    **{
+        f"model.context.{key}": value_type
+        for key, value_type in ({"_target_": _CLASS} | _types_of(ContextStack)).items()
+    },
+    **{f"model.conditioners.{key}": value_type for key, value_type in _CONDITIONERS.items()},
 }
 
 GENERATE: dict[str, ValueType] = {
@@ -150,11 +160,11 @@ GENERATE: dict[str, ValueType] = {
     "output": _PATH,
     "sample_rate": optional(_MODEL["sample_rate"]),
     "seconds": optional(SECONDS, ListOf(SECONDS, 1, UTTERANCES.high, "[1,2.5]")),
-    "speaker": optional(_CALLED, ListOf(_CALLED, 1, UTTERANCES.high, "[allison,june]")),
+    "speaker": optional(_NAME_OR_NUMBER, ListOf(_NAME_OR_NUMBER, 1, UTTERANCES.high, "[allison,june]")),
     "mel_from": optional(_PATH),
     "mel": optional(_PATH),
     "conditions": optional(Dictionary("conditions={language: it}")),
-    **_from(Stream, "num", "seed", "temperature", "top_k", "guidance", "threads", "weights"),
+    **_types_of(Stream, "num", "seed", "temperature", "top_k", "guidance", "threads", "weights"),
     "prompt": optional(_PATH),
     "backend": _NAME,
     "device": Text("a device such as cpu or cuda:0"),
@@ -167,7 +177,7 @@ EVALUATE: dict[str, ValueType] = {
     "sample_rate": optional(_MODEL["sample_rate"]),
     "device": GENERATE["device"],
     "weights": GENERATE["weights"],
-    "seed": Integer(0, 2**62),  # and more for each utterance
+    "seed": Integer(0, 2**62),  # each utterance adds its number
     "confidence": Real(0, 1, exclusive_low=True, exclusive_high=True, example=0.95),
     "sounds.seconds": Real(0, 60, example=2),
     "sounds.max_speakers": optional(Integer(1, 10**6)),
@@ -184,7 +194,7 @@ EVALUATE: dict[str, ValueType] = {
 DEMO: dict[str, ValueType] = {
     "checkpoint": _PATH,
     "trust": _TRUST,
-    "host": OneOf(("127.0.0.1", "::1", "localhost"), "the page knows no passwords, so only this machine may reach it"),
+    "host": OneOf(("127.0.0.1", "::1", "localhost"), "the page has no passwords, so only this machine may reach it"),
     "port": Integer(0, 65535),
     "open_browser": BOOLEAN,
     "max_seconds": Real(0, 3600, exclusive_low=True, example=30),
@@ -218,7 +228,7 @@ SCHEMA: dict[str, dict[str, ValueType]] = {
 
 
 def type_of_setting(command: str, key: str) -> ValueType | None:
-    """The kind of a setting, or None if there is no entry for it.
+    """Return the value type of a setting, or None if there is no entry for it.
 
     >>> str(type_of_setting("train", "model.conditioners.mel.dropout"))
     'a number of at least 0 and below 1, such as 0.1'

@@ -1,4 +1,4 @@
-"""Which class a `_target_` may name, by the group of settings in which it stands."""
+"""Which classes a `_target_` may name, depending on the group of settings that contains it."""
 
 import re
 from typing import Any
@@ -8,21 +8,24 @@ from wavenet.model import WaveNet
 
 WANDB = "wavenet.training.wandb_log.WandbLog"
 LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog", WANDB)
-SCHEDULE = ("warmup_steps", "final_lr_fraction")  # settings of the optimizer's group that no optimizer gets
-_NOTHING = re.compile(r"(?!)")
-_KINDS = {"model": "a WaveNet", "dataset": "a dataset", "optimizer": "a torch.optim.Optimizer", "logger": "a logger"}
+SCHEDULE = (
+    "warmup_steps",
+    "final_lr_fraction",
+)  # in the optimizer's group, but not passed to the optimizer
+_NO_MODULE = re.compile(r"(?!)")
+_BASES = {"model": "a WaveNet", "dataset": "a dataset", "optimizer": "a torch.optim.Optimizer", "logger": "a logger"}
 
 
 def resolve_class(group: str, target: Any, trust: Trust) -> Any:
-    """The class that a group of a run's settings names.
+    """Return the class that a group of a run's settings names.
 
     Args:
-        group: Such as "model" or "model.distribution".
+        group: The group, such as "model" or "model.distribution".
         target: The class's full name.
-        trust: Modules whose classes are taken besides this package's; see `wavenet.checkpoint.trust`.
+        trust: Modules whose classes are accepted besides this package's; see `wavenet.checkpoint.trust`.
 
     Raises:
-        ValueError: If it is not to be had, is none for this group, or is not trusted.
+        ValueError: If the class is not available, not suitable for the group, or not trusted.
     """
     if group == "dataset":
         return dataset_class(target, trust)
@@ -30,12 +33,14 @@ def resolve_class(group: str, target: Any, trust: Trust) -> Any:
         return optimizer_class(target, trust)
     if group == "logger":
         known = ("lightning", "wavenet.training") if target in LOGGERS else ()
-        found = allowed_class(target, _NOTHING, object, (*trust, *known))
+        found = allowed_class(target, _NO_MODULE, object, (*trust, *known))
         if not any(base.__name__ == "Logger" and base.__module__.startswith("lightning.") for base in found.__mro__):
-            raise ValueError(f"_target_ {target!r} is no logger; refused, it must be a subclass of Lightning's Logger")
+            raise ValueError(
+                f"_target_ {target!r} is not a logger; refused, it must be a subclass of Lightning's Logger"
+            )
         return found
     if group.split(".", maxsplit=1)[0] != "model":
-        raise ValueError(f"_target_ {target!r:.80} stands in {group!r:.80}; refused, no class is named there")
+        raise ValueError(f"_target_ {target!r:.80} is in {group!r:.80}; refused, no class may be named there")
     found = module_class(target, trust)
     if group == "model" and not issubclass(found, WaveNet):
         raise ValueError(f"_target_ {target!r} is a {found.__name__}; refused, it must be a subclass of WaveNet")
@@ -43,16 +48,16 @@ def resolve_class(group: str, target: Any, trust: Trust) -> Any:
 
 
 def resolve_user_class(group: str, target: str) -> Any:
-    """As `resolve_class`, of what the user's own configs and command line say: naming a class there is trusting it.
+    """Return the class named in the user's own configs or command line; naming a class there means trusting it.
 
     Raises:
-        ValueError: Names the group, what is given and why it does not do.
+        ValueError: As `resolve_class`; names the group, its value and the reason.
     """
     try:
         return resolve_class(group, target, () if is_own(target) else modules_of({"_target_": target}))
     except ValueError as error:
         reason = str(error).removeprefix(f"_target_ {target!r} ")
-        kind = _KINDS.get(group, "a torch.nn.Module")
+        base = _BASES.get(group, "a torch.nn.Module")
         raise ValueError(
-            f"{group}._target_ is {target!r:.80}; it must be a class that is there, {kind}: it {reason}"
+            f"{group}._target_ is {target!r:.80}; it must be an existing class, {base}: it {reason}"
         ) from error

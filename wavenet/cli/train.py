@@ -1,4 +1,4 @@
-"""`wavenet train`: compose, build, fit."""
+"""`wavenet train`: compose the config, build the model and the data, and train."""
 
 import itertools
 import logging
@@ -52,17 +52,17 @@ from wavenet.training import (
 )
 from wavenet.training.wandb_log import WandbLog
 
-_ADAMW = "torch.optim.AdamW"  # the optimizer where none is named
-_NAMED_ON_SCREEN = 10  # skipped recordings; the rest is in the run's skipped.txt
+_ADAMW = "torch.optim.AdamW"  # the default optimizer
+_MAX_SKIPPED_PRINTED = 10  # recordings; the rest are in the run's skipped.txt
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where a run goes on.
+    """Point at which a resumed run continues.
 
     Attributes:
-        checkpoint: From which; None if there is none yet.
-        purge_step: The first step whose log entries are made again.
+        checkpoint: The checkpoint to continue from; None if there is none yet.
+        purge_step: The first step whose log entries are written again.
     """
 
     checkpoint: Path | None
@@ -71,20 +71,20 @@ class Resumption:
 
 @command("train")
 def main(cfg: DictConfig) -> None:
-    """Train, or go on with a run."""
-    _quiet()
+    """Train a new run, or resume one."""
+    _silence_lightning()
     resumption = None
     if cfg.resume is not None:
-        cfg, resumption = _resumed(cfg)
+        cfg, resumption = _resume(cfg)
     kill_with_parent()
-    outline = check_run(cfg)
+    meta_model = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    corpus = prepare(make_dataset(cfg.dataset), outline.sample_rate, **plain(cfg.preparation))
+    corpus = prepare(make_dataset(cfg.dataset), meta_model.sample_rate, **plain(cfg.preparation))
     fill_categories(cfg, corpus)
     model = instantiate(cfg.model, _convert_="all")
-    check_reloadable(cfg, model)  # with all names
+    check_reloadable(cfg, model)  # now with all category names
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
@@ -106,10 +106,10 @@ def main(cfg: DictConfig) -> None:
         cfg.run_dir = str(_free_name(Path(cfg.run_dir)))
     run = Path(cfg.run_dir)
     trainer = _trainer(cfg, run, model, validation, resumption and resumption.purge_step)
-    if trainer.is_global_zero:  # nothing was written before everything was built
-        remove_partial_files(run, deep=True)  # after a killed process
+    if trainer.is_global_zero:  # nothing is written before everything is built
+        remove_partial_files(run, deep=True)  # left by a killed process
         _write_config(cfg, run)
-        _introduce(trainer, model, corpus, train, validation, run)
+        _print_start(trainer, model, corpus, train, validation, run)
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
     try:
@@ -119,11 +119,11 @@ def main(cfg: DictConfig) -> None:
             print(f"stopped  by {stopped}; go on with resume={run}")
         sys.exit(128 + stopped.signum)
     if trainer.is_global_zero:
-        _conclude(trainer, run)
+        _print_end(trainer, run)
 
 
 def _write_config(cfg: DictConfig, run: Path) -> None:
-    """Put the config into the run's folder, which is made with it in it: there is no run that cannot resume."""
+    """Write the config into the run's folder, which is created together with it, so that every run can be resumed."""
     text = OmegaConf.to_yaml(OmegaConf.create(kept(cfg)))
     if run.is_dir():
         write_text(run / "config.yaml", text)
@@ -132,7 +132,7 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
         with atomic_folder(run, sign="config.yaml") as beside:
             write_text(beside / "config.yaml", text)
     except OSError as error:
-        error.filename = str(run)  # nobody knows the folder beside it
+        error.filename = str(run)  # not the temporary folder beside it
         raise
 
 
@@ -180,119 +180,122 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, pur
     return trainer
 
 
-def _quiet() -> None:
-    """Keep to ourselves what Lightning says to those who program with it."""
+def _silence_lightning() -> None:
+    """Suppress Lightning's messages for programmers."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     warnings.filterwarnings("ignore", r".*does not have many workers")
     warnings.filterwarnings(
         "ignore", r"The \.grad attribute of a Tensor that is not a leaf"
-    )  # the compiler's own doing
+    )  # caused by the compiler itself
     warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 
 
-def _resumed(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
-    """The config of the run that is resumed, with the settings of this command line on top."""
-    given = Path(cfg.resume)
-    run = given if given.is_dir() else given.resolve().parent.parent
-    for place in (given, run / "config.yaml"):
-        if not place.exists():
-            raise ValueError(f"resume={given}: {place} is not there; give a run's folder or its checkpoints/last.ckpt")
+def _resume(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
+    """Return the config of the run to resume, with this command line's settings applied, and where it continues."""
+    source = Path(cfg.resume)
+    run = source if source.is_dir() else source.resolve().parent.parent
+    for path in (source, run / "config.yaml"):
+        if not path.exists():
+            raise ValueError(
+                f"resume={source}: {path} does not exist; give a run's folder or its checkpoints/last.ckpt"
+            )
     run = run.resolve()
-    checkpoint = run / "checkpoints" / "last.ckpt" if given.is_dir() else given
+    checkpoint = run / "checkpoints" / "last.ckpt" if source.is_dir() else source
     trust = plain(cfg.trust)
     saved = load_saved_config(run / "config.yaml", cfg.preparation.cache_dir, trust)
-    resumption = Resumption(None, 0)  # of a run that was killed before it first saved: it begins again
+    resumption = Resumption(None, 0)  # a run that was killed before its first checkpoint starts again
     if checkpoint.exists():
-        trained = read_resumable(
-            checkpoint, trust, optimizer_factory(saved)
-        )  # a damaged or foreign one is refused here
+        # a damaged checkpoint, or one from elsewhere, is refused here
+        trained = read_resumable(checkpoint, trust, optimizer_factory(saved))
         with refusing(run / "config.yaml", fix=""):
             _check_same(trained.model, saved, trust)
         resumption = Resumption(checkpoint, LastCheckpoint.logged_steps(trained.contents) + 1)
-    own = saved.optimizer.get("_target_", _ADAMW)
+    saved_optimizer = saved.optimizer.get("_target_", _ADAMW)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
         if key == "experiment" or key.split(".")[0] == "model":
             raise ValueError(
-                f"{override}: resume goes on with the run's own model; give single other settings, or a new run"
+                f"{override}: resume goes on with the run's own model; override single settings of other "
+                "groups, or start a new run"
             )
         if key != "resume":
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
-    asked = saved.optimizer.get("_target_", _ADAMW)
-    if asked != own:
+    optimizer = saved.optimizer.get("_target_", _ADAMW)
+    if optimizer != saved_optimizer:
         raise ValueError(
-            f"optimizer._target_ is {asked}; resume goes on with the run's {own}: leave it away, or begin a new run"
+            f"optimizer._target_ is {optimizer}; resume goes on with the run's {saved_optimizer}: remove the setting, "
+            "or start a new run"
         )
     saved.run_dir, saved.trust = str(run), trust
     return saved, resumption
 
 
 def _check_same(model: WaveNet, saved: DictConfig, trust: Trust) -> None:
-    """Raise unless a saved config describes the checkpoint's model, and can be trained with."""
-    same = build_on_meta(plain(saved.model), len(model.state_dict()), trust)
-    said, own = describe(same), describe(model)
-    for name in dict.fromkeys((*said, *own)):
-        given, trained = said.get(name), own.get(name)
-        if given != trained:
+    """Check that a saved config describes the checkpoint's model, and that its training settings are accepted."""
+    configured = build_on_meta(plain(saved.model), len(model.state_dict()), trust)
+    expected, loaded = describe(configured), describe(model)
+    for name in dict.fromkeys((*expected, *loaded)):
+        if expected.get(name) != loaded.get(name):
             raise ValueError(
-                f"model.{name} is {given!r:.60}; resume goes on with the checkpoint's own, {trained!r:.60}"
+                f"model.{name} is {expected.get(name)!r:.60}; "
+                f"resume goes on with the checkpoint's own, {loaded.get(name)!r:.60}"
             )
-    WaveNetTraining(same, **training_settings(saved))
+    WaveNetTraining(configured, **training_settings(saved))
 
 
-def _free_name(wanted: Path) -> Path:
-    """The folder if there is none of that name, else with a number behind it."""
-    names = itertools.chain([wanted], (wanted.with_name(f"{wanted.name}-{n}") for n in itertools.count(2)))
+def _free_name(folder: Path) -> Path:
+    """Return the folder if it does not exist yet, else its name with the first free number appended."""
+    names = itertools.chain([folder], (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2)))
     return next(name for name in names if not name.exists())
 
 
-def _introduce(
+def _print_start(
     trainer: L.Trainer, model: WaveNet, corpus: Corpus, train: Corpus, validation: Corpus, run: Path
 ) -> None:
-    """Say what is trained, on what, and what was left out."""
-    rate, field = model.sample_rate, model.receptive_field
+    """Print the model, the data, what was skipped, and the hardware."""
+    rate, receptive_field = model.sample_rate, model.receptive_field
     parameters = sum(p.numel() for p in model.parameters())
     speakers = {u.conditions.get("speaker") for u in corpus.utterances}
     layers = model.stack.num_layers
     lines = [
         f"model    {layers} layers, {parameters / 1e6:.2f} M parameters, "
-        f"receptive field {field} samples ({1000 * field / rate:.0f} ms), "
-        f"{model.distribution.baseline_bits:g} bits a sample before learning",
-        f"data     {corpus.name}: {len(speakers)} speaker(s), {train.seconds / 60:.1f} min in {len(train.utterances)} "
-        f"utterances to learn, {validation.seconds / 60:.1f} min in {len(validation.utterances)} held out, {rate} Hz",
+        f"receptive field {receptive_field} samples ({1000 * receptive_field / rate:.0f} ms), "
+        f"{model.distribution.baseline_bits:g} bits per sample at chance level",
+        f"data     {corpus.name}: {len(speakers)} speaker(s), {train.seconds / 60:.1f} min in "
+        f"{len(train.utterances)} utterances for training, {validation.seconds / 60:.1f} min in "
+        f"{len(validation.utterances)} held out, {rate} Hz",
     ]
     if model.context is not None:
-        main, far = model.stack.receptive_field, model.context.receptive_field
+        stack, context = model.stack.receptive_field, model.context.receptive_field
         lines.append(
-            f"context  the stack sees {main} samples ({1000 * main / rate:.0f} ms), "
-            f"the context stack {far} ({1000 * far / rate:.0f} ms)"
+            f"context  the stack sees {stack} samples ({1000 * stack / rate:.0f} ms), "
+            f"the context stack {context} ({1000 * context / rate:.0f} ms)"
         )
     if model.conditioners:
-        lines.append(f"told     {', '.join(model.conditioners)}")
+        lines.append(f"given    {', '.join(model.conditioners)}")
     if corpus.trimmed_share > 0.0005:
         lines.append(f"trimmed  {100 * corpus.trimmed_share:.1f} % of the recordings' time, silence at the ends")
     if corpus.skipped:
-        named = [str(skipped) for skipped in corpus.skipped]  # a line each, whatever is in their names
-        write_text(run / "skipped.txt", "\n".join(named) + "\n")
-        more = len(named) - _NAMED_ON_SCREEN
-        lines.append(f"skipped  {len(named)} recording(s), listed in {run / 'skipped.txt'}:")
-        lines += [f"           {line}" for line in named[:_NAMED_ON_SCREEN]] + [f"           and {more} more"] * (
-            more > 0
-        )
-    where = f"{trainer.num_devices * trainer.num_nodes} x {trainer.strategy.root_device.type}, {trainer.precision}"
+        skipped_lines = [str(skipped) for skipped in corpus.skipped]  # one line each, also if a name has line breaks
+        write_text(run / "skipped.txt", "\n".join(skipped_lines) + "\n")
+        more = len(skipped_lines) - _MAX_SKIPPED_PRINTED
+        lines.append(f"skipped  {len(skipped_lines)} recording(s), listed in {run / 'skipped.txt'}:")
+        lines += [f"           {line}" for line in skipped_lines[:_MAX_SKIPPED_PRINTED]]
+        lines += [f"           and {more} more"] * (more > 0)
+    hardware = f"{trainer.num_devices * trainer.num_nodes} x {trainer.strategy.root_device.type}, {trainer.precision}"
     if trainer.strategy.root_device.type == "cpu" and torch.cuda.is_available():
-        where += "; a GPU is here: trainer=gpu"
-    lines.append(f"run      {run} on {where}")
+        hardware += "; a GPU is available: trainer=gpu"
+    lines.append(f"run      {run} on {hardware}")
     print("\n".join(lines), flush=True)
 
 
-def _conclude(trainer: L.Trainer, run: Path) -> None:
-    """Say what there is now, and what to do with it."""
+def _print_end(trainer: L.Trainer, run: Path) -> None:
+    """Print the result, and where to hear it."""
     bits: Any = trainer.callback_metrics.get("validation/bits_per_sample")
-    learnt = "" if bits is None else f", {float(bits):.4f} bits per sample on held-out utterances"
-    print(f"done     {trainer.global_step} steps{learnt}")
+    result = "" if bits is None else f", {float(bits):.4f} bits per sample on held-out utterances"
+    print(f"done     {trainer.global_step} steps{result}")
     print(f"listen   {run / 'audio'}, or: python scripts/generate.py checkpoint={run}")
 
 

@@ -1,4 +1,4 @@
-"""A composed config looked at once, before anything is built, read or written."""
+"""Checks of a composed config, made once before anything is built, read or written."""
 
 import difflib
 import os
@@ -16,50 +16,50 @@ from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.types import format_value
 
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
-_OWN = "wavenet."
-_OF_HYDRA = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
-_PASSED_ON = ("optimizer", "trainer")  # to constructors, which `check_run` asks for their arguments
-_ALWAYS = ("_target_", *SCHEDULE)  # what is looked at whoever's class it is for
+_OWN_PREFIX = "wavenet."
+_HYDRA_KEYS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
+_PASSED_ON = ("optimizer", "trainer")  # to constructors; `check_run` checks the arguments
+_ALWAYS_CHECKED = ("_target_", *SCHEDULE)  # also for classes of other packages
 _FILES = ("output",)
 _FOLDERS = ("run_dir", "preparation.cache_dir")
-_MAKE_FOLDERS = ("export_onnx", "import")  # commands whose output is a folder
+_WRITE_FOLDERS = ("export_onnx", "import")  # commands whose output is a folder
 
 
 def check(command: str, cfg: DictConfig) -> None:
-    """Refuse settings that are missing, unknown, out of range, or places where nothing can be written.
+    """Check that no setting is missing, unknown, out of range, or a path that cannot be written.
 
     Args:
-        command: The name of its config, such as "train".
-        cfg: Its composed config.
+        command: The name of the config, such as "train".
+        cfg: The composed config.
 
     Raises:
-        ValueError: Names the key, its value, and what would be right.
+        ValueError: Names the key, its value, and the allowed values.
     """
     settings, written = _resolved(cfg), OmegaConf.to_container(cfg)
     chosen = {key.split(".")[0] for key in SCHEMA[command]}
     _check_keys("", settings, chosen)
     for key in sorted(chosen - settings.keys() - {"experiment"}):
         if not (command == "evaluate" and key == "dataset"):
-            raise ValueError(f"{key} is missing; do not remove it, or give {key}=VALUE")
+            raise ValueError(f"{key} is missing; restore it, or give {key}=VALUE")
     _check_group(command, "", settings, written)
     check_trust(settings.get("trust", ()))
     for key in (*_FILES, *_FOLDERS):
-        place = OmegaConf.select(cfg, key)
-        if place is not None:
-            _check_place(key, Path(place), folder=key in _FOLDERS or command in _MAKE_FOLDERS)
+        path = OmegaConf.select(cfg, key)
+        if path is not None:
+            _check_writable(key, Path(path), folder=key in _FOLDERS or command in _WRITE_FOLDERS)
 
 
-def check_rate(asked: int | None, rate: int) -> None:
-    """Refuse a rate, in Hz, that a checkpoint does not have; None asks for none."""
-    if asked not in (None, rate):
+def check_rate(requested: int | None, rate: int) -> None:
+    """Check that a requested sample rate, in Hz, is the checkpoint's; None accepts any."""
+    if requested not in (None, rate):
         raise ValueError(
-            f"sample_rate is {asked}, but the checkpoint speaks at {rate} Hz and at no other rate; leave it away, and "
+            f"sample_rate is {requested}, but the checkpoint supports {rate} Hz only; remove it and "
             "resample the file, or train with model.sample_rate"
         )
 
 
 def closest(key: str, known: Iterable[str]) -> str:
-    """The known key that was probably meant: one with the same last part, else the most similar; "" if none is.
+    """Return the known key that was probably meant: one with the same last part, else the most similar; else "".
 
     >>> closest("optimzer.lr", ["seed", "optimizer.lr"]), closest("lr", ["seed", "optimizer.lr"]), closest("x", ["y"])
     ('optimizer.lr', 'optimizer.lr', '')
@@ -77,15 +77,15 @@ def closest(key: str, known: Iterable[str]) -> str:
 
 
 def arguments_of(constructor: Any) -> set[str] | None:
-    """The names of a constructor's arguments; None if it takes any."""
+    """Return the names of a constructor's arguments; None if it accepts any."""
     return None if takes_any(constructor) else set(constructor_parameters(constructor))
 
 
 def check_known(group: str, keys: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse keys of a group that nothing reads.
+    """Check that all keys of a group are known.
 
     Raises:
-        ValueError: Names the key and the most similar one.
+        ValueError: Names the unknown key and the most similar known one.
     """
     before = f"{group}." if group else ""
     for key in keys:
@@ -96,7 +96,7 @@ def check_known(group: str, keys: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The config as plain data."""
+    """Convert a config to plain data, with all references resolved."""
     try:
         settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -109,17 +109,17 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _check_group(command: str, group: str, settings: Mapping[str, Any], written: Any) -> None:
-    """Check a group of settings, and the groups in it; what only refers to another is checked there."""
+    """Check a group of settings and the groups inside it, except references, which are checked at their target."""
     before = f"{group}." if group else ""
-    foreign = not str(settings.get("_target_", _OWN)).startswith(_OWN)
+    foreign = not str(settings.get("_target_", _OWN_PREFIX)).startswith(_OWN_PREFIX)
     for name, value in settings.items():
         if isinstance(written[name], str) and _REFERENCE.fullmatch(written[name]):
             continue
         key = f"{before}{name}"
-        kind = type_of_setting(command, key)
-        if kind is not None and not (foreign and name not in _ALWAYS and not group.startswith("logger")):
-            if not kind.accepts(value):
-                raise ValueError(f"{key} is {format_value(value)}; it must be {kind}")
+        value_type = type_of_setting(command, key)
+        if value_type is not None and not (foreign and name not in _ALWAYS_CHECKED and not group.startswith("logger")):
+            if not value_type.accepts(value):
+                raise ValueError(f"{key} is {format_value(value)}; it must be {value_type}")
             if isinstance(value, dict) and "_target_" in value:
                 _check_keys(key, value, _known(command, key, value))
         elif isinstance(value, dict):
@@ -131,7 +131,7 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
 
 
 def _known(command: str, group: str, settings: Mapping[str, Any]) -> set[str] | None:
-    """The names that a group may have; None if it may have any, or somebody else knows."""
+    """Return the keys that a group may have; None if it may have any, or if they are checked elsewhere."""
     if isinstance(settings.get("_target_"), str):
         return _arguments_of_target(group, settings["_target_"])
     if "_target_" in settings or group in _PASSED_ON or group == "model.conditioners":
@@ -144,7 +144,7 @@ def _arguments_of_target(group: str, target: str) -> set[str] | None:
     known = arguments_of(resolve_user_class(group, target))
     if group == "optimizer" and known is not None:
         known = known - {"params"} | set(SCHEDULE)
-    return None if known is None else known | _OF_HYDRA
+    return None if known is None else known | _HYDRA_KEYS
 
 
 def _check_keys(group: str, settings: Mapping[str, Any], known: set[str] | None) -> None:
@@ -152,16 +152,16 @@ def _check_keys(group: str, settings: Mapping[str, Any], known: set[str] | None)
         check_known(group, settings, known)
 
 
-def _check_place(key: str, place: Path, folder: bool) -> None:
-    """Refuse a place where a file or folder cannot be made."""
-    if place.is_dir() and not folder:
-        raise ValueError(f"{key} is {format_value(str(place))}, a folder; name a file in it, such as {place / 'NAME'}")
-    if key == "preparation.cache_dir" and place.exists() and not place.is_dir():
-        raise ValueError(f"{key} is {format_value(str(place))}, a file; name a folder")
-    above = place if place.is_dir() else place.parent
-    while not os.path.lexists(above) and above != above.parent:
-        above = above.parent
-    if not above.is_dir():
-        raise ValueError(f"{key} is {format_value(str(place))}, but {above} is a file; name a place in a folder")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise ValueError(f"{key} is {format_value(str(place))}, but {above} cannot be written to; name another place")
+def _check_writable(key: str, path: Path, folder: bool) -> None:
+    """Check that a file or folder can be created at a path."""
+    if path.is_dir() and not folder:
+        raise ValueError(f"{key} is {format_value(str(path))}, a folder; name a file in it, such as {path / 'NAME'}")
+    if key == "preparation.cache_dir" and path.exists() and not path.is_dir():
+        raise ValueError(f"{key} is {format_value(str(path))}, a file; name a folder")
+    parent = path if path.is_dir() else path.parent
+    while not os.path.lexists(parent) and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise ValueError(f"{key} is {format_value(str(path))}, but {parent} is a file; name a path inside a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{key} is {format_value(str(path))}, but {parent} is not writable; name another path")

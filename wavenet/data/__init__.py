@@ -1,10 +1,10 @@
-"""Datasets, their preparation, and the stream of segments. Sees audio, never the model.
+"""Datasets, their preparation, and the stream of training segments. Independent of the model.
 
 A `Dataset` is a class with a `name` and a method `scan()` that returns a `Scan`: where each utterance's
-file is, and which named conditions (such as the speaker) hold for it. It may also state the recordings'
-licences, which go to the card of a model that learns from them. `prepare` does the rest, the same for
-all: it resamples once into a cache and refuses what cannot be used. `add_features` computes what a model
-may be conditioned on frame by frame, once as well.
+file is, and its named conditions (such as the speaker). It may also state the recordings' licences, which
+go to the card of a model trained on them. `prepare` does the rest, the same for all datasets: it resamples
+every recording once into a cache and skips those that cannot be used. `add_features` computes features on
+which a model may be conditioned frame by frame, also once.
 """
 
 from wavenet.data.corpus import Corpus, Prepared, split

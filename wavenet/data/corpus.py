@@ -1,4 +1,4 @@
-"""A prepared corpus: one plain WAV for each utterance, all at one rate, and a table of them."""
+"""Prepared corpus: one plain WAV file for each utterance, all at one rate, and a table of them."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -20,13 +20,13 @@ class Prepared:
     """One utterance of a prepared corpus.
 
     Attributes:
-        id: As in the dataset.
-        path: Its prepared WAV.
-        source: The recording that it was made from.
-        num_samples: Length at the corpus's rate.
-        source_seconds: Length of the recording before trimming.
+        id: Its id in the dataset.
+        path: Its prepared WAV file.
+        source: The original recording.
+        num_samples: Length in samples at the corpus's rate.
+        source_seconds: Length of the recording before trimming, seconds.
         conditions: Named conditions, such as the speaker.
-        feature_files: Where each of the corpus's features is kept, by name.
+        feature_files: The file of each of the corpus's features, by name.
     """
 
     id: str
@@ -46,9 +46,9 @@ class Corpus:
         name: The dataset's name.
         sample_rate: Hz.
         utterances: Sorted by id.
-        skipped: What was left out, and why.
-        features: What `add_features` made of every utterance.
-        folder: The cache's, which whoever writes there locks; None if the corpus was not prepared.
+        skipped: Recordings that were left out, and why.
+        features: The features that `add_features` computed for every utterance.
+        folder: The cache's folder, which is locked by writers; None if the corpus was not prepared.
         origin: The recordings' licences.
     """
 
@@ -62,29 +62,29 @@ class Corpus:
 
     @property
     def seconds(self) -> float:
-        """Audio in the corpus, seconds."""
+        """Duration of the audio in the corpus, seconds."""
         return sum(u.num_samples for u in self.utterances) / self.sample_rate
 
     @property
     def trimmed_share(self) -> float:
-        """Which share of the recordings' time was cut as silence, 0 to 1."""
+        """Fraction of the recordings' duration that was cut as silence, 0 to 1."""
         before = sum(u.source_seconds for u in self.utterances)
         return max(0.0, 1 - self.seconds / before) if before else 0.0
 
     def values(self, condition: str) -> list[str]:
-        """All values of a condition, sorted.
+        """Return all values of a condition, sorted.
 
         Raises:
             DatasetError: If an utterance lacks it.
         """
         for utterance in self.utterances:
             if condition not in utterance.conditions:
-                has = ", ".join(utterance.conditions) or "no conditions"
-                raise DatasetError(f"dataset '{self.name}' has no {condition} for {utterance.id}; it has {has}")
+                known = ", ".join(utterance.conditions) or "no conditions"
+                raise DatasetError(f"dataset '{self.name}' has no {condition} for {utterance.id}; it has {known}")
         return sorted({u.conditions[condition] for u in self.utterances})
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
-        """Samples [start, stop) of an utterance; only these are read from disk.
+        """Read samples [start, stop) of an utterance; no others are read from disk.
 
         Args:
             index: The utterance's number.
@@ -95,33 +95,33 @@ class Corpus:
             (stop - start,) in [-1, 1], float32.
 
         Raises:
-            DatasetError: If its prepared file is gone or damaged.
+            DatasetError: If its prepared file is missing or damaged.
         """
         utterance = self.utterances[index]
         try:
             samples, _ = soundfile.read(utterance.path, start=start, stop=stop, dtype="float32")
         except (soundfile.SoundFileError, OSError) as error:
-            raise _lost(utterance.path, error) from error
+            raise _unreadable(utterance.path, error) from error
         if len(samples) != len(range(utterance.num_samples)[start:stop]):
-            raise _lost(utterance.path, "cut off")
+            raise _unreadable(utterance.path, "truncated")
         return torch.from_numpy(samples)
 
     def conditions(self, index: int, start: int = 0, stop: int | None = None) -> dict[str, Any]:
-        """What the model may be told about samples [start, stop) of an utterance.
+        """Return the conditions of samples [start, stop) of an utterance.
 
         Args:
             index: The utterance's number.
             start: First sample; a multiple of every feature's hop_length.
-            stop: One past the last sample; it may lie beyond the utterance's end, which is what None stands for.
+            stop: One past the last sample; may lie beyond the utterance's end. None is the utterance's end.
 
         Returns:
-            The utterance's names by condition; and, under the name of each feature, its frames
-            (num_channels, ceil((stop - start) / hop_length)), float32, of which no others are read
+            The utterance's named conditions; and, under the name of each feature, its frames
+            (num_channels, ceil((stop - start) / hop_length)), float32; no other frames are read
             from disk. Frames beyond the utterance repeat its last one.
 
         Raises:
-            ValueError: If a feature's frame does not begin at start, or nothing is asked for.
-            DatasetError: If a feature's file is gone or damaged.
+            ValueError: If no frame of a feature begins at start, or the range is empty.
+            DatasetError: If a feature's file is missing or damaged.
         """
         utterance = self.utterances[index]
         stop = utterance.num_samples if stop is None else stop
@@ -132,19 +132,19 @@ class Corpus:
 def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
     """Hold out utterances of every speaker for validation.
 
-    Which ones depends on the utterances' ids alone: no seed, no machine. Of each speaker the given
-    fraction is held out, at least one utterance if there are two.
+    The choice depends only on the utterances' ids, not on a seed or the machine. The given fraction of
+    each speaker's utterances is held out, at least one if there are two.
 
     Args:
         corpus: All utterances.
-        validation_fraction: 0 to 1; 0 holds out nothing.
+        validation_fraction: At least 0 and below 1; 0 holds out nothing.
 
     Returns:
-        The training corpus, sorted by id; and the validation corpus, in an order shuffled once for
-        all, so that its beginning already speaks for the whole.
+        The training corpus, sorted by id; and the validation corpus, in a fixed shuffled order, so that
+        its first utterances are representative of the whole.
 
     Raises:
-        DatasetError: If the fraction is out of range, or nothing would be left to train or validate.
+        DatasetError: If the fraction is out of range, or no utterances would be held out.
     """
     if not 0 <= validation_fraction < 1:
         raise DatasetError(f"validation_fraction is {validation_fraction}; it must be at least 0 and below 1")
@@ -152,47 +152,49 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
     for utterance in corpus.utterances:
         speakers.setdefault(utterance.conditions.get("speaker", ""), []).append(utterance)
     held: list[Prepared] = []
-    for theirs in speakers.values():
-        count = max(1, round(validation_fraction * len(theirs))) if validation_fraction and len(theirs) > 1 else 0
-        held += sorted(theirs, key=_shuffled)[: min(count, len(theirs) - 1)]
+    for spoken in speakers.values():
+        count = max(1, round(validation_fraction * len(spoken))) if validation_fraction and len(spoken) > 1 else 0
+        held += sorted(spoken, key=_id_hash)[: min(count, len(spoken) - 1)]
     if validation_fraction and not held:
         raise DatasetError(
             f"dataset '{corpus.name}': {len(corpus.utterances)} utterance(s) of {len(speakers)} speaker(s) leave none "
-            "to validate on; cut the recording into two files or more, or set validation_fraction=0"
+            "to validate on; cut the recording into two or more files, or set validation_fraction=0"
         )
     ids = {utterance.id for utterance in held}
     train = [utterance for utterance in corpus.utterances if utterance.id not in ids]
     return (
         replace(corpus, utterances=train),
-        replace(corpus, utterances=sorted(held, key=_shuffled), skipped=[]),
+        replace(corpus, utterances=sorted(held, key=_id_hash), skipped=[]),
     )
 
 
 def _frames(path: Path, features: Features, start: int, stop: int) -> Tensor:
     if start < 0 or start % features.hop_length or stop <= start:
         raise ValueError(
-            f"conditions: samples [{start}, {stop}) are asked for; they must begin on a multiple of "
+            f"conditions: samples [{start}, {stop}) are requested; they must begin on a multiple of "
             f"{features.hop_length}, the hop_length of '{features.name}', and end later"
         )
     first, count = start // features.hop_length, features.num_frames(stop - start)
     try:
         stored = np.load(path, mmap_mode="r")
         if stored.shape[0] != features.num_channels or stored.dtype != np.float32:
-            raise ValueError("another array")
+            raise ValueError("another shape or dtype")
     except (OSError, ValueError, EOFError) as error:
-        raise _lost(path, error) from error
-    first_there = min(first, stored.shape[1] - 1)
-    frames = torch.from_numpy(np.array(stored[:, first_there : first + count], order="C"))
+        raise _unreadable(path, error) from error
+    first_stored = min(first, stored.shape[1] - 1)
+    frames = torch.from_numpy(np.array(stored[:, first_stored : first + count], order="C"))
     missing = count - frames.shape[1]
     return torch.cat([frames, frames[:, -1:].expand(-1, missing)], dim=1) if missing else frames
 
 
-def _lost(path: Path, why: object) -> DatasetError:
-    """A prepared file that was there when training began."""
+def _unreadable(path: Path, reason: object) -> DatasetError:
+    """Return the error for a prepared file that became missing or damaged after preparation."""
     if not path.exists():
-        return DatasetError(f"{path}: the prepared file is gone; see that its disk is there, and start again")
-    return DatasetError(f"{path}: the prepared file is damaged ({why}); delete it and start again: it is made anew")
+        return DatasetError(f"{path}: the prepared file is gone; check that its disk is mounted, and start again")
+    return DatasetError(
+        f"{path}: the prepared file is damaged ({reason}); delete it and start again: it is prepared again"
+    )
 
 
-def _shuffled(utterance: Prepared) -> str:
+def _id_hash(utterance: Prepared) -> str:
     return hashlib.sha256(utterance.id.encode(errors="surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""What every dataset yields."""
+"""Interface of datasets, and the records that they return."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ AUDIO_SUFFIXES = frozenset(_SUFFIXES - {".raw", ".mat", ".mat4", ".mat5", ".txt"
 
 
 class DatasetError(ValueError):
-    """A corpus that cannot be used; the message names the place and what to do."""
+    """Error of a corpus that cannot be used; the message names the place and the fix."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Utterance:
     Attributes:
         id: Unique and stable within the dataset, such as "p225/p225_001"; the split depends on it.
         path: The audio file.
-        conditions: What is known about it by name, such as {"speaker": "p225"}.
+        conditions: Its named conditions, such as {"speaker": "p225"}.
     """
 
     id: str
@@ -35,10 +35,10 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left out, and why; as text it is one line, whatever the name.
+    """Something that was left out, and why; its `str` is always one line.
 
     Attributes:
-        name: Of the recording, or of what else it is.
+        name: Name of the recording, folder or other item.
         reason: Why it cannot be used.
     """
 
@@ -51,12 +51,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a dataset found.
+    """Result of a dataset's `scan`.
 
     Attributes:
-        utterances: What can be used, in any order.
+        utterances: The usable recordings, in any order.
         skipped: What was found and left out.
-        origin: The recordings' licences; may be left out, and a model's card will say that they are not known.
+        origin: The recordings' licences; optional, without it a model's card states that they are unknown.
     """
 
     utterances: list[Utterance]
@@ -65,24 +65,24 @@ class Scan:
 
 
 class Dataset(Protocol):
-    """Finds the recordings of a corpus: all that a new dataset has to implement."""
+    """A corpus whose recordings can be found: the interface that a new dataset implements."""
 
     @property
     def name(self) -> str:
-        """Short, without spaces; names the cache's folder."""
+        """Short name without spaces; part of the cache folder's name."""
         ...
 
     def scan(self) -> Scan:
-        """Find all recordings; downloads first if asked to.
+        """Find all recordings, after downloading them if the dataset is configured to.
 
         Raises:
-            DatasetError: If the corpus is not there; says the command that gets it.
+            DatasetError: If the corpus is missing; names the command that downloads it.
         """
         ...
 
 
 def one_line(text: str) -> str:
-    r"""Text in which control characters, such as a file name's newline, and bytes that are no Unicode are escaped.
+    r"""Escape control characters, such as a newline in a file name, and bytes that are not valid Unicode.
 
     >>> print(one_line("Zoë\n\udcff.wav"))
     Zoë\n\udcff.wav
@@ -91,7 +91,7 @@ def one_line(text: str) -> str:
 
 
 def why_missing(path: Path) -> str | None:
-    """Why there is no file where a table says so; None if there is one."""
+    """Return why there is no file at a path; None if there is one."""
     try:
         return None if path.is_file() else "there is no such file"
     except OSError as error:
@@ -99,10 +99,10 @@ def why_missing(path: Path) -> str | None:
 
 
 def download(corpus: Callable[..., object], root: Path) -> None:
-    """Let a torchaudio dataset fetch its corpus into root; it checks the checksum.
+    """Download a corpus into root through its torchaudio dataset, which verifies the checksum.
 
     Raises:
-        DatasetError: If the corpus cannot be fetched or what came is damaged.
+        DatasetError: If the corpus cannot be downloaded, or the download is damaged.
     """
     root.mkdir(parents=True, exist_ok=True)
     try:
@@ -112,12 +112,12 @@ def download(corpus: Callable[..., object], root: Path) -> None:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """The audio files right in a folder, by their endings, sorted; hidden ones are not looked at."""
+    """Return the audio files directly in a folder, by suffix, sorted; hidden files are ignored."""
     return sorted(
         path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
     )
 
 
 def sub_folders(folder: Path) -> list[Path]:
-    """The folders right in a folder, sorted; hidden ones are not looked at."""
+    """Return the folders directly in a folder, sorted; hidden folders are ignored."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))

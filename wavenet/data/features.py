@@ -1,7 +1,7 @@
 """Features of every utterance, computed once and kept beside its prepared audio.
 
-As in `prepare`, a file's name holds a hash of all that it was made from, and files appear whole or not
-at all: what was cut off goes on, and what was made with other settings is never mixed in.
+As in `prepare`, a file's name contains a hash of everything that it depends on, and files are written
+atomically: an interrupted computation continues where it stopped, and files of other settings are never used.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from wavenet.data.prepare import ELSEWHERE
 from wavenet.data.process_pool import run_jobs
 
 FEATURES_VERSION = 1
-_HEADER = 128  # bytes before the numbers in a .npy file of two dimensions
+_HEADER = 128  # bytes before the data in a .npy file of two dimensions
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,22 @@ def add_features(
     progress: bool = True,
     trimmed: bool = False,
 ) -> Corpus:
-    """Compute features of every utterance, or find them computed.
+    """Compute features of every utterance, except those already in the cache.
 
     Args:
         corpus: A prepared corpus; its cache must be writable.
-        features: What to compute, each under a name of its own. They are frozen dataclasses; with
-            more than one process, of a module that the others can import.
+        features: The features to compute, each with a unique name. They are frozen dataclasses; for
+            more than one process, their module must be importable.
         num_processes: Processes to use; None decides by the amount of work.
         progress: Whether to show a progress bar.
         trimmed: Whether the corpus was prepared with `trim_db`.
 
     Returns:
-        The corpus with the features. An utterance that lacks one, or whose file does not fit its
-        length by more than one frame, is in `Corpus.skipped` instead, with its reason.
+        The corpus with the features. An utterance that lacks one, or whose file differs from its
+        length by more than one frame, is in `Corpus.skipped` instead, with the reason.
 
     Raises:
-        DatasetError: If no utterance is left, a name is taken, features of files are asked for though
+        DatasetError: If no utterance is left, a name is already used, features are read from files although
             the audio was trimmed, or the cache cannot be written.
     """
     _check(corpus, features, trimmed)
@@ -78,14 +78,14 @@ def add_features(
 
 def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
     taken = {name for utterance in corpus.utterances for name in utterance.conditions}
-    taken |= {present.name for present in corpus.features}
-    for wanted in features:
-        if wanted.name in taken:
-            raise DatasetError(f"dataset '{corpus.name}' has a condition '{wanted.name}' already; rename the features")
-        taken.add(wanted.name)
-        if wanted.reads_files and trimmed:
+    taken |= {each.name for each in corpus.features}
+    for each in features:
+        if each.name in taken:
+            raise DatasetError(f"dataset '{corpus.name}' has a condition '{each.name}' already; rename the features")
+        taken.add(each.name)
+        if each.reads_files and trimmed:
             raise DatasetError(
-                f"the features '{wanted.name}' are read from files, which belong to the untrimmed recordings; "
+                f"the features '{each.name}' are read from files, which belong to the untrimmed recordings; "
                 "set preparation.trim_db=null"
             )
 
@@ -96,15 +96,15 @@ def _add(corpus: Corpus, features: Sequence[Features], num_processes: int | None
     reasons: dict[str, str] = {}
     for utterance in corpus.utterances:
         try:
-            theirs = {wanted.name: _target(utterance, wanted) for wanted in features}
+            targets = {each.name: _target(utterance, each) for each in features}
         except AudioError as error:
             reasons[utterance.id] = str(error)
             continue
-        files[utterance.id] = theirs
+        files[utterance.id] = targets
         missing = [
-            (wanted, theirs[wanted.name])
-            for wanted in features
-            if not _is_whole(theirs[wanted.name], wanted, utterance.num_samples)
+            (each, targets[each.name])
+            for each in features
+            if not _is_complete(targets[each.name], each, utterance.num_samples)
         ]
         if missing:
             jobs.append(_Job(utterance, missing))
@@ -119,45 +119,45 @@ def _add(corpus: Corpus, features: Sequence[Features], num_processes: int | None
         for utterance in corpus.utterances
         if utterance.id not in reasons
     ]
-    left_out = [Skipped(name, failure) for name, failure in reasons.items()]
+    newly_skipped = [Skipped(name, failure) for name, failure in reasons.items()]
     if not usable:
-        some = "; ".join(str(s) for s in left_out[:3])
-        raise DatasetError(f"dataset '{corpus.name}': none of {len(reasons)} utterances has all features ({some})")
-    skipped = corpus.skipped + left_out
+        first = "; ".join(str(s) for s in newly_skipped[:3])
+        raise DatasetError(f"dataset '{corpus.name}': none of {len(reasons)} utterances has all features ({first})")
+    skipped = corpus.skipped + newly_skipped
     return dataclasses.replace(corpus, utterances=usable, skipped=skipped, features=(*corpus.features, *features))
 
 
 def _target(utterance: Prepared, features: Features) -> Path:
-    """Where an utterance's features are kept.
+    """Return the file of an utterance's features.
 
     Raises:
-        AudioError: If they are read from a file that is not there.
-        DatasetError: If their class does not say what their settings are.
+        AudioError: If they are read from a file that is missing.
+        DatasetError: If their class is not a dataclass, so that their settings are unknown.
     """
-    if not dataclasses.is_dataclass(features):  # a changed setting would go unnoticed
+    if not dataclasses.is_dataclass(features):  # otherwise a changed setting would go unnoticed
         raise DatasetError(f"the features '{features.name}' ({type(features).__name__}) must be a frozen dataclass")
     settings = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
-    made_from = [FEATURES_VERSION, type(features).__qualname__, settings, utterance.path.name]
+    hashed = [FEATURES_VERSION, type(features).__qualname__, settings, utterance.path.name]
     file = _file_of(utterance, features)
     if file is not None:
         try:
-            now = file.stat()
+            status = file.stat()
         except OSError as error:
             raise AudioError(f"{file}: not readable ({error.strerror})") from error
-        made_from += [file.name, now.st_size, now.st_mtime_ns]
-    key = hashlib.sha256(json.dumps(made_from, default=str).encode()).hexdigest()[:16]
+        hashed += [file.name, status.st_size, status.st_mtime_ns]
+    key = hashlib.sha256(json.dumps(hashed, default=str).encode()).hexdigest()[:16]
     return utterance.path.with_name(f"{utterance.path.stem}.{file_name_for(features.name)}-{key}.npy")
 
 
 def _file_of(utterance: Prepared, features: Features) -> Path | None:
-    # Features that read files may say which one, with a method file_of(recording: Path) -> Path that raises
-    # AudioError if there is none, as FileFeatures has. Then a changed file is read again.
+    # Features that read files may name the file with a method file_of(recording: Path) -> Path that raises
+    # AudioError if there is none, as in FileFeatures. Then a changed file is read again.
     file_of = getattr(features, "file_of", None)
     return file_of(utterance.source) if features.reads_files and file_of is not None else None
 
 
 def _extract_one(job: _Job) -> str | None:
-    """Make one utterance's missing feature files; returns why not, if so."""
+    """Write one utterance's missing feature files; return the reason if that is impossible, else None."""
     try:
         waveform, _ = read(job.utterance.path)
         for features, target in job.missing:
@@ -168,27 +168,27 @@ def _extract_one(job: _Job) -> str | None:
 
 
 def _aligned(frames: Tensor, features: Features, utterance: Prepared) -> Tensor:
-    """The frames, as many as the utterance has."""
+    """Return the frames with the utterance's number of frames."""
     place = _file_of(utterance, features) or utterance.source
-    wanted = features.num_frames(utterance.num_samples)
+    num_frames = features.num_frames(utterance.num_samples)
     if frames.dim() != 2 or frames.shape[0] != features.num_channels or frames.shape[1] == 0:
         raise AudioError(
             f"{place}: the features '{features.name}' are {tuple(frames.shape)}; "
-            f"they must be ({features.num_channels}, {wanted})"
+            f"they must be ({features.num_channels}, {num_frames})"
         )
     if not bool(frames.isfinite().all()):
         raise AudioError(f"{place}: the features '{features.name}' hold NaN or infinite numbers")
-    more = frames.shape[1] - wanted
-    if more and not (features.reads_files and abs(more) == 1):  # other programs end a frame sooner or later
+    surplus = frames.shape[1] - num_frames
+    if surplus and not (features.reads_files and abs(surplus) == 1):  # other programs end a frame earlier or later
         raise AudioError(
             f"{place}: {frames.shape[1]} frames of '{features.name}', but {utterance.num_samples} samples "
-            f"at a hop_length of {features.hop_length} have {wanted}"
+            f"at a hop_length of {features.hop_length} have {num_frames}"
         )
-    return torch.cat([frames, frames[:, -1:]], dim=1) if more < 0 else frames[:, :wanted]
+    return torch.cat([frames, frames[:, -1:]], dim=1) if surplus < 0 else frames[:, :num_frames]
 
 
-def _is_whole(path: Path, features: Features, num_samples: int) -> bool:
-    """Whether a file is there and as large as it must be; a later fault may have damaged it."""
+def _is_complete(path: Path, features: Features, num_samples: int) -> bool:
+    """Return whether a file exists and has the right size; it may have been damaged after it was written."""
     try:
         return path.stat().st_size == _HEADER + 4 * features.num_channels * features.num_frames(num_samples)
     except FileNotFoundError:
@@ -196,8 +196,8 @@ def _is_whole(path: Path, features: Features, num_samples: int) -> bool:
 
 
 def _write(path: Path, frames: Tensor) -> None:
-    encoded = io.BytesIO()  # numpy would hide the system's reason for a write that fails
-    # In Fortran's order the frames of a segment lie side by side on the disk.
+    encoded = io.BytesIO()  # numpy would hide the system's reason for a failed write
+    # In Fortran order, the frames of a segment are contiguous on the disk.
     np.save(encoded, np.asfortranarray(frames.detach().numpy().astype(np.float32)))
     with atomic_write(path) as beside:
         beside.write_bytes(encoded.getbuffer())

@@ -1,4 +1,4 @@
-"""Any folder of audio."""
+"""Dataset of the audio files in any folder."""
 
 import os
 from pathlib import Path
@@ -11,21 +11,21 @@ from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
 class Folder:
     """All audio files below a folder, in any format that soundfile reads.
 
-    A table `index.csv` in the folder says more about them: its column `file` holds their paths,
+    A table `index.csv` in the folder may give their conditions: its column `file` contains their paths,
     relative to the folder, and every other column is a named condition, such as a language or an
-    instrument. A column `speaker` goes before the folders' names. Files that the table does not list
-    are skipped, and so are lines of files that are not there. Links to folders are not followed: they may
-    lead back; those to files are.
+    instrument. A column `speaker` takes precedence over the folders' names. Files that the table does not
+    list are skipped, and so are lines whose file is missing. Links to files are followed; links to folders
+    are not, because they may be circular.
 
-    The columns `licence` (or `license`) and `attribution`, or the settings of these names for recordings that the
-    table says nothing about, go to the card of a model that learns from the folder.
+    The columns `licence` (or `license`) and `attribution` go to the card of a model trained on the folder; the settings
+    of these names are used for recordings without them.
 
     Args:
         root: The folder.
         speakers_from_folders: If True, the first folder below root names the speaker of all the
-            files in it; if False, everything is one speaker, named after root.
-        licence: The recordings' licence, such as "CC-BY-4.0"; None if it is not known.
-        attribution: Who is to be named, and as what.
+            files in it; if False, all files are of one speaker, named after root.
+        licence: The recordings' licence, such as "CC-BY-4.0"; None if it is unknown.
+        attribution: The attribution that the licence requires.
 
     Raises:
         DatasetError: If root is not given or not a folder.
@@ -58,16 +58,16 @@ class Folder:
         paths, skipped = self._audio_files()
         index = self.root / INDEX
         if index.is_file():
-            return self._listed(index, paths, skipped)
+            return self._scan_index(index, paths, skipped)
         if not paths:
-            because = f"; {'; '.join(str(s) for s in skipped[:3])}" if skipped else ""
+            reasons = f"; {'; '.join(str(s) for s in skipped[:3])}" if skipped else ""
             raise DatasetError(
-                f"{self.root}: no audio files below it (looked for .wav, .flac, .ogg, .mp3 and others{because})"
+                f"{self.root}: no audio files below it (looked for .wav, .flac, .ogg, .mp3 and others{reasons})"
             )
         origin = Origin(each_once([self._licence({})]))
         return Scan([self._utterance(path, {}) for path in paths], skipped, origin)
 
-    def _listed(self, index: Path, paths: list[Path], skipped: list[Skipped]) -> Scan:
+    def _scan_index(self, index: Path, paths: list[Path], skipped: list[Skipped]) -> Scan:
         table = read_index(index)
         utterances, licences = [], []
         for name, conditions in table.items():
@@ -82,14 +82,14 @@ class Folder:
                 skipped.append(Skipped(name, f"is not in {INDEX}; add it, or remove the table"))
         if not utterances:
             raise DatasetError(
-                f"{index}: none of the {len(table)} files that it lists is there; paths begin at its folder"
+                f"{index}: none of the {len(table)} files that it lists exists; paths are relative to its folder"
             )
         return Scan(utterances, skipped, Origin(each_once(licences)))
 
-    def _licence(self, said: dict[str, str]) -> Licence:
-        """What is known of a recording's licence."""
-        name = said.get("licence", said.get("license", self.licence))
-        return Licence(name or UNKNOWN, said.get("attribution", self.attribution) or "")
+    def _licence(self, columns: dict[str, str]) -> Licence:
+        """Return a recording's licence, from its columns or else from the settings."""
+        name = columns.get("licence", columns.get("license", self.licence))
+        return Licence(name or UNKNOWN, columns.get("attribution", self.attribution) or "")
 
     def _audio_files(self) -> tuple[list[Path], list[Skipped]]:
         paths, skipped = [], []
@@ -117,7 +117,7 @@ class Folder:
         if self.speakers_from_folders and "speaker" not in conditions:
             if len(relative.parts) < 2:
                 raise DatasetError(
-                    f"{path}: lies in no speaker's folder; move it, or dataset.speakers_from_folders=false"
+                    f"{path}: is not in a speaker's folder; move it, or set dataset.speakers_from_folders=false"
                 )
             speaker = relative.parts[0]
         return Utterance(relative.as_posix(), path, {"speaker": one_line(speaker)} | conditions)

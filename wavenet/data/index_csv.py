@@ -1,4 +1,4 @@
-"""A table of what is known about a folder's files."""
+"""Table of the named conditions of a folder's files."""
 
 import csv
 import io
@@ -18,10 +18,10 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
             the columns, of which one is `file`: a path relative to the table's folder, with slashes.
 
     Returns:
-        By file, in the table's order, the other columns' values by name, each in one line; an empty one is left out.
+        The other columns' values by name, for each file in the table's order; one line each, empty ones are omitted.
 
     Raises:
-        DatasetError: If it is not such a table; names the line and what would be right.
+        DatasetError: If the file is not such a table; names the line and the fix.
     """
     try:
         data = path.read_bytes()
@@ -44,7 +44,7 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
                     raise DatasetError(f"{path}, line {reader.line_num}: '{file}' is listed twice; keep one line")
                 files[file] = values
     except csv.Error as error:
-        raise DatasetError(f"{path}, line {reader.line_num}: {error}; mend the quotes") from error
+        raise DatasetError(f"{path}, line {reader.line_num}: {error}; fix the quotes") from error
     return files
 
 
@@ -56,17 +56,19 @@ def _check_names(path: Path, names: list[str]) -> None:
         )
     for name in names:
         if not name or names.count(name) > 1:
-            raise DatasetError(f"{path}, line 1: two columns are called '{name}', or one has no name; name each once")
+            raise DatasetError(
+                f"{path}, line 1: two columns are named '{name}', or one has no name; give each column a unique name"
+            )
 
 
 def _entry(place: str, names: list[str], row: list[str]) -> tuple[str, dict[str, str]]:
     if len(row) != len(names):
         raise DatasetError(
-            f"{place}: {len(row)} values for {len(names)} columns; give one for each, in quotes if it has a comma"
+            f"{place}: {len(row)} values for {len(names)} columns; give one for each, in quotes if it contains a comma"
         )
     values = {name: value.strip() for name, value in zip(names, row, strict=True)}
-    given = values.pop("file")
-    file = posixpath.normpath(given) if given else ""
+    path = values.pop("file")
+    file = posixpath.normpath(path) if path else ""
     if not file or posixpath.isabs(file) or file.split("/")[0] in {".", ".."}:
-        raise DatasetError(f"{place}: file is '{given}'; give a file below the folder, relative to it")
+        raise DatasetError(f"{place}: file is '{path}'; give a path inside the folder, relative to it")
     return file, {name: one_line(value) for name, value in values.items() if value}

@@ -18,8 +18,8 @@ class LJSpeech:
     """The LJ Speech corpus.
 
     Args:
-        root: The folder that holds LJSpeech-1.1, or that folder itself.
-        download: Fetch it (2.6 GB) into root first, through torchaudio, with its checksum.
+        root: The folder that contains LJSpeech-1.1, or LJSpeech-1.1 itself.
+        download: Download it (2.6 GB) into root first, through torchaudio, which verifies the checksum.
     """
 
     name = "ljspeech"
@@ -32,7 +32,7 @@ class LJSpeech:
         """Find the recordings.
 
         Raises:
-            DatasetError: If the corpus is not there.
+            DatasetError: If the corpus is missing.
         """
         for folder in (self.root, self.root / "LJSpeech-1.1"):
             if (folder / "wavs").is_dir():
@@ -42,7 +42,7 @@ class LJSpeech:
             download(torchaudio.datasets.LJSPEECH, self.root)
             return LJSpeech(self.root).scan()
         raise DatasetError(
-            f"{self.root}: no LJSpeech-1.1 there. Fetch it (2.6 GB) with "
+            f"{self.root}: no LJSpeech-1.1 there. Download it (2.6 GB) with "
             f"'python scripts/train.py dataset=ljspeech dataset.root={self.root} dataset.download=true', "
             "or give dataset.root=PATH"
         )

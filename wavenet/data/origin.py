@@ -1,4 +1,4 @@
-"""Where a corpus comes from, and on what terms."""
+"""Origin and licences of a corpus."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Licence:
-    """The terms of some of a corpus's recordings.
+    """Licence of some of a corpus's recordings.
 
     Attributes:
-        name: As SPDX writes it, such as "CC-BY-4.0"; or "public domain"; or "unknown".
-        attribution: Who is to be named, and as what; empty if nobody asks for it.
+        name: The SPDX identifier, such as "CC-BY-4.0"; or "public domain"; or "unknown".
+        attribution: The attribution that the licence requires; empty if none is required.
     """
 
     name: str
@@ -21,11 +21,11 @@ class Licence:
 
 @dataclass(frozen=True)
 class Origin:
-    """What whoever publishes a model has to say about the recordings that it learnt from.
+    """Licences and origin of recordings, which a published model's card must state.
 
     Attributes:
-        licences: Those of all recordings, each once; none if nothing is known.
-        hub: The same corpus on the Hugging Face Hub, such as "CSTR-Edinburgh/vctk"; None if it is not there.
+        licences: The licences of all recordings, each once; empty if they are unknown.
+        hub: Name of the same corpus on the Hugging Face Hub, such as "CSTR-Edinburgh/vctk"; None if it is not there.
     """
 
     licences: tuple[Licence, ...] = ()
@@ -33,6 +33,6 @@ class Origin:
 
 
 def each_once(licences: Iterable[Licence]) -> tuple[Licence, ...]:
-    """The licences of many recordings in the order in which they come; none if all of them are unknown."""
+    """Return the distinct licences of many recordings in order of appearance; empty if all of them are unknown."""
     found = tuple(dict.fromkeys(licences))
     return found if any(licence.name != UNKNOWN for licence in found) else ()

@@ -1,10 +1,10 @@
-"""Preparation: every recording read, checked, resampled and trimmed once, into a cache of plain WAVs.
+"""Preparation of a dataset: every recording is read, checked, resampled and trimmed once, into a cache of WAV files.
 
-A prepared file's name holds a hash of all that it was made from (the source's path, size and time of
-change, the rate, the trimming, the version of this code), and files appear whole or not at all. So a
-preparation that was cut off goes on where it was, and what was made with other settings is never mixed
-in. The table in `table.json` holds each file's size, so that one that was damaged later is made again. A
-lock lets several processes ask at once: the first one prepares, the others find it done.
+A prepared file's name contains a hash of everything that it depends on (the source's path, size and time of
+change, the rate, the trimming, the version of this code), and files are written atomically. So an interrupted
+preparation continues where it stopped, and files of other settings are never used. The table in `table.json`
+contains each file's size, so that a file that was damaged later is prepared again. A lock allows several
+processes to prepare the same dataset at once: the first one does the work, the others use its result.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ from wavenet.data.process_pool import run_jobs
 from wavenet.types import Real
 
 CACHE_VERSION = 2
-ELSEWHERE = "preparation.cache_dir says where"
-SILENT_DB = -60.0  # a recording whose peak is below this (dB relative to full scale) holds nothing to learn
+ELSEWHERE = "preparation.cache_dir sets the folder"
+SILENT_DB = -60.0  # recordings whose peak is below this (dB relative to full scale) are skipped as silent
 
 
 @dataclass(frozen=True)
@@ -54,27 +54,27 @@ def prepare(
     num_processes: Workers | None = None,
     progress: bool = True,
 ) -> Corpus:
-    """Prepare a dataset, or find it prepared.
+    """Prepare a dataset, except for recordings already in the cache.
 
     Args:
-        dataset: What to prepare.
+        dataset: The dataset to prepare.
         sample_rate: Rate of the prepared audio, Hz.
-        cache_dir: Where prepared audio is kept, in a folder for each dataset and rate.
+        cache_dir: Folder for prepared audio, which has a folder for each dataset and rate.
         trim_db: Cut the ends where the level is this many dB below the loudest moment; None keeps them.
         min_seconds: Shorter recordings (after trimming) are skipped.
         num_processes: Processes to use; None decides by the amount of work.
         progress: Whether to show a progress bar.
 
     Returns:
-        The corpus. What could not be used is in `Corpus.skipped`, each with its reason.
+        The corpus. Recordings that cannot be used are in `Corpus.skipped`, each with its reason.
 
     Raises:
-        DatasetError: If the rate is none that audio has, the dataset is not there, nothing usable is left,
+        DatasetError: If the rate is out of range, the dataset is missing, no usable recording is left,
             or the cache cannot be written.
         ValueError: If another number is out of range.
     """
     if not RATES.accepts(sample_rate):
-        raise DatasetError(f"the wanted rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
+        raise DatasetError(f"sample_rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,8 +92,8 @@ def _scan(dataset: Dataset) -> Scan:
     except OSError as error:
         raise DatasetError(f"dataset '{dataset.name}' cannot be read ({error})") from error
     if not isinstance(scan, Scan):
-        said = f"its scan() returned a {type(scan).__name__}; it must return a wavenet.data.Scan"
-        raise DatasetError(f"dataset '{dataset.name}' cannot be read: {said}")
+        reason = f"its scan() returned a {type(scan).__name__}; it must return a wavenet.data.Scan"
+        raise DatasetError(f"dataset '{dataset.name}' cannot be read: {reason}")
     return scan
 
 
@@ -108,7 +108,7 @@ def _prepare(
 ) -> Corpus:
     scan = _scan(dataset)
     jobs, prepared, skipped = [], [], list(scan.skipped)
-    table = _recall(folder)
+    table = _read_table(folder)
     for utterance in _unique(scan.utterances, skipped):
         try:
             job = _job(utterance, folder, sample_rate, trim_db, min_seconds)
@@ -116,7 +116,7 @@ def _prepare(
             skipped.append(Skipped(utterance.id, f"{utterance.path}: {error.strerror}"))
             continue
         entry = table.get(job.key)
-        if entry is not None and _size(job.target) != entry["bytes"]:  # damaged since
+        if entry is not None and _size(job.target) != entry["bytes"]:  # damaged since then
             job.target.unlink(missing_ok=True)
             entry = None
         if entry is None:
@@ -127,7 +127,7 @@ def _prepare(
         remove_partial_files(parent)
     results = run_jobs(_prepare_one, jobs, "preparing audio", num_processes, progress)
     for job, result in zip(jobs, results, strict=True):
-        if isinstance(result, str):  # it is tried again next time: a mount may have been away
+        if isinstance(result, str):  # it is tried again next time: a mount may have been missing
             skipped.append(Skipped(job.utterance.id, result))
         else:
             table[job.key] = result
@@ -142,15 +142,15 @@ def _prepare(
 
 
 def _job(utterance: Utterance, folder: Path, sample_rate: int, trim_db: float | None, min_seconds: float) -> _Job:
-    """What is to be made of a recording, and where.
+    """Return the job of preparing a recording.
 
     Raises:
-        OSError: If the recording is not there.
+        OSError: If the recording is missing.
     """
     source = utterance.path.stat()
     settings = json.dumps([CACHE_VERSION, sample_rate, trim_db, min_seconds])
-    made_from = [settings, os.path.realpath(utterance.path), source.st_size, source.st_mtime_ns]
-    key = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:16]
+    hashed = [settings, os.path.realpath(utterance.path), source.st_size, source.st_mtime_ns]
+    key = hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]
     return _Job(utterance, key, folder / f"{_safe(utterance.id)}-{key}.wav", sample_rate, trim_db, min_seconds)
 
 
@@ -160,19 +160,19 @@ def _prepared(job: _Job, entry: dict) -> Prepared:
 
 
 def _prepare_one(job: _Job) -> dict | str:
-    """Make one prepared file; returns its table entry, or why the recording cannot be used.
+    """Prepare one file; return its table entry, or why the recording cannot be used.
 
     Raises:
         DatasetError: If it cannot be written.
     """
     try:
-        entry = _found(job)
+        entry = _existing_entry(job)
         if entry is not None:
             return entry
         waveform, rate = read(job.utterance.path)
         seconds = waveform.shape[0] / rate
         if (waveform - waveform.mean()).abs().max() < 10 ** (SILENT_DB / 20):
-            return f"silent (beside a constant, its peak is below {SILENT_DB:g} dB)"
+            return f"silent (apart from a constant offset, its peak is below {SILENT_DB:g} dB)"
         if job.trim_db is not None:
             waveform = trim_silence(waveform, rate, job.trim_db)
         waveform = resample(waveform, rate, job.sample_rate)
@@ -187,18 +187,18 @@ def _prepare_one(job: _Job) -> dict | str:
     return _entry(job.target, waveform.shape[0], seconds)
 
 
-def _found(job: _Job) -> dict | None:
-    """The entry of a file that a preparation made before it was cut off, so that the table does not know it."""
+def _existing_entry(job: _Job) -> dict | None:
+    """Return the entry of a file that an interrupted preparation wrote, and which is not in the table yet."""
     if not job.target.is_file():
         return None
     source = claimed_seconds(job.utterance.path)
     try:
-        made = claimed_seconds(job.target)
-    except AudioError:  # damaged since
+        prepared = claimed_seconds(job.target)
+    except AudioError:  # damaged since then
         return None
-    if made is None or source is None:
+    if prepared is None or source is None:
         return None
-    return _entry(job.target, round(made * job.sample_rate), source)
+    return _entry(job.target, round(prepared * job.sample_rate), source)
 
 
 def _entry(target: Path, num_samples: int, source_seconds: float) -> dict:
@@ -206,7 +206,7 @@ def _entry(target: Path, num_samples: int, source_seconds: float) -> dict:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file; None if there is none."""
+    """Return the size of a file in bytes; None if there is none."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -214,11 +214,11 @@ def _size(path: Path) -> int | None:
 
 
 def _unique(utterances: list[Utterance], skipped: list[Skipped]) -> Iterator[Utterance]:
-    """The utterances, each id and each file once: a file heard twice could be learnt and held out at once."""
+    """Yield each id and each file once: a file used twice could be in the training and the validation set."""
     ids: set[str] = set()
     files: dict[Path, str] = {}
     for utterance in utterances:
-        file = Path(os.path.realpath(utterance.path))  # unlike Path.resolve, it bears links in a circle
+        file = Path(os.path.realpath(utterance.path))  # unlike Path.resolve, it accepts circular links
         if utterance.id in ids:
             skipped.append(Skipped(utterance.id, f"{utterance.path}: another recording has the same id"))
         elif file in files:
@@ -230,17 +230,17 @@ def _unique(utterances: list[Utterance], skipped: list[Skipped]) -> Iterator[Utt
 
 
 def _safe(name: str) -> str:
-    """An utterance's id as a relative file name, short enough for any file system."""
+    """Convert an utterance's id to a relative file name, short enough for any file system."""
     parts = [file_name_for(part).lstrip(".") for part in name.split("/")[-3:]]
     return "/".join(part.encode(errors="replace")[:80].decode(errors="ignore") for part in parts)
 
 
-def _recall(folder: Path) -> dict[str, dict]:
-    """The table; what is not of its form is left out."""
+def _read_table(folder: Path) -> dict[str, dict]:
+    """Read the table; malformed entries are left out."""
     try:
         table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # missing or damaged: everything is looked at again
+        return {}  # missing or damaged: every file is checked again
     known = {"num_samples", "source_seconds", "bytes"}
     entries = table.items() if isinstance(table, dict) else ()
     return {key: entry for key, entry in entries if isinstance(entry, dict) and entry.keys() == known}

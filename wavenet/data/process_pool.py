@@ -1,4 +1,4 @@
-"""Work on many files, in as many processes as it is worth."""
+"""Processing of many files in several processes."""
 
 import multiprocessing
 import os
@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 def run_jobs(
     work: Callable[[Job], Result], jobs: Sequence[Job], label: str, num_processes: int | None, progress: bool
 ) -> Iterator[Result]:
-    """Do every job, one file each.
+    """Run every job; each job is one file.
 
     Args:
-        work: Does one; a function that processes can share, so no lambda.
-        jobs: What to do; as text, a job is what it is about.
-        label: Of the progress bar.
+        work: Function of one job; it must be picklable, so no lambda.
+        jobs: The jobs; `str` of a job names its file.
+        label: Label of the progress bar.
         num_processes: Processes to use; None decides by the amount of work.
         progress: Whether to show a progress bar.
 
@@ -35,7 +35,7 @@ def run_jobs(
         The results in the jobs' order.
 
     Raises:
-        DatasetError: If one of the processes is killed; what was done until then stays done.
+        DatasetError: If one of the processes is killed; results until then are kept.
     """
     if num_processes is None:
         num_processes = (os.cpu_count() or 1) if len(jobs) >= _WORTH_PROCESSES else 0
@@ -49,8 +49,8 @@ def run_jobs(
     except BrokenProcessPool as error:
         raise DatasetError(
             f"{label}: a process died at {jobs[done]} or soon after it, killed for lack of memory or by a damaged "
-            "file (in a script of your own, also if what it does is not under if __name__ == '__main__'); "
-            "free memory or take the file away and start again, or set num_processes=1"
+            "file (in a script of your own, also if its code is not under if __name__ == '__main__'); "
+            "free memory or remove the file and start again, or set num_processes=1"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The corpus that comes with this package."""
+"""Dataset of the corpus included in this package."""
 
 import os
 import re
@@ -18,7 +18,7 @@ class Prompts:
     licences (CC-BY-SA-3.0 and CC-BY-3.0) are in index.csv and LICENSE.txt beside them.
 
     Args:
-        root: The folder of index.csv; None takes the one that comes with the package.
+        root: The folder of index.csv; None takes the included corpus.
     """
 
     name = "prompts"
@@ -31,26 +31,26 @@ class Prompts:
         """Read the index.
 
         Raises:
-            DatasetError: If the index is missing or is not one.
+            DatasetError: If the index is missing or malformed.
         """
         utterances, skipped, licences = [], [], []
         attributions = self._attributions()
-        for name, said in read_index(self.root / INDEX).items():
+        for name, columns in read_index(self.root / INDEX).items():
             missing = why_missing(self.root / name)
             if missing is None:
-                conditions = {known: said[known] for known in ("speaker", "language", "gender") if known in said}
+                conditions = {key: columns[key] for key in ("speaker", "language", "gender") if key in columns}
                 utterances.append(Utterance(name.removesuffix(".flac"), self.root / name, conditions))
-                attribution = attributions.get(said.get("speaker", ""), "")
-                licences.append(Licence(said.get("licence", UNKNOWN), attribution))
+                attribution = attributions.get(columns.get("speaker", ""), "")
+                licences.append(Licence(columns.get("licence", UNKNOWN), attribution))
             else:
                 skipped.append(Skipped(name, f"is in {INDEX}, but {missing}"))
         return Scan(utterances, skipped, Origin(each_once(licences)))
 
     def _attributions(self) -> dict[str, str]:
-        """By speaker, whom to name: the entries of LICENSE.txt, each of which ends in the licence."""
+        """Return the attribution of each speaker: the entries of LICENSE.txt, each of which ends in the licence."""
         try:
             text = (self.root / "LICENSE.txt").read_text(encoding="utf-8")
         except (OSError, UnicodeError):
             return {}
         entries = re.findall(r"^(\w+) +(\(c\).*\n(?: +.*\n)*)", text, re.MULTILINE)
-        return {speaker: f"Asterisk core sounds, {speaker}: {' '.join(said.split()[:-1])}" for speaker, said in entries}
+        return {name: f"Asterisk core sounds, {name}: {' '.join(entry.split()[:-1])}" for name, entry in entries}

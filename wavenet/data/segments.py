@@ -1,4 +1,4 @@
-"""The training stream: segment i is a pure function of (seed, i)."""
+"""Stream of training segments: segment i is a pure function of (seed, i)."""
 
 import bisect
 import itertools
@@ -16,20 +16,19 @@ from wavenet.data.corpus import Corpus
 
 
 class TrainingSegments(Dataset):
-    """Random segments to predict, each with all the context that the model can see.
+    """Random training segments, each with as much context as the model's receptive field.
 
-    Segment i is found by drawing one sample of the corpus, each as likely as any other, and taking
-    the segment_length samples around it (moved inward at an utterance's ends, so that the very
-    beginning is learnt as well, half as often as the middle). Before the segment come up to
-    context_length further samples of the same utterance, which are heard but not predicted: no loss
-    is ever computed on a sample whose receptive field was cut off. Where the utterance itself begins
-    sooner, the zeros that a causal convolution puts before it are the truth, and generation starts
-    from the same zeros.
+    Segment i is found by drawing one sample of the corpus uniformly and taking the segment_length
+    samples around it (moved inward at an utterance's ends, so that the very beginning is trained on as
+    well, half as often as the middle). Before the segment come up to context_length further samples of
+    the same utterance, which are input but not predicted: no loss is computed on a sample whose
+    receptive field is cut off. Where the utterance begins within the context, the zeros that a causal
+    convolution puts before it are correct, because generation starts from the same zeros.
 
-    If the corpus has features, what is heard begins on a frame of each of them, and if the model has a
-    context stack on a frame of that: up to grid - 1 samples earlier, where grid is the least common
-    multiple of their lengths. Filters over frames look ahead, so after the segment come up to `margin` further samples,
-    as far as the utterance has them, which are not predicted either.
+    If the corpus has features, the input begins on a frame of each of them, and if the model has a
+    context stack, on a frame of that: up to grid - 1 samples earlier, where grid is the least common
+    multiple of the frame lengths. Filters over frames look ahead, so after the segment come up to `margin` further
+    samples of the utterance, which are not predicted either.
 
     Args:
         corpus: The training utterances.
@@ -38,7 +37,7 @@ class TrainingSegments(Dataset):
             filters over frames look back.
         seed: Seed of the stream.
         margin: Samples after the segment: how far the filters over frames look ahead.
-        frame: What is heard begins at a multiple of this many samples.
+        frame: The input begins at a multiple of this many samples.
 
     Raises:
         ValueError: If a number is out of range.
@@ -68,28 +67,28 @@ class TrainingSegments(Dataset):
         self._seed = seed
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Segment `index`.
+        """Return segment `index`.
 
         Returns:
-            "waveform": (T,) samples, zeros after the last one that is heard. T is the same for all:
+            "waveform": (T,) input samples, followed by zeros. T is the same for all segments:
             context_length + segment_length + margin + grid - 1, rounded up to a multiple of grid;
-            "predicted": (T,) True where the loss counts;
-            "dropout_uniform": a random number in [0, 1), to drop conditions by;
+            "predicted": (T,) True where the loss is computed;
+            "dropout_uniform": a random number in [0, 1) for the dropout of conditions;
             "segment": its number;
-            "conditions": names by condition, and (num_channels, T / hop_length) frames by feature, of
-            which those beyond the utterance repeat its last one.
+            "conditions": the named conditions, and (num_channels, T / hop_length) frames of each feature;
+            frames beyond the utterance repeat its last one.
         """
-        number, start, stop, more = self._place(index)
+        number, start, stop, random_bits = self._place(index)
         utterance = self._corpus.utterances[number]
-        heard_from = max(0, start - self._context_length) // self._grid * self._grid
-        heard_to = min(stop + self._margin, utterance.num_samples)
+        first_input = max(0, start - self._context_length) // self._grid * self._grid
+        end_input = min(stop + self._margin, utterance.num_samples)
 
         waveform = torch.zeros(self._length)
-        waveform[: heard_to - heard_from] = self._corpus.read(number, heard_from, heard_to)
+        waveform[: end_input - first_input] = self._corpus.read(number, first_input, end_input)
         predicted = torch.zeros(self._length, dtype=torch.bool)
-        predicted[start - heard_from : stop - heard_from] = True
-        conditions = self._corpus.conditions(number, heard_from, heard_from + self._length)
-        dropout_uniform = torch.tensor((more >> 40) * 2.0**-24)
+        predicted[start - first_input : stop - first_input] = True
+        conditions = self._corpus.conditions(number, first_input, first_input + self._length)
+        dropout_uniform = torch.tensor((random_bits >> 40) * 2.0**-24)
         return {
             "waveform": waveform,
             "predicted": predicted,
@@ -99,31 +98,31 @@ class TrainingSegments(Dataset):
         }
 
     def describe(self, index: int) -> str:
-        """Where segment `index` lies, for people: its recording, and seconds in the prepared audio."""
+        """Return the position of segment `index` for messages: its recording, and seconds in the prepared audio."""
         number, start, stop, _ = self._place(index)
         utterance, rate = self._corpus.utterances[number], self._corpus.sample_rate
         return f"segment {index} ({utterance.id}, {start / rate:.3f} to {stop / rate:.3f} s)"
 
     def _place(self, index: int) -> tuple[int, int, int, int]:
-        """Segment `index`: its utterance's number, first sample, one past the last, and another random number."""
-        bits, more = (int(number) for number in np.random.Philox(key=[self._seed, index]).random_raw(2))
-        place = bits * self._ends[-1] >> 64
-        number = bisect.bisect_right(self._ends, place)
+        """Return segment `index`'s utterance number, first sample, one past the last, and another random integer."""
+        position_bits, random_bits = (int(number) for number in np.random.Philox(key=[self._seed, index]).random_raw(2))
+        position = position_bits * self._ends[-1] >> 64
+        number = bisect.bisect_right(self._ends, position)
         utterance = self._corpus.utterances[number]
-        place -= self._ends[number] - utterance.num_samples
+        position -= self._ends[number] - utterance.num_samples
         last_start = max(0, utterance.num_samples - self._segment_length)
-        start = min(max(0, place - self._segment_length // 2), last_start)
-        return number, start, min(start + self._segment_length, utterance.num_samples), more
+        start = min(max(0, position - self._segment_length // 2), last_start)
+        return number, start, min(start + self._segment_length, utterance.num_samples), random_bits
 
 
 class SegmentStream(Sampler[list[int]]):
-    """Batches of consecutive segment numbers without end; every process gets its own share.
+    """Endless batches of consecutive segment numbers; every process gets its own share.
 
     Args:
         batch_size: Segments in a batch of one process.
         rank: This process's number.
         world_size: Number of processes.
-        start: Number of batches that were already seen (by each process).
+        start: Number of batches that each process has already used.
 
     Raises:
         ValueError: If batch_size is out of range.
@@ -157,6 +156,6 @@ class WholeUtterances(Dataset):
         return len(self._indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Utterance `index` of this process's share: "waveform" (T,) and its "conditions", frames included."""
+        """Return utterance `index` of this process's share: "waveform" (T,) and "conditions" with their frames."""
         number = self._indices[index]
         return {"waveform": self._corpus.read(number), "conditions": self._corpus.conditions(number)}

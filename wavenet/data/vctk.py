@@ -35,13 +35,13 @@ class VCTK:
     """The VCTK corpus, version 0.92 (FLAC, two microphones) or 0.80 (wav48).
 
     Speakers are the folders' names, "p225" and so on, and "s5". In 0.92 a few recordings exist from
-    one microphone only (all of p280's and p315's); they are skipped by name, never mixed in. A text
-    is not needed to train on a recording, so p315, whose texts are lost, is as good as the others.
+    one microphone only (all of p280's and p315's); those of the other microphone are skipped and listed,
+    never mixed in. Training does not need texts, so p315, whose texts are lost, can be used.
 
     Args:
-        root: The folder that holds VCTK-Corpus-0.92 or VCTK-Corpus, or that folder itself.
+        root: The folder that contains VCTK-Corpus-0.92 or VCTK-Corpus, or one of these itself.
         mic: "mic1" (omni-directional) or "mic2" (the usual choice, as in torchaudio); 0.92 only.
-        download: Fetch version 0.92 (11 GB) into root first, through torchaudio, with its checksum.
+        download: Download version 0.92 (11 GB) into root first, through torchaudio, which verifies the checksum.
 
     Raises:
         DatasetError: If mic is something else.
@@ -60,7 +60,7 @@ class VCTK:
         """Find the recordings.
 
         Raises:
-            DatasetError: If the corpus is not there.
+            DatasetError: If the corpus is missing.
         """
         for folder in (self.root, self.root / "VCTK-Corpus-0.92", self.root / "VCTK-Corpus"):
             if (folder / "wav48_silence_trimmed").is_dir():
@@ -71,7 +71,7 @@ class VCTK:
             download(torchaudio.datasets.VCTK_092, self.root)
             return VCTK(self.root, self.mic).scan()
         raise DatasetError(
-            f"{self.root}: no VCTK-Corpus-0.92 or VCTK-Corpus there. Fetch it (11 GB) with "
+            f"{self.root}: no VCTK-Corpus-0.92 or VCTK-Corpus there. Download it (11 GB) with "
             f"'python scripts/train.py dataset=vctk dataset.root={self.root} dataset.download=true', "
             "or give dataset.root=PATH"
         )
@@ -90,8 +90,9 @@ class VCTK:
                 if mic in by_mic:
                     utterances.append(Utterance(f"{speaker}/{name}", by_mic[mic], {"speaker": speaker}))
                 else:
-                    there = ", ".join(f"dataset.mic={other} has one" for other in by_mic if other)
-                    skipped.append(Skipped(f"{speaker}/{name}", f"no recording of {mic}; {there or 'its name is odd'}"))
+                    hint = ", ".join(f"dataset.mic={other} has one" for other in by_mic if other)
+                    reason = f"no recording of {mic}; {hint or 'its file name has no microphone'}"
+                    skipped.append(Skipped(f"{speaker}/{name}", reason))
             texts = {path.stem for path in (corpus / "txt" / speaker).glob("[!.]*.txt")}
             for name in sorted(texts - takes.keys()):
                 skipped.append(Skipped(f"{speaker}/{name}", "there is a text, but no recording"))
