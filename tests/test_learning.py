@@ -118,7 +118,7 @@ FOLLOWERS = {
 
 @pytest.mark.parametrize("name", FOLLOWERS)
 def test_a_contour_is_followed(name):
-    """What is told decides the sound: told of another utterance, the same sound is far less likely."""
+    """The features decide the sound: with those of another utterance, the same sound is far less likely."""
     conditioner = FOLLOWERS[name]()
     model = build_model(conditioners={name: conditioner})
     optimizer, native = torch.optim.AdamW(model.parameters(), lr=0.01), CPUNetwork(model)

@@ -106,7 +106,7 @@ def test_a_run_of_ones_own_parts_is_resumed_generated_from_and_evaluated(place, 
 
 
 def test_training_and_evaluation_compute_the_same_network(place):
-    """An untrained network that is sure of itself is far worse than knowing nothing, however it is computed."""
+    """An untrained network that is sure of itself is far above chance level, however it is computed."""
     logged = entries(place / "run")
     training = [float(entry["train/bits_per_sample"]) for entry in logged if entry.get("train/bits_per_sample")]
     held_out = [

@@ -84,7 +84,7 @@ def test_a_port_that_is_taken_and_packages_that_are_not_there(run, in_tmp, monke
     before = signal.getsignal(signal.SIGTERM)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        message = f"port is {port}, not to be had on 127.0.0.1 (Address already in use); port=0 takes a free one"
+        message = f"port is {port}, not available on 127.0.0.1 (Address already in use); port=0 takes a free one"
         assert refused(run, "checkpoint=tiny", f"port={port}") == f"wavenet demo: {message}"
     assert signal.getsignal(signal.SIGTERM) is before
     monkeypatch.delitem(sys.modules, "wavenet.demo.server", raising=False)
@@ -96,9 +96,7 @@ def test_what_is_not_loopback_is_refused_also_without_the_command_line(monkeypat
     from wavenet.demo.server import listen
 
     for host in ("0.0.0.0", "192.0.2.1"):
-        with pytest.raises(
-            ValueError, match=f"host is '{host}'; it must be 127.0.0.1, ::1 or localhost: the page knows"
-        ):
+        with pytest.raises(ValueError, match=f"host is '{host}'; it must be 127.0.0.1, ::1 or localhost: the page has"):
             listen(host, 0)
 
 

@@ -289,7 +289,7 @@ def test_bits_per_byte_are_counted_or_not_with_a_reason(corpus):
     assert long.result["bits_per_byte"]["reason"] == "no utterance is as long as a clip of 5 s"
     told = add_features(corpus, singing().features, progress=False)
     featured = report_on_model("conditions", singing(), told, settings)
-    assert featured.result["bits_per_byte"]["reason"].startswith("the model is told mel of each recording")
+    assert featured.result["bits_per_byte"]["reason"].startswith("the model is conditioned on mel of each recording")
     page = Page(written(long, featured)[1])
     assert "long: cannot be counted. no utterance is as long" in page.text
     assert not any("as published" in words for words in page.words)

@@ -304,8 +304,8 @@ def test_bad_losses_one_after_the_other_stop_the_run_and_keep_the_checkpoint(run
         warnings.simplefilter("ignore")
         run("train", *settings, "run_dir=r", "logger=none", "samples.seconds=0")
     assert re.search(
-        r"wavenet train: steps 3 to 5 cannot be learnt from, lastly segment 8 \(.*\): nan bits per sample; "
-        r"segment 9 \(.*\): nan bits per sample; what was saved before is kept\. Try a smaller optimizer\.lr",
+        r"wavenet train: steps 3 to 5 cannot be learnt from, last segment 8 \(.*\): nan bits per sample; "
+        r"segment 9 \(.*\): nan bits per sample; earlier checkpoints are kept\. Try a smaller optimizer\.lr",
         str(stopped.value),
     )
     assert "Traceback" not in str(stopped.value)
@@ -320,26 +320,26 @@ def test_a_loss_at_the_baseline_is_remarked_on_once_and_after_learning_ends_the_
             watch.on_train_batch_end(trainer, None, None, None, 0)
 
     watch = DivergenceMonitor(baseline_bits=8, patience=3)
-    with pytest.warns(UserWarning, match=r"baseline of knowing nothing \(8 bits.*smaller optimizer.lr"):
+    with pytest.warns(UserWarning, match=r"at chance level \(8 bits.*smaller optimizer.lr"):
         steps(watch, 8.1, 7.99, 7.98)
     steps(watch, 7.98, 7.98)  # said once; a second warning would be an error
     watch = DivergenceMonitor(baseline_bits=8, patience=3)
     steps(watch, 8.0, 6.0, 7.9, 7.9, 5.0, 7.9, 7.9)
     resumed = DivergenceMonitor(baseline_bits=8, patience=3)
     resumed.load_state_dict(watch.state_dict())
-    with pytest.raises(FloatingPointError, match=r"by step 7 the loss has been back at the baseline .* for 3 steps"):
+    with pytest.raises(FloatingPointError, match=r"by step 7 the loss has been back at chance level .* for 3 steps"):
         steps(resumed, float("nan"))
 
 
 def test_a_spike_is_told_from_the_beginning(small):
-    """A loss worse than knowing nothing is bad news only when something should have been learnt."""
+    """A loss above chance level is refused only once something should have been learnt."""
     training = WaveNetTraining(small(), lr=0.1)
     batch = {"waveform": torch.rand(2, 9), "predicted": torch.ones(2, 9, dtype=torch.bool), "conditions": {}}
     training.log = lambda *args, **kwargs: None
     training._log_prob = lambda *given: torch.full((2, 9), -5.1 * math.log(2), requires_grad=True)
     for step, finite in ((199, True), (200, False)):
         training.trainer = SimpleNamespace(global_step=step)
-        loss = training.training_step(batch, 0)  # 16 classes: 4 bits for knowing nothing
+        loss = training.training_step(batch, 0)  # 16 classes: 4 bits at chance level
         assert bool(loss.isfinite()) is finite
 
 

@@ -13,7 +13,7 @@ from wavenet.demo.service import GenerationService
 
 _BACKLOG = 128
 _MAX_CONNECTIONS = 64
-_GRACE = 2  # seconds for answers in progress when it is told to end
+_GRACE = 2  # seconds for responses in progress at the end
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -24,13 +24,13 @@ def listen(host: str, port: int) -> socket.socket:
         port: 0 takes one that is free.
 
     Raises:
-        ValueError: If the host is not this machine alone, or the port is not to be had.
+        ValueError: If the host is not this machine alone, or the port is not available.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         if not ipaddress.ip_address(address[0]).is_loopback:
             raise ValueError(
-                f"host is '{host}'; it must be 127.0.0.1, ::1 or localhost: the page knows no passwords, so only this "
+                f"host is '{host}'; it must be 127.0.0.1, ::1 or localhost: the page has no passwords, so only this "
                 "machine may reach it"
             )
         listener = socket.socket(family, kind, protocol)
@@ -43,7 +43,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        reason = f"not to be had on {host} ({error.strerror})"
+        reason = f"not available on {host} ({error.strerror})"
         raise ValueError(f"port is {port}, {reason}; port=0 takes a free one") from error
     return listener
 

@@ -42,7 +42,7 @@ class Clips:
     levels each, whose ends lie within a hundredth of a level of theirs. A model of 16-bit samples hears the bytes,
     decoded, and nothing finer, and the probability of a byte is that of all 16-bit levels in it; so the sum over all
     clips of bytes is 1, as it is for a model of bytes, but such a model hears what it was not trained on. The paper's
-    models are told nothing; a model that is told a speaker is not in the same contest.
+    models are unconditional; a model that is given the speaker is not comparable.
 
     Not verified: that the paper's numbers were made with just this code and the configs as they are now; that the NLL
     of its tables is what `bpb` logs, in base 2 (others who tried to reproduce it read it so); and how the baselines,
@@ -140,8 +140,8 @@ def utterance_bytes(model: WaveNet, corpus: Corpus, index: int, clips: Clips) ->
 def unsupported_reason(model: WaveNet, clips: Clips) -> str | None:
     """Why a model's bits per byte cannot be counted; None if they can."""
     if model.features:
-        told = ", ".join(features.name for features in model.features)
-        return f"the model is told {told} of each recording; the paper's models are told nothing"
+        names = ", ".join(features.name for features in model.features)
+        return f"the model is conditioned on {names} of each recording; the paper's models are unconditional"
     _, low, high, _ = _cells(clips.quantization)
     device = next(model.parameters()).device
     parameters = torch.zeros(1, model.distribution.parameter_channels, 256, device=device)

@@ -18,7 +18,7 @@ class Verdict:
     """A figure, or the reason for there being none.
 
     Attributes:
-        value: The figure; None if it is not to be had.
+        value: The figure; None if it is not available.
         reason: Why not; "" if there is a figure.
     """
 

@@ -41,7 +41,7 @@ def score_resynthesis(
         on_progress: Is called with 1 after each.
 
     Returns:
-        "each": the measures of each utterance, None where one is not to be had; "by_speaker": their means over
+        "each": the measures of each utterance, None where one is not available; "by_speaker": their means over
         those utterances that have them, with interval and count, also of "all"; "reasons": why some are not to be
         had, and for how many utterances; and how much was compared.
     """

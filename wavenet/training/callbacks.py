@@ -1,4 +1,4 @@
-"""What happens beside the training steps: averaging, watching, and listening."""
+"""Callbacks of a training run: weight averaging, a monitor of divergence, generated samples."""
 
 import copy
 from pathlib import Path
@@ -22,7 +22,7 @@ _HINTS = "Try a smaller optimizer.lr or a longer optimizer.warmup_steps"
 
 
 class ExponentialMovingAverage(WeightAveraging):
-    """Keeps a moving average of the weights: validated, generated with and exported in their place.
+    """Keeps a moving average of the weights, which is validated, sampled from and exported in their place.
 
     The decay starts small and grows to its final value, min(decay, (1 + n) / (10 + n)) after n
     steps, so that short runs are not averaged with their random beginning.
@@ -46,34 +46,34 @@ class ExponentialMovingAverage(WeightAveraging):
 
 
 class DivergenceMonitor(Callback):
-    """Speaks up when nothing is being learnt, and stops a run that has lost what it had learnt.
+    """Warns if the loss stays at chance level, and stops a run whose loss returns there.
 
     Args:
-        baseline_bits: Bits per sample of knowing nothing.
-        patience: Steps of a loss at the baseline after which one or the other happens.
+        baseline_bits: Bits per sample of a uniform guess.
+        patience: Consecutive steps at the baseline before it does.
     """
 
     def __init__(self, baseline_bits: float, patience: int = 300) -> None:
         self._baseline, self._patience = baseline_bits, patience
-        self._steps = 0  # with a loss at the baseline, one after the other
+        self._steps = 0  # consecutive, with a loss at the baseline
         self._learnt = False
-        self._said = False
+        self._warned = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen so far."""
-        return {"steps": self._steps, "learnt": self._learnt, "said": self._said}
+        """Return the state, for a checkpoint."""
+        return {"steps": self._steps, "learnt": self._learnt, "said": self._warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on watching."""
-        self._steps, self._learnt, self._said = (state_dict[name] for name in ("steps", "learnt", "said"))
+        """Restore the state from a checkpoint."""
+        self._steps, self._learnt, self._warned = (state_dict[name] for name in ("steps", "learnt", "said"))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss.
+        """Check the loss.
 
         Raises:
-            FloatingPointError: If what was learnt is lost.
+            FloatingPointError: If it has returned to the baseline.
         """
         if float(trainer.callback_metrics["train/bits_per_sample"]) <= 0.97 * self._baseline:
             self._steps, self._learnt = 0, True
@@ -81,14 +81,14 @@ class DivergenceMonitor(Callback):
         self._steps += 1
         if self._steps < self._patience:
             return
-        baseline = f"at the baseline of knowing nothing ({self._baseline:g} bits per sample)"
+        baseline = f"at chance level ({self._baseline:g} bits per sample)"
         if self._learnt:
             raise FloatingPointError(
                 f"by step {trainer.global_step} the loss has been back {baseline} for {self._steps} steps; "
                 f"checkpoints/best.ckpt is kept. {_HINTS}, or trainer.gradient_clip_val=0.5"
             )
-        if not self._said:
-            self._said = True
+        if not self._warned:
+            self._warned = True
             rank_zero_warn(
                 f"after {self._steps} steps the loss is still {baseline}. {_HINTS}; listen to the prepared audio in "
                 "the cache; a larger optimizer.lr if the curve is flat but falling"
@@ -96,18 +96,18 @@ class DivergenceMonitor(Callback):
 
 
 class AudioSamples(Callback):
-    """At validation, generates audio and shows it beside the real thing, always with the same seeds.
+    """Generates audio at validation, always with the same seeds, and shows it beside real recordings.
 
-    Each speaker (the first few) says something; beside it stands a held-out recording of the same
-    speaker. If the model is told features, they are those of that recording. Both go to the run's
-    folder as WAVs and to TensorBoard or Weights & Biases as audio and mel spectrograms.
+    For each of the first few speakers there is one sample, and a held-out recording of the same speaker. If the model
+    is conditioned on features, they are those of that recording. Both go to the run's folder as WAVs, and to
+    TensorBoard or Weights & Biases as audio and mel spectrograms.
 
     Args:
-        folder: Where WAVs are put, in a folder for each step.
+        folder: Folder for the WAVs, which get a subfolder for each step.
         validation: Held-out utterances.
-        seconds: Length of each sample; 0 generates nothing until the end of the run.
+        seconds: Length of each sample; 0 generates at the end of the run only.
         final_seconds: Length at the end of the run.
-        max_num: At most so many speakers.
+        max_num: Maximum number of speakers.
         seed: Seed of the generated audio.
     """
 
@@ -136,19 +136,20 @@ class AudioSamples(Callback):
             return
         model, rate = pl_module.model, pl_module.model.sample_rate
         if pl_module.device.type != "cpu":
-            model = copy.deepcopy(model).cpu()  # one sample after the other is work for a CPU
+            model = copy.deepcopy(model).cpu()  # generating sample by sample is faster on a CPU
         lengths = [round(seconds * rate)] * len(self._chosen)
-        if model.features:  # features of a held-out recording: it is made again, as far as it goes
+        if model.features:  # of a held-out recording, which is resynthesised
             lengths = [
                 min(n, self._corpus.utterances[i].num_samples)
                 for n, i in zip(lengths, self._chosen.values(), strict=True)
             ]
-        told = [self._corpus.conditions(i, 0, max(lengths)) for i in self._chosen.values()]
-        asked: dict[str, Any] = {name: [each.get(name) for each in told] for name in model.conditioners}
+        recorded = [self._corpus.conditions(i, 0, max(lengths)) for i in self._chosen.values()]
+        conditions: dict[str, Any] = {name: [each.get(name) for each in recorded] for name in model.conditioners}
         for features in model.features:
-            asked[features.name] = torch.stack(asked[features.name])
-        made = generate(model, [n / rate for n in lengths], len(self._chosen), conditions=asked, seed=self._seed)
-        for waveform, (speaker, index) in zip(made, self._chosen.items(), strict=True):
+            conditions[features.name] = torch.stack(conditions[features.name])
+        seconds_of = [n / rate for n in lengths]
+        generated = generate(model, seconds_of, len(self._chosen), conditions=conditions, seed=self._seed)
+        for waveform, (speaker, index) in zip(generated, self._chosen.items(), strict=True):
             real = self._corpus.read(index, 0, round(seconds * rate))
             if model.features:
                 waveform = waveform[: len(real)]  # noqa: PLW2901

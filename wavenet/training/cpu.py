@@ -110,7 +110,7 @@ class CPUNetwork:
 
         Args:
             waveform: (B, T) in [-1, 1], float32.
-            condition: What the T samples are told, or None.
+            condition: Condition of the T samples, or None.
 
         Returns:
             (B, T) in nats.
@@ -126,7 +126,7 @@ class CPUNetwork:
         """
         model, panel = self._model, self._kernels.PANEL
         samples = waveform.shape[1]
-        told = self._told(waveform, condition)
+        values = self._condition(waveform, condition)
         schedule = _schedule(len(waveform), torch.get_num_threads())
         unit = self._kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
         steps = round_up(samples, unit)
@@ -138,18 +138,18 @@ class CPUNetwork:
             out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
             return out
 
-        changing = told if told is not None and told.shape[2] > 1 else None
+        changing = values if values is not None and values.shape[2] > 1 else None
         weights = self._layout.weights()
         matrices, biases = self._matrices(weights, changing is not None)
-        fixed = self._fixed(weights, told if changing is None else None)
+        fixed = self._fixed(weights, values if changing is None else None)
         conditions = waveform.new_zeros(len(waveform), steps, 0) if changing is None else rows(changing)
         encoded = rows(model.distribution.encode(waveform), self._layout.input_kernel_size - 1)
         parameters = _Network.apply(self, schedule, encoded, conditions, fixed, *matrices, *biases)
         assert isinstance(parameters, Tensor)
         return parameters[:, :samples, : model.distribution.parameter_channels].transpose(1, 2)
 
-    def _told(self, waveform: Tensor, condition: Condition | None) -> Tensor | None:
-        """What the layers are told, with the context stack: (B, condition_channels, 1 or T), or None."""
+    def _condition(self, waveform: Tensor, condition: Condition | None) -> Tensor | None:
+        """The layers' condition, with that of the context stack: (B, condition_channels, 1 or T), or None."""
         condition, _ = self._model.with_context(waveform, condition, None)
         channels = self._layout.condition_channels
         if (condition is None) != (channels == 0):

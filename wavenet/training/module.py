@@ -24,7 +24,7 @@ from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.optimizer import OptimizerFactory, make_optimizer
 
-SPIKES_FROM = 200  # steps; before, a high loss is nothing unusual
+SPIKES_FROM = 200  # steps; before, a high loss is usual
 SPIKE_BITS = 1.0  # bits per sample
 MAX_SKIPPED = 3  # steps
 _VALIDATED = ("bits_per_sample", "step", "samples")
@@ -45,9 +45,9 @@ def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fr
 class WaveNetTraining(L.LightningModule):
     """Trains a WaveNet by maximum likelihood with AdamW, or another optimizer.
 
-    A step changes nothing, neither weights nor moments, if its loss or its gradient is not finite; or, from
-    step 200 (SPIKES_FROM) on, if its loss is more than a bit (SPIKE_BITS) worse than knowing nothing. The
-    segments are named. Three such steps (MAX_SKIPPED) in a row end the run.
+    A step is skipped, leaving weights and moments unchanged, if its loss or gradient is not finite, or, from step 200
+    (SPIKES_FROM) on, if its loss is more than a bit (SPIKE_BITS) above that of a uniform guess. Its segments are named
+    in a warning. Three skipped steps (MAX_SKIPPED) in a row end the run.
 
     Args:
         model: The model.
@@ -99,18 +99,18 @@ class WaveNetTraining(L.LightningModule):
         self._validated: dict[str, Any] | None = None  # what the last validation came to
 
     def setup(self, stage: str) -> None:
-        """Refuse a model that could not be loaded again, before its first step; see `check_reconstructs`.
+        """Check before the first step that the model could be loaded again; see `check_reconstructs`.
 
         Raises:
-            ValueError: Names what its checkpoints would lack.
+            ValueError: Names what differs.
         """
         if stage == "fit" and self.trainer.checkpoint_callbacks:
             check_reconstructs(self.model)
 
     def on_fit_start(self) -> None:
-        """Choose the fastest form of the network for training; all of them have the same outputs and gradients.
+        """Choose the fastest form of the network for training; all have the same outputs and gradients.
 
-        Only training's path is compiled: validation and generation have a new shape at every turn.
+        Only the training path is compiled: in validation and generation every shape is new.
         """
         if self._compile:
             mode = self._compile if isinstance(self._compile, str) else None
@@ -119,7 +119,7 @@ class WaveNetTraining(L.LightningModule):
             self._take_native()
 
     def _take_native(self) -> None:
-        """Train by native code, if it computes just this network."""
+        """Train by native code, if it computes exactly this network."""
         reason = CPUNetwork.unsupported_reason(self.model)
         if reason is None:
             self._native = CPUNetwork(self.model)
@@ -140,13 +140,13 @@ class WaveNetTraining(L.LightningModule):
         assert self._native is not None
         try:
             self._native.check()
-        except UnknownNetworkError as error:  # somebody has changed it since
+        except UnknownNetworkError as error:  # it was changed since
             self._take_readable(str(error))
             return self._plain_log_prob(waveform, condition)
         return self._native.log_prob(waveform, condition)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed what is drawn at random in the network, such as dropout: a resumed run draws the same again."""
+        """Seed the random numbers of the network, such as dropout, so that a resumed run draws the same ones."""
         trainer = self.trainer
         number = self.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches
         torch.manual_seed(number * trainer.world_size + trainer.global_rank)
@@ -155,7 +155,7 @@ class WaveNetTraining(L.LightningModule):
         return self.model.log_prob(waveform, condition)[0]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Mean negative log-likelihood of the predicted samples, nats; in bits for those who watch.
+        """Compute the mean negative log-likelihood of the predicted samples in nats; log it in bits.
 
         Args:
             batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name, and perhaps "dropout_uniform"
@@ -164,7 +164,7 @@ class WaveNetTraining(L.LightningModule):
             batch_idx: Not used.
 
         Returns:
-            The loss; NaN if it is not to be learnt from.
+            The loss; NaN if the step is to be skipped.
         """
         waveform, predicted = batch["waveform"], batch["predicted"]
         condition = self.model.condition(batch["conditions"], waveform.shape[0], batch.get("dropout_uniform"))
@@ -179,11 +179,11 @@ class WaveNetTraining(L.LightningModule):
 
     @property
     def _highest(self) -> float:
-        """Bits per sample below which a loss is learnt from."""
+        """Bits per sample above which a step is skipped."""
         return self.model.distribution.baseline_bits + SPIKE_BITS if self.global_step >= SPIKES_FROM else math.inf
 
     def on_validation_epoch_start(self) -> None:
-        """Begin a new sum."""
+        """Reset the score."""
         self._score = Score()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -244,7 +244,7 @@ class WaveNetTraining(L.LightningModule):
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
 
     def _skip(self, optimizer: Optimizer, seen: list[tuple[Tensor, Tensor]]) -> None:
-        """Take no step: an optimizer leaves alone what has no gradient."""
+        """Skip the step: an optimizer does not change parameters without gradients."""
         optimizer.zero_grad(set_to_none=True)
         self._skipped += 1
         step, highest = self.global_step + 1, self._highest
@@ -253,13 +253,13 @@ class WaveNetTraining(L.LightningModule):
         named = "; ".join(f"{self._place(number)}: {bits:.4g} bits per sample" for number, bits in bad or every)
         if self._skipped >= MAX_SKIPPED:
             raise FloatingPointError(
-                f"steps {step - self._skipped + 1} to {step} cannot be learnt from, lastly {named}; what was saved "
-                "before is kept. Try a smaller optimizer.lr, a longer optimizer.warmup_steps, or "
-                "trainer.precision=32-true if it is lower; then go on with resume=RUN"
+                f"steps {step - self._skipped + 1} to {step} cannot be learnt from, last {named}; earlier "
+                "checkpoints are kept. Try a smaller optimizer.lr, a longer optimizer.warmup_steps, or "
+                "trainer.precision=32-true if it is lower; then continue with resume=RUN"
             )
-        if bad or self.global_rank == 0:  # in another process the loss was good
+        if bad or self.global_rank == 0:  # else the loss of this process was good
             warnings.warn(
-                f"step {step} is skipped, its loss or gradient is not fit to learn from: {named}", stacklevel=1
+                f"step {step} is skipped, as its loss or gradient cannot be learnt from: {named}", stacklevel=1
             )
 
     def _place(self, segment: int) -> str:
@@ -271,10 +271,10 @@ class WaveNetTraining(L.LightningModule):
         return self.trainer.precision == "16-mixed"
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the model's description beside its weights, so that the file can be loaded by itself.
+        """Add the model's description to the checkpoint, so that the file can be loaded by itself.
 
         Raises:
-            ValueError: If the description is of another network by now; see `check_reconstructs`.
+            ValueError: If the model was changed and differs from its description; see `check_reconstructs`.
         """
         check_reconstructs(self.model)
         metadata = copy.deepcopy(self.model.metadata) or {}
@@ -284,6 +284,6 @@ class WaveNetTraining(L.LightningModule):
         checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "metadata": metadata, "model": describe(self.model)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the last validation, until there is another."""
+        """Restore the last validation's result."""
         kept = {name: number_at(checkpoint, "wavenet", "metadata", "validation", name) for name in _VALIDATED}
         self._validated = kept if None not in kept.values() else None

@@ -181,7 +181,7 @@ def _check_progress(contents: dict[str, Any]) -> None:
 
 
 def _check_callback(name: str, state: Any) -> None:
-    """Raise unless it is a state of one of our own callbacks, none of which is told of files by it."""
+    """Check that it is the state of one of this package's callbacks, none of which reads a path from it."""
     if name in _CALLBACKS:
         _like(name, state, _CALLBACKS[name])
         return
