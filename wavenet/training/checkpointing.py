@@ -1,4 +1,4 @@
-"""Saving a run so that a kill at any moment loses little, and a signal nothing."""
+"""Checkpoints of a run: a kill at any moment loses little, a signal nothing."""
 
 import io
 import math
@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT) + ((signal.SIGUSR1,) if hasattr(signal
 
 
 class TrainingStopped(Exception):  # noqa: N818 (it is no error)
-    """A signal asked for the end of a run.
+    """A signal has stopped the run.
 
     Attributes:
         signum: The signal's number.
@@ -33,14 +33,14 @@ class TrainingStopped(Exception):  # noqa: N818 (it is no error)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints that are there whole or not at all, and reads those of earlier versions, too."""
+    """Writes checkpoints atomically, and reads those of earlier versions, too."""
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read a checkpoint, in today's format."""
+        """Read a checkpoint, brought to the current format."""
         return upgrade_training_checkpoint(super().load_checkpoint(*args, **kwargs))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint beside its place, and rename it.
+        """Write a checkpoint to a temporary file, and rename it.
 
         Raises:
             CheckpointError: If it cannot be written; what stood there before still does.
@@ -59,7 +59,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class BestCheckpoint(Checkpoint):
-    """Saves the run after every validation that is better than all before, always over the same file.
+    """Saves the run to one file after every validation that is the best so far.
 
     Args:
         path: The file.
@@ -71,15 +71,15 @@ class BestCheckpoint(Checkpoint):
         self._path, self._monitor, self._best = path, monitor, math.inf
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value."""
+        """Return the best value."""
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a best value."""
+        """Restore the best value."""
         self._best = float(state_dict["best"])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save if it is the best."""
+        """Save if the validation is the best so far."""
         value = float(trainer.callback_metrics[self._monitor])
         if value < self._best:
             self._best = value
@@ -87,7 +87,7 @@ class BestCheckpoint(Checkpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves the run as it stands: every so many steps, before and after each validation, at the end, and on a signal.
+    """Saves the latest state: at regular steps, before and after each validation, at the end, and on a signal.
 
     Always over the same file. A checkpoint from before a validation says so, and a run that resumes from
     it begins with that validation. On SIGTERM, SIGUSR1 (which SLURM can send ahead of time) or SIGINT
@@ -107,31 +107,31 @@ class LastCheckpoint(Checkpoint):
 
     @classmethod
     def logged_steps(cls, checkpoint: dict[str, Any]) -> int:
-        """Of how many steps a run that goes on from this checkpoint keeps everything that was logged."""
+        """Return the last step whose logs a run keeps when it resumes from this checkpoint."""
         due = checkpoint["callbacks"].get(cls.__name__, {}).get("validation_due")
         return checkpoint["global_step"] - bool(due)
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether a validation is due."""
+        """Return whether a validation is due."""
         return {"validation_due": self._validation_due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember if a validation is due."""
+        """Restore whether a validation is due."""
         self._validation_due = bool(state_dict.get("validation_due"))
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Make a run begin that has taken its last step and not validated it."""
+        """Note whether the run has taken its last step already."""
         self._begins_done = 0 < trainer.max_steps <= checkpoint["global_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make the folder; and let a run that has only a validation left begin."""
+        """Create the folder; let a run start that has only its last validation left."""
         if trainer.is_global_zero:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._validation_due and self._begins_done:
             trainer.fit_loop.epoch_loop.max_steps += 1  # until on_train_start
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Catch up on a validation."""
+        """Run a validation that is due."""
         self._saved = trainer.global_step
         self._listen(trainer)
         if not self._validation_due:
@@ -150,7 +150,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time."""
+        """Save if a checkpoint is due."""
         step = trainer.global_step
         if step == self._saved or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -168,26 +168,26 @@ class LastCheckpoint(Checkpoint):
             raise TrainingStopped(self._signum or signal.SIGTERM, self._saved)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stop if asked to: everything was saved before. Several processes go on until they can agree."""
+        """Stop on a signal: everything is saved already. Several processes continue until they can agree."""
         if self._signum is not None and trainer.world_size == 1:
             raise TrainingStopped(self._signum, self._saved)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save that it is done."""
+        """Save that the validation is done."""
         self._save(trainer, validation_due=False)
         if self._stops(trainer):
             raise TrainingStopped(self._signum or signal.SIGTERM, self._saved)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Listen to signals no more."""
+        """Restore the signal handlers."""
         self._restore()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Listen to signals no more."""
+        """Restore the signal handlers."""
         self._restore()
 
     def _stops(self, trainer: L.Trainer) -> bool:
-        """Whether any process was asked to stop; all must ask at the same moment."""
+        """Whether any process has received a signal; all processes must call this together."""
         return trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False)
 
     def _save(self, trainer: L.Trainer, validation_due: bool) -> None:

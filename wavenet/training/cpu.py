@@ -36,7 +36,7 @@ class Matrices(NamedTuple):
 
 
 class Biases(NamedTuple):
-    """All biases, rounded up likewise."""
+    """All biases, rounded up in the same way."""
 
     input_bias: Tensor  # (R,)
     residual_bias: Tensor  # (layers - 1, R)
@@ -62,7 +62,7 @@ class CPUNetwork:
 
     @staticmethod
     def unsupported_reason(model: WaveNet) -> str | None:
-        """Why this cannot train the model; None if it can."""
+        """Return why this cannot train the model; None if it can."""
         if (reason := native_unsupported_reason(model)) is not None:
             return reason
         layout = Layout(model)
@@ -82,7 +82,7 @@ class CPUNetwork:
         self._free: dict[int, Tensor] = {}  # memory of the last backward pass, by its size
 
     def check(self) -> None:
-        """Look at the model again, which may have been changed since.
+        """Check the model again, as it may have been changed.
 
         Raises:
             UnknownNetworkError: If it is another network now.
@@ -98,7 +98,7 @@ class CPUNetwork:
         self._dilations = torch.tensor([layer.dilation for layer in self._layout.layers])
 
     def verify(self) -> None:
-        """Compare outputs and gradients with the readable network's on a short segment.
+        """Compare outputs and gradients with the PyTorch network's on a short segment.
 
         Raises:
             UnknownNetworkError: If they differ by more than rounding.
@@ -106,7 +106,7 @@ class CPUNetwork:
         verify_training(self._model, self.parameters, self._layout.condition_channels)
 
     def log_prob(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
-        """Log-probability of each sample given all that came before it.
+        """Log-probability of each sample given all samples before it.
 
         Args:
             waveform: (B, T) in [-1, 1], float32.
@@ -119,7 +119,7 @@ class CPUNetwork:
         return self._model.distribution.log_prob(self.parameters(heard, condition), waveform)
 
     def parameters(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
-        """What `wavenet.WaveNet.forward` returns first: (B, parameter_channels, T).
+        """The distribution's parameters, as from `wavenet.WaveNet.forward`: (B, parameter_channels, T).
 
         Raises:
             ValueError: If a condition is missing, is given to a model without conditioners, or has another shape.
@@ -132,7 +132,7 @@ class CPUNetwork:
         steps = round_up(samples, unit)
 
         def rows(x: Tensor, before: int = 0) -> Tensor:
-            """(B, C, T) -> (B, before + steps, C rounded up), zeros where there is nothing."""
+            """(B, C, T) -> (B, before + steps, C rounded up), padded with zeros."""
             width = round_up(x.shape[1], panel)
             out = x.new_zeros(len(x), before + steps, self._stride(width))
             out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
@@ -164,7 +164,7 @@ class CPUNetwork:
         return condition.upsampled(waveform.shape[1])
 
     def _matrices(self, weights: NetworkWeights, changing: bool) -> tuple[Matrices, Biases]:
-        """Lay the weights out; autograd takes the gradients back."""
+        """Pack the weights; autograd returns the gradients."""
         layout, layers, pad, order = self._layout, weights.layers, self._pad, self._order
         residual, half, condition = layout.residual_channels, layout.half_channels, layout.condition_channels
 
@@ -201,7 +201,7 @@ class CPUNetwork:
         return matrices, biases
 
     def _fixed(self, weights: NetworkWeights, condition: Tensor | None) -> Tensor:
-        """What the gated convolutions' sums begin with, given a lasting condition: (1 or B, layers, 2 H)."""
+        """Initial sums of the gated convolutions for a constant condition: (1 or B, layers, 2 H)."""
         layers = weights.layers
         given = [layer.dilated_bias for layer in layers if layer.dilated_bias is not None]
         fixed = torch.stack(given) if given else torch.zeros(len(layers), 2 * self._layout.half_channels)
@@ -228,7 +228,7 @@ class CPUNetwork:
         return halves.unflatten(-1, (-1, self._kernels.LANES)).transpose(-3, -2).flatten(-3)
 
     def _stride(self, width: int) -> int:
-        """Floats from a row of so many to the next; see `cpu_kernels.stride`."""
+        """Stride in floats between rows of this many; see `cpu_kernels.stride`."""
         return self._kernels.stride(width) // 4
 
 
@@ -236,7 +236,7 @@ Schedule = list[list[tuple[int, int, int]]]
 
 
 def _schedule(batch: int, threads: int) -> Schedule:
-    """For each thread its jobs in order: (utterance, part, parts). What is left over at the end is shared."""
+    """Jobs of each thread in order: (utterance, part, parts). The last utterances are shared."""
     left = batch % threads
     whole = batch - left
     jobs: Schedule = [[(u, 0, 1) for u in range(thread, whole, threads)] for thread in range(threads)]
@@ -276,7 +276,7 @@ class _Network(torch.autograd.Function):
 
 
 class _Run:
-    """One batch on its way through the network and back."""
+    """Buffers and calls for one batch's forward and backward pass."""
 
     def __init__(
         self,

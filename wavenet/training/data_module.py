@@ -10,7 +10,7 @@ from wavenet.data import Corpus, SegmentStream, TrainingSegments, WholeUtterance
 
 
 class SegmentData(L.LightningDataModule):
-    """Feeds the trainer; a resumed run goes on with the very segment that would have come next.
+    """Provides training and validation data; a resumed run continues with the segment that would have come next.
 
     Args:
         train: Training utterances.
@@ -48,18 +48,18 @@ class SegmentData(L.LightningDataModule):
         self._num_workers = num_workers
 
     def describe(self, segment: int) -> str:
-        """Where a training segment lies, for people."""
+        """Describe where a training segment is: recording and seconds."""
         return self._segments.describe(segment)
 
     def train_dataloader(self) -> DataLoader:
-        """An endless stream that starts where the trainer stands."""
+        """Return an endless stream of batches that starts at the trainer's step."""
         trainer = self._trainer()
         seen = trainer.global_step * trainer.accumulate_grad_batches
         stream = SegmentStream(self._batch_size, trainer.global_rank, trainer.world_size, start=seen)
         return self._loader(self._segments, batch_sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
-        """This process's share of the held-out utterances, one by one.
+        """Return a loader of this process's share of the held-out utterances, one at a time.
 
         Raises:
             ValueError: If there are fewer utterances than processes.

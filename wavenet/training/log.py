@@ -1,4 +1,4 @@
-"""What a run writes down while it trains."""
+"""The log of a training run: loss, learning rate, speed, validation."""
 
 import csv
 import time
@@ -17,7 +17,7 @@ _WRITTEN_AFTER = 10.0  # seconds, for those who watch; a checkpoint and a valida
 
 
 class TrainingLog(Callback):
-    """Logs loss, learning rate and speed every so many steps, and each validation.
+    """Logs loss, learning rate and speed at regular steps, and each validation.
 
     An entry's step is the number of optimizer steps taken. Entries are made before the checkpoint of the
     same step is written, so a resumed run has them behind it.
@@ -36,15 +36,15 @@ class TrainingLog(Callback):
         self._clock, self._clock_step, self._last_step, self._written = 0.0, 0, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The last entry of training, which a run that resumes before that step's validation makes again."""
+        """Return the last training entry: a run that resumes before that step's validation logs it again."""
         return {"entry": self._entry}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the last entry."""
+        """Restore the last entry."""
         self._entry = dict(state_dict.get("entry", {}))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start measuring the speed."""
         self._last_step = trainer.global_step
         self._reset_clock(trainer)
         if self._purged_from is not None and self._entry.get("step", -1) >= self._purged_from:
@@ -53,7 +53,7 @@ class TrainingLog(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Make an entry if it is time."""
+        """Log an entry if one is due."""
         step = trainer.global_step
         if step == self._last_step or step % self._every:
             return
@@ -71,7 +71,7 @@ class TrainingLog(Callback):
         self._log(trainer, entry)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make an entry; the time of validation is not training's."""
+        """Log the validation, and leave its time out of the training speed."""
         name = "validation/bits_per_sample"
         self._log(trainer, {name: float(trainer.callback_metrics[name])})
         self._reset_clock(trainer)
@@ -90,7 +90,7 @@ class TrainingLog(Callback):
 
 
 class CSVLog(Logger):
-    """A table `csv/metrics.csv` with a line for each step that has entries.
+    """Writes a table `csv/metrics.csv`, with a row for each step that has entries.
 
     Args:
         save_dir: The run's folder.
@@ -105,27 +105,27 @@ class CSVLog(Logger):
 
     @property
     def name(self) -> str:
-        """Of the logger."""
+        """Name of the logger."""
         return "csv"
 
     @property
     def version(self) -> int | str | None:
-        """None: a run has one table."""
+        """No version: a run has one table."""
         return None
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """They are in the run's config.yaml."""
+        """Ignored: hyperparameters are in the run's config.yaml."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add to a step's line."""
+        """Add values to the row of a step."""
         if self._lines is None:
             self._lines = self._kept()
         self._lines.setdefault(step or 0, {}).update(metrics)
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the table, whole."""
+        """Write the whole table."""
         if not self._lines:
             return
         columns = ["step", *dict.fromkeys(name for line in self._lines.values() for name in line)]
@@ -136,7 +136,7 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what there is."""
+        """Write the table at the end of the run."""
         self.save()
 
     def _kept(self) -> dict[int, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What a run says about itself, so that a lone checkpoint can be described to others."""
+"""Metadata of a run, stored in its checkpoints."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ _MAX_LICENCES = 50
 
 
 def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str | bool | None) -> dict[str, Any]:
-    """Describe the data of a run and the settings that made a difference, for `WaveNet.metadata`.
+    """Describe a run's data and main settings, for `WaveNet.metadata`.
 
     Args:
         train: What is learnt from.

@@ -16,7 +16,7 @@ _MAX_DEPTH = 4  # lists and dicts within a parameter's state
 
 
 def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The parameters that weight decay is for, and biases and embeddings, both in the model's order.
+    """Split the parameters into those with weight decay, and biases and embeddings, each in the model's order.
 
     Those that are frozen (`requires_grad=False`) are left out.
     """
@@ -27,7 +27,7 @@ def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
-    """An optimizer of a model's parameters; if the class knows weight decay, it is on matrices only.
+    """Make an optimizer of a model's parameters; weight decay, if the class has it, is on matrices only.
 
     Args:
         maker: Called with two groups of parameters, as torch's optimizers take them: a class or a `functools.partial`
@@ -54,7 +54,7 @@ def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
 
 
 def check_optimizer_state(state: dict[str, Any], maker: OptimizerFactory, model: WaveNet) -> None:
-    """Raise unless a state could be one of such an optimizer's: its groups, and plain numbers for parameters it has.
+    """Check that a state can be this optimizer's: its groups, and plain numbers for parameters that exist.
 
     Args:
         state: From a file.

@@ -1,4 +1,4 @@
-"""What is asked of the operating system and the C library."""
+"""Settings of the process in the operating system and the C library."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ _FIRST = "WAVENET_FIRST_PROCESS"  # the id of the process that starts the others
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed blocks for the next step instead of returning them to the system.
+    """Make glibc keep freed blocks for the next step instead of returning them to the system.
 
     By default it maps and unmaps every large activation in every step, and the system clears the
     pages again each time, which large training steps on a CPU feel. The price: a process keeps its
@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
 
 
 def kill_with_parent() -> None:
-    """Tell Linux to kill the processes of a run on this machine when the one that started them is gone.
+    """Make Linux kill this process when the process that started it is gone.
 
     To be called in each of them, first in the one that starts the others. Otherwise a process that waits
     for the others to call in would wait half an hour for dead ones; elsewhere than on Linux it still does.

@@ -1,4 +1,4 @@
-"""The progress bar."""
+"""The progress bar of training."""
 
 import math
 import sys
@@ -13,7 +13,7 @@ from wavenet.training.log import TrainingLog
 
 
 class TrainingProgress(ProgressBar):
-    """One line: steps, time left, bits per sample in training and validation, audio samples per second.
+    """A bar with steps, remaining time, bits per sample in training and validation, and samples per second.
 
     Args:
         log: Measures the speed.
@@ -28,11 +28,11 @@ class TrainingProgress(ProgressBar):
         self._last_step = 0
 
     def disable(self) -> None:
-        """Lightning calls this on all processes but the first."""
+        """Do nothing: Lightning calls this on all processes but the first."""
         self._enabled = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the bar."""
+        """Create the bar."""
         self._last_step = trainer.global_step
         self._bar = tqdm(
             total=trainer.max_steps if trainer.max_steps > 0 else None,
@@ -48,7 +48,7 @@ class TrainingProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Advance by the steps that were taken."""
+        """Advance to the current step."""
         if self._bar is None or trainer.global_step == self._last_step:
             return
         self._bar.update(trainer.global_step - self._last_step)
@@ -60,7 +60,7 @@ class TrainingProgress(ProgressBar):
             self._bar.set_postfix_str(self._describe(trainer), refresh=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave a line behind."""
+        """Print the result of the validation."""
         if trainer.sanity_checking or self._bar is None:
             return
         value = trainer.callback_metrics.get("validation/bits_per_sample")
@@ -73,7 +73,7 @@ class TrainingProgress(ProgressBar):
             self._bar.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that the message stands on a line of its own."""
+        """Close the bar, so that the message is on a line of its own."""
         self.on_train_end(trainer, pl_module)
 
     @rank_zero_only

@@ -1,4 +1,4 @@
-"""What a training checkpoint may hold for a run to go on from it.
+"""Checks of a training checkpoint before a run resumes from it.
 
 Besides weights these are the states of the optimizer, the schedule, the loops and the callbacks, which
 Lightning hands to their owners as they are. Owners do not doubt them: a schedule lets its state replace its
@@ -35,7 +35,7 @@ _SCALER = {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_in
 
 
 def read_resumable(path: Path, trust: Trust = (), optimizer: OptimizerFactory | None = None) -> TrainingCheckpoint:
-    """Check a training checkpoint before a run goes on from it.
+    """Check a training checkpoint before a run resumes from it.
 
     Args:
         path: The file.
@@ -88,7 +88,7 @@ def _check(contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory
 
 
 def _like(place: str, given: Any, own: Any) -> None:
-    """Raise unless a state has the structure of our own: the same names, kinds and shapes, and finite numbers."""
+    """Check that a state has the structure of a run's own: the same names, types and shapes, and finite numbers."""
     if isinstance(own, dict):
         if not isinstance(given, dict) or given.keys() != own.keys():
             raise ValueError(f"{place} holds other entries than a run's own")

@@ -1,4 +1,4 @@
-"""The log for Weights & Biases."""
+"""A logger for Weights & Biases."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class WandbLog(WandbLogger):
-    """Sends a run's numbers, settings, sound and spectrograms to Weights & Biases, or keeps them to be sent later.
+    """Sends a run's metrics, settings, audio and spectrograms to Weights & Biases, or stores them for later.
 
     What is sent lies in `wandb/` in the run's folder, too. A resumed run goes on under the same id. It logs the
     steps after its checkpoint again, with the same values.
@@ -51,7 +51,7 @@ class WandbLog(WandbLogger):
 
     @rank_zero_only
     def begin(self, settings: dict[str, Any]) -> None:
-        """Make the run known, with its settings, before a step is taken.
+        """Register the run and its settings before the first step.
 
         Args:
             settings: Of the run, plain data.
@@ -72,7 +72,7 @@ class WandbLog(WandbLogger):
 
     @rank_zero_only
     def show(self, name: str, waveform: Tensor, sample_rate: int, picture: Tensor, step: int) -> None:
-        """Log a sound and its spectrogram.
+        """Log a waveform and its spectrogram.
 
         Args:
             name: What it is called.
@@ -86,7 +86,7 @@ class WandbLog(WandbLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write and send what there is; the run is over there, too."""
+        """Write and send everything, and mark the run as finished."""
         super().finalize(status)
         if self._experiment is not None:
             self._experiment.finish(exit_code=0 if status == "success" else 1)
@@ -94,7 +94,7 @@ class WandbLog(WandbLogger):
 
 
 def _last_id(run: Path) -> str | None:
-    """The id that a run has there, by the last folder that was made for it: `wandb/[offline-]run-DATE_TIME-ID`."""
+    """Return the run's id, from the newest folder `wandb/[offline-]run-DATE_TIME-ID`."""
     folders = [folder.name for folder in (run / "wandb").glob("*run-*-*") if folder.is_dir()]
     newest = max(folders, key=lambda name: name.removeprefix("offline-"), default="")
     return newest.rpartition("-")[2] or None
