@@ -56,7 +56,7 @@ def demo(page: Page, run: str, folder: Path) -> None:
         page.get_by_label("Speaker").select_option(index=page.get_by_label("Speaker").locator("option").count() - 1)
         page.get_by_label("Seconds").fill("2")
         page.get_by_role("button", name="Generate").click()
-        page.get_by_text(re.compile("^Made ")).wait_for(timeout=60_000)
+        page.get_by_text(re.compile("^Generated ")).wait_for(timeout=60_000)
         page.wait_for_timeout(3000)  # until it is played to the end
         page.screenshot(path=folder / "demo.png")
         print(folder / "demo.png")

@@ -1,4 +1,4 @@
-"""Every output distribution with every set of conditioners, with and without a context stack, as configs/ has them."""
+"""Every output distribution with every set of conditioners, and each of both with a context stack, as in configs/."""
 
 import copy
 from itertools import product
@@ -20,7 +20,8 @@ SETS = [[]] + [[name] for name in choices("model/conditioners") if name != "none
 SETS += [["speaker", "mel"], ["speaker", "language", "mel", "f0"]]
 DISTRIBUTIONS = choices("model/distribution")
 NATIVE = {"mulaw_categorical", "logistic_mixture", "gaussian", "gaussian_mixture"}  # that the cpu backend samples from
-COMBINATIONS = list(product(DISTRIBUTIONS, SETS, (False, True)))
+COMBINATIONS = [(*pair, False) for pair in product(DISTRIBUTIONS, SETS)]
+COMBINATIONS += [(DISTRIBUTIONS[k % len(DISTRIBUTIONS)], chosen, True) for k, chosen in enumerate(SETS)]  # all pairs
 SAMPLES = 60
 SECONDS = SAMPLES / 8000
 

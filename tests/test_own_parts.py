@@ -248,9 +248,9 @@ def test_a_run_goes_on_with_its_own_optimizer(here, run):
     for change, message in (
         (lambda s: s["param_groups"][0].pop("momentum"), "holds other entries than the run's optimizer has"),
         (lambda s: s["param_groups"][0].update(momentum="x"), "momentum is 'x'; a run's own is like 0.8"),
-        (lambda s: s["param_groups"][1]["params"].pop(), "is of other parameters"),
+        (lambda s: s["param_groups"][1]["params"].pop(), "is for other parameters"),
         (lambda s: s["state"][0].update(mean=torch.full((2,), torch.nan)), "holds NaN or infinite numbers"),
-        (lambda s: s["state"].update({99: {}}), "is of other parameters"),
+        (lambda s: s["state"].update({99: {}}), "is for other parameters"),
     ):
         contents = torch.load(path, weights_only=True)
         change(contents["optimizer_states"][0])

@@ -84,11 +84,11 @@ def test_two_models_side_by_side(evaluate, saved, in_tmp):
 
 def test_models_of_two_rates_are_shown_and_not_compared(evaluate, saved, in_tmp):
     output = evaluate(f"checkpoint=[{saved / 'plain'},{saved / 'slow'}]", "output=o/c.json")
-    assert "the figures are not comparable: the models speak at 8000, 2000 Hz" in output
+    assert "the figures are not comparable: the sample rates differ: 8000, 2000 Hz" in output
     result = json.loads((in_tmp / "o" / "c.json").read_text())
     assert result["comparison"]["differences"] == []
     page = Page((in_tmp / "o" / "c.html").read_text())
-    assert "These figures do not compare: the models speak at 8000, 2000 Hz" in page.text
+    assert "These figures are not comparable: the sample rates differ: 8000, 2000 Hz" in page.text
     assert len(page.all("audio")) == 12
 
 

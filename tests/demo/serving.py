@@ -1,4 +1,4 @@
-"""The page's server in a thread of this process, and a client that says what it is told to."""
+"""The page's server in a thread of this process, and a client for its requests."""
 
 import http.client
 import json
@@ -15,7 +15,7 @@ from wavenet.demo.service import GenerationService
 
 @contextmanager
 def serving(service: GenerationService):
-    """The address of a server for a service, as long as it is needed."""
+    """Run a server for a service; the value is its URL."""
     listener = listen("127.0.0.1", 0)
     server = server_for(service)
     thread = threading.Thread(target=server.run, args=[[listener]])
@@ -33,7 +33,7 @@ def connect(url):
 
 
 def ask(url, method="GET", path="/", body=None, headers=None):
-    """A whole answer: (status, headers, body)."""
+    """Return a complete response: (status, headers, body)."""
     connection = connect(url)
     try:
         connection.request(method, path, body, headers or {})
@@ -44,7 +44,7 @@ def ask(url, method="GET", path="/", body=None, headers=None):
 
 
 def generate(url, body=None, headers=None, **request):
-    """What POST /generate says: the samples, or (status, message)."""
+    """POST /generate; return the samples, or (status, message)."""
     status, _, answer = ask(url, "POST", f"/generate?{query(**request)}", body, headers)
     if status != 200:
         return status, json.loads(answer)["error"]
@@ -56,7 +56,7 @@ def query(**request):
 
 
 def start(url, **request):
-    """A connection on which samples are being made; some have come."""
+    """Start a generation; return the connection, on which some samples have arrived."""
     connection = connect(url)
     connection.request("POST", f"/generate?{query(**request)}")
     answer = connection.getresponse()
@@ -65,9 +65,9 @@ def start(url, **request):
     return connection, answer
 
 
-def until(happened, seconds=20):
-    """Wait for something, and fail if it does not happen."""
+def until(condition, seconds=20):
+    """Wait until a condition holds; fail if it does not."""
     deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it never happens"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never holds"
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The page's server, asked over a real connection: the same audio as Python's, limits, and strangers."""
+"""The page's server over a real connection: the same audio as in Python, limits, and untrusted requests."""
 
 import http.client
 import io
@@ -45,7 +45,7 @@ def models():
 
 @pytest.fixture(scope="module")
 def quick(models):
-    """A server that is quick, and whose limits are not reached."""
+    """A fast server, whose limits are not reached."""
     service = GenerationService(models["mu-law"], "tiny", Limits(max_seconds=3, max_upload_bytes=MEGABYTE))
     with serving(service) as url:
         yield service, url
@@ -53,7 +53,7 @@ def quick(models):
 
 @pytest.fixture
 def slow(models):
-    """A server that takes minutes for what it is asked, and that has one place."""
+    """A server that takes minutes for a generation, with one slot."""
     service = GenerationService(
         models["mu-law"], "slow", Limits(max_seconds=3600, max_concurrent=1), backend="reference"
     )
@@ -63,7 +63,7 @@ def slow(models):
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
-    """Where files for a while are made."""
+    """The folder of temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -72,13 +72,13 @@ def temporary(tmp_path, monkeypatch):
 def test_the_same_audio_as_in_python(models, kind):
     model = models[kind]
     with serving(GenerationService(model)) as url:
-        heard = generate(url, seconds=0.4, seed=3, temperature=0.9, conditions__speaker="june")
-        assert torch.equal(heard, wavenet.generate(model, 0.4, seed=3, temperature=0.9, speaker="june")[0])
-        heard = generate(url, seconds=0.2, top_k=5, conditions__speaker="carlo")
+        audio = generate(url, seconds=0.4, seed=3, temperature=0.9, conditions__speaker="june")
+        assert torch.equal(audio, wavenet.generate(model, 0.4, seed=3, temperature=0.9, speaker="june")[0])
+        audio = generate(url, seconds=0.2, top_k=5, conditions__speaker="carlo")
         if kind == "logistic mixture":
-            assert heard[0] == 400 and "top_k is 5, but LogisticMixture has no classes to choose among" in heard[1]
+            assert audio[0] == 400 and "top_k is 5, but LogisticMixture has no classes to choose among" in audio[1]
         else:
-            assert torch.equal(heard, wavenet.generate(model, 0.2, top_k=5, speaker="carlo")[0])
+            assert torch.equal(audio, wavenet.generate(model, 0.2, top_k=5, speaker="carlo")[0])
 
 
 @pytest.mark.parametrize("how", [{"format": "WAV"}, {"format": "FLAC"}, {"format": "OGG", "subtype": "VORBIS"}])
@@ -86,34 +86,34 @@ def test_a_recording_is_continued(models, quick, temporary, how):
     waveform, rate = read(RECORDING)
     stereo = np.stack([waveform[:rate], 0.5 * waveform[:rate]], axis=1)
     data = encoded(stereo, rate, **how)
-    heard = generate(quick[1], data, mode="continue", seconds=0.3, seed=1, conditions__speaker="june")
+    audio = generate(quick[1], data, mode="continue", seconds=0.3, seed=1, conditions__speaker="june")
     (temporary / "prompt").write_bytes(data)
     prompt, _ = read(temporary / "prompt", 8000)
-    assert torch.equal(heard, wavenet.generate(models["mu-law"], 0.3, seed=1, speaker="june", prompt=prompt)[0])
-    assert not torch.equal(heard, wavenet.generate(models["mu-law"], 0.3, seed=1, speaker="june")[0])
+    assert torch.equal(audio, wavenet.generate(models["mu-law"], 0.3, seed=1, speaker="june", prompt=prompt)[0])
+    assert not torch.equal(audio, wavenet.generate(models["mu-law"], 0.3, seed=1, speaker="june")[0])
 
 
-def test_a_recording_is_made_again(models, temporary):
+def test_a_recording_is_resynthesised(models, temporary):
     model = models["vocoder"]
     data = encoded(read(RECORDING, 16000)[0][:9001], 16000)  # no whole number of frames
     (temporary / "recording").write_bytes(data)
     waveform, _ = read(temporary / "recording", 8000)
     conditions = {each.name: each.extract(waveform) for each in model.features}
     with serving(GenerationService(model)) as url:
-        heard = generate(url, data, seed=2)
-        assert len(heard) == len(waveform) == 4501
-        assert torch.equal(heard, wavenet.generate(model, 4501 / 8000, seed=2, conditions=conditions)[0])
+        audio = generate(url, data, seed=2)
+        assert len(audio) == len(waveform) == 4501
+        assert torch.equal(audio, wavenet.generate(model, 4501 / 8000, seed=2, conditions=conditions)[0])
         status, message = generate(url, data, mode="free")
         assert (status, "it must be resynthesise for this model" in message) == (400, True)
 
 
-def test_what_the_model_is(quick, models):
+def test_the_models_description(quick, models):
     status, _, body = ask(quick[1], path="/model")
-    said = json.loads(body)
+    description = json.loads(body)
     assert status == 200
-    assert said["sample_rate"] == 8000 and said["modes"] == ["free", "continue"]
-    assert said["names"] == [{"name": "speaker", "known": ["allison", "carlo", "june"], "optional": False}]
-    assert said["parameters"] == sum(p.numel() for p in models["mu-law"].parameters())
+    assert description["sample_rate"] == 8000 and description["modes"] == ["free", "continue"]
+    assert description["names"] == [{"name": "speaker", "known": ["allison", "carlo", "june"], "optional": False}]
+    assert description["parameters"] == sum(p.numel() for p in models["mu-law"].parameters())
 
 
 def test_wrong_settings_are_named(quick):
@@ -123,14 +123,14 @@ def test_wrong_settings_are_named(quick):
         ({"seconds": 4}, "seconds is '4'; it must be a number above 0 and at most 3"),
         ({"seed": "x"}, "seed is 'x'; it must be a whole number"),
     ):
-        status, said = generate(quick[1], **request)
-        assert status == 400 and message in said
+        status, error = generate(quick[1], **request)
+        assert status == 400 and message in error
 
 
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
 BAD = {
     "text": (b"This is no recording, whatever it is called.\n" * 100, "not readable as audio"),
-    "empty": (b"", "there is none; choose a file, or record one"),
+    "empty": (b"", "it is missing; choose a file, or record one"),
     "cut off": (encoded(NOISE, 8000)[:5000], "cut off; its header says"),
     "a cut-off FLAC": (encoded(NOISE, 8000, format="FLAC")[:5000], ""),
     "no samples": (encoded(NOISE[:0], 8000), "empty, no samples"),
@@ -144,38 +144,38 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_recordings_are_named_and_harm_nobody(quick, temporary, what):
+def test_bad_recordings_are_rejected_with_a_reason(quick, temporary, what):
     data, message = BAD[what]
     headers = {"Content-Type": "audio/wav", "Content-Disposition": 'attachment; filename="../../../etc/cron.d/x"'}
-    status, said = generate(quick[1], data, headers, mode="continue", conditions__speaker="june")
+    status, error = generate(quick[1], data, headers, mode="continue", conditions__speaker="june")
     assert status == 400
-    assert said.startswith("your recording: ") and message in said
-    assert str(temporary) not in said and "\n" not in said
+    assert error.startswith("your recording: ") and message in error
+    assert str(temporary) not in error and "\n" not in error
     assert list(temporary.iterdir()) == []
     assert len(generate(quick[1], seconds=0.1, conditions__speaker="june")) == 800
 
 
-def test_no_place_for_a_recording(quick, monkeypatch):
+def test_a_recording_that_cannot_be_stored(quick, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    said = generate(quick[1], encoded(NOISE, 8000), mode="continue", conditions__speaker="june")
-    assert said == (400, "your recording: the server has no place for it (No such file or directory)")
+    error = generate(quick[1], encoded(NOISE, 8000), mode="continue", conditions__speaker="june")
+    assert error == (400, "your recording: the server cannot store it (No such file or directory)")
 
 
-def test_a_recording_where_none_is_taken(quick):
+def test_a_recording_where_none_is_expected(quick):
     status, message = generate(quick[1], b"RIFF", conditions__speaker="june")
-    assert status == 413 and message == "a recording came along, but mode=free takes none"
+    assert status == 413 and message == "the request has a recording, but mode=free does not use one"
 
 
 def test_too_large_a_recording(quick):
     request = {"mode": "continue", "conditions__speaker": "june"}
     status, message = generate(quick[1], bytes(MEGABYTE + 1), **request)
-    assert (status, message) == (413, "your recording has more than 1 MB; send a shorter one")
+    assert (status, message) == (413, "your recording is larger than 1 MB; send a shorter one")
     status, _, _ = ask(quick[1], "POST", f"/generate?{query(**request)}", iter([bytes(1000)] * 2000))  # chunked
     assert status == 413
     assert quick[0].running == 0
 
 
-def test_no_more_is_kept_than_is_taken():
+def test_uploads_are_read_up_to_the_limit_only():
     taken = 0
 
     async def chunks():
@@ -190,8 +190,8 @@ def test_no_more_is_kept_than_is_taken():
 
 
 @pytest.mark.parametrize("claimed", [10, 5 * 10**9])
-def test_a_length_that_is_a_lie(quick, claimed):
-    """A short one cuts the file off; a long one is refused before anything comes."""
+def test_a_wrong_content_length(quick, claimed):
+    """A short one truncates the file; a long one is rejected before the body is read."""
     request = query(mode="continue", conditions__speaker="june")
     with closing(connect(quick[1])) as connection:
         headers = {"Content-Length": str(claimed)}
@@ -201,7 +201,7 @@ def test_a_length_that_is_a_lie(quick, claimed):
 
 
 def test_a_recording_that_never_arrives(slow, monkeypatch):
-    monkeypatch.setattr(upload, "PATIENCE", 0.2)
+    monkeypatch.setattr(upload, "UPLOAD_TIMEOUT", 0.2)
     request = query(mode="continue", conditions__speaker="june")
     with closing(connect(slow[1])) as connection:
         connection.request("POST", f"/generate?{request}", b"RIFF", {"Content-Length": "1000"})
@@ -211,62 +211,62 @@ def test_a_recording_that_never_arrives(slow, monkeypatch):
     assert slow[0].running == 0
 
 
-def test_who_comes_when_all_places_are_taken_is_told_so(slow):
+def test_a_request_while_all_slots_are_taken(slow):
     service, url = slow
     connection, _ = start(url, seconds=3600, conditions__speaker="june")
     status, message = generate(url, seconds=0.01, conditions__speaker="june")
-    assert (status, message.split(";")[0]) == (503, "1 of 1 generations are running already")
+    assert (status, message.split(";")[0]) == (503, "1 of 1 generations are already running")
     assert ask(url, path="/model")[0] == 200
     connection.close()
     until(lambda: service.running == 0)
     assert len(generate(url, seconds=0.01, conditions__speaker="june")) == 80
 
 
-def test_two_at_once_make_what_each_makes_alone(quick, models):
+def test_concurrent_generations_are_independent(quick, models):
     with ThreadPoolExecutor(2) as pool:
-        wishes = [pool.submit(generate, quick[1], seconds=3, seed=k, conditions__speaker="june") for k in (5, 6)]
-        heard = [request.result() for request in wishes]
-    assert torch.equal(torch.stack(heard), wavenet.generate(models["mu-law"], 3, num=2, seed=5, speaker="june"))
+        requests = [pool.submit(generate, quick[1], seconds=3, seed=k, conditions__speaker="june") for k in (5, 6)]
+        audio = [request.result() for request in requests]
+    assert torch.equal(torch.stack(audio), wavenet.generate(models["mu-law"], 3, num=2, seed=5, speaker="june"))
 
 
 def counted(service, monkeypatch):
-    """How many pieces have been made; a list that grows."""
-    made, chunks = [], service.chunks
+    """Record the lengths of the chunks that are generated."""
+    generated, chunks = [], service.chunks
 
     def counting(audio_stream):
-        for piece in chunks(audio_stream):
-            made.append(len(piece))
-            yield piece
+        for chunk in chunks(audio_stream):
+            generated.append(len(chunk))
+            yield chunk
 
     monkeypatch.setattr(service, "chunks", counting)
-    return made
+    return generated
 
 
-def test_nothing_is_made_for_somebody_who_has_left(slow, monkeypatch):
+def test_generation_stops_when_the_client_disconnects(slow, monkeypatch):
     service, url = slow
-    made = counted(service, monkeypatch)
+    generated = counted(service, monkeypatch)
     connection, _ = start(url, seconds=3600, conditions__speaker="june")
-    until(lambda: len(made) > 3)
+    until(lambda: len(generated) > 3)
     connection.close()
     until(lambda: service.running == 0)
-    count = len(made)
-    assert len(generate(url, seconds=0.1, conditions__speaker="june")) == 800  # time goes by
-    assert sum(made[count:]) <= 4 * 800 and sum(made) < 4 * 3600 * 8000
+    count = len(generated)
+    assert len(generate(url, seconds=0.1, conditions__speaker="june")) == 800  # meanwhile, time passes
+    assert sum(generated[count:]) <= 4 * 800 and sum(generated) < 4 * 3600 * 8000
 
 
-def test_nothing_is_made_ahead_for_somebody_who_does_not_listen(models, monkeypatch):
-    """Then the kernel's and the server's buffers are full, and after a while the place is given to others."""
+def test_generation_stops_for_a_client_that_does_not_read(models, monkeypatch):
+    """The kernel's and the server's buffers fill up, and after a timeout the slot is released."""
     service = GenerationService(models["mu-law"], limits=Limits(max_seconds=3600, max_concurrent=1))
-    monkeypatch.setattr(app, "PATIENCE", 0.5)
-    made = counted(service, monkeypatch)
+    monkeypatch.setattr(app, "SEND_TIMEOUT", 0.5)
+    generated = counted(service, monkeypatch)
     with serving(service) as url:
         connection, _ = start(url, seconds=3600, conditions__speaker="june")
         until(lambda: service.running == 0)
-        assert sum(made) < 4 * 3600 * 8000 / 2
+        assert sum(generated) < 4 * 3600 * 8000 / 2
         connection.close()
 
 
-def test_the_end_of_the_server_is_the_end_of_what_it_makes(models):
+def test_shutdown_stops_generations(models):
     service = GenerationService(models["mu-law"], limits=Limits(max_seconds=3600), backend="reference")
     with serving(service) as url:
         connection, answer = start(url, seconds=3600, conditions__speaker="june")
@@ -285,7 +285,7 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_other_path_is_served(quick, path):
-    """As raw bytes: a client's library would tidy the path up."""
+    """As raw bytes: a client library would normalise the path."""
     host, port = quick[1].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
@@ -304,7 +304,7 @@ def test_every_file_of_the_page_is_served_and_no_other(quick):
         assert headers["Content-Type"].split("/")[0] in ("text", "image")
 
 
-def test_what_every_answer_says_besides(quick):
+def test_headers_of_every_response(quick):
     for method, path in (("GET", "/"), ("GET", "/nothing"), ("POST", "/generate"), ("GET", "/model"), ("PUT", "/")):
         _, headers, _ = ask(quick[1], method, path)
         assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
@@ -317,12 +317,12 @@ def test_what_every_answer_says_besides(quick):
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localhost@evil", ""])
 def test_other_names_of_this_machine_are_refused(quick, host):
-    """A site can have its own name point here, and then read what its page asks for."""
+    """A site can resolve its own host name to this machine and read the responses (DNS rebinding)."""
     status, _, body = ask(quick[1], path="/model", headers={"Host": host})
     assert (status, body) == (400, b"Invalid host header")
 
 
-def test_only_the_page_itself_may_ask(quick):
+def test_only_the_page_itself_may_request_audio(quick):
     request = {"seconds": 0.01, "conditions__speaker": "june"}
     own = quick[1]
     for headers in (
@@ -333,18 +333,18 @@ def test_only_the_page_itself_may_ask(quick):
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": own},
     ):
-        assert generate(own, headers=headers, **request) == (403, "only the page itself may ask for audio")
+        assert generate(own, headers=headers, **request) == (403, "only the page itself may request audio")
     for headers in ({"Origin": own}, {"Origin": own, "Sec-Fetch-Site": "same-origin"}, {}):
         assert len(generate(own, headers=headers, **request)) == 80
 
 
-def test_an_error_of_our_own_says_nothing_of_this_machine(quick, monkeypatch, caplog):
+def test_internal_errors_reveal_no_details(quick, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError(f"{ROOT}/somewhere: {SECRET}")
 
     monkeypatch.setattr(quick[0], "start", fail)
     with caplog.at_level(logging.ERROR, "uvicorn.error"):
         status, message = generate(quick[1], conditions__speaker="june")
-        until(lambda: SECRET in caplog.text)  # there is the traceback
-    assert (status, message) == (500, "something went wrong; the terminal where the page was started says what")
+        until(lambda: SECRET in caplog.text)  # the traceback is logged
+    assert (status, message) == (500, "internal error; the terminal where the page was started shows the details")
     assert quick[0].running == 0

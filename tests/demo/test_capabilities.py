@@ -1,4 +1,4 @@
-"""What a model can be asked for, and requests for something else."""
+"""The requests that a model supports, and invalid requests."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from wavenet.demo.request import GenerationRequest
 from wavenet.demo.service import GenerationService
 
 
-def offer_of(*conditioners, dropout=()):
+def capabilities_of(*conditioners, dropout=()):
     names = [f"model.conditioners.{name}.dropout=0.5" for name in dropout]
     model = build_model(*settings(list(conditioners)), *names)
     return Capabilities(model, "tiny", Limits(max_seconds=3))
@@ -30,8 +30,8 @@ def offer_of(*conditioners, dropout=()):
         (["file"], ["features"], ["free", "continue"]),
     ],
 )
-def test_what_there_is_of_each_model(conditioners, dropout, modes):
-    capabilities = offer_of(*conditioners, dropout=dropout)
+def test_the_modes_of_each_model(conditioners, dropout, modes):
+    capabilities = capabilities_of(*conditioners, dropout=dropout)
     assert capabilities.modes == modes
     assert (capabilities.unsupported_reason is None) == bool(modes)
     assert {name: optional for name, (_, optional) in capabilities.names.items()} == {
@@ -39,17 +39,17 @@ def test_what_there_is_of_each_model(conditioners, dropout, modes):
     }
     if not modes:
         assert (
-            "This model needs 'features', which another program makes and no recording holds"
+            "This model needs 'features', which another program computes and which cannot be extracted"
             in capabilities.unsupported_reason
         )
-        with pytest.raises(ValueError, match="no recording holds"):
+        with pytest.raises(ValueError, match="cannot be extracted from a recording"):
             GenerationRequest.read([], capabilities)
 
 
 def test_a_pitch_needs_librosa(monkeypatch):
     monkeypatch.setattr(Pitch, "is_available", lambda: False)
-    assert offer_of("f0").unsupported_reason == (
-        'This model needs f0, which librosa finds, and that is not installed: pip install "wavenet[pitch]".'
+    assert capabilities_of("f0").unsupported_reason == (
+        'This model needs f0, which is computed by librosa, and librosa is not installed: pip install "wavenet[pitch]".'
     )
 
 
@@ -60,7 +60,7 @@ def test_every_mode_is_warmed_up(conditioners):
     assert service.backend == "cpu"
 
 
-def test_why_a_slower_backend_is_taken_is_said_once(monkeypatch):
+def test_the_reason_for_a_slower_backend_is_reported_once(monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     service = GenerationService(build_model(*settings([])).eval())
     (line,) = service.warm_up()
@@ -68,8 +68,8 @@ def test_why_a_slower_backend_is_taken_is_said_once(monkeypatch):
     assert service.backend == "reference"
 
 
-def test_a_wish_as_it_is_sent():
-    capabilities = offer_of("speaker")
+def test_a_request_is_parsed():
+    capabilities = capabilities_of("speaker")
     query = [("mode", "continue"), ("seconds", "2.5"), ("seed", str(2**63 - 1)), ("temperature", "0.9")]
     request = GenerationRequest.read([*query, ("top_k", "5"), ("conditions.speaker", "ann")], capabilities)
     assert request == GenerationRequest("continue", 2.5, 2**63 - 1, 0.9, 5, {"speaker": "ann"})
@@ -98,13 +98,13 @@ def test_a_wish_as_it_is_sent():
         ("conditions.language", "it", "there is no such setting; known are"),
     ],
 )
-def test_wishes_that_are_refused(setting, value, message):
+def test_invalid_requests(setting, value, message):
     with pytest.raises(ValueError) as error:
-        GenerationRequest.read([(setting, value)], offer_of("speaker"))
+        GenerationRequest.read([(setting, value)], capabilities_of("speaker"))
     assert message in str(error.value)
     assert len(str(error.value)) < 300
 
 
 def test_a_setting_that_is_given_twice():
     with pytest.raises(ValueError, match="seed is given twice"):
-        GenerationRequest.read([("seed", "1"), ("seed", "2")], offer_of())
+        GenerationRequest.read([("seed", "1"), ("seed", "2")], capabilities_of())

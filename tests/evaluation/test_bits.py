@@ -30,8 +30,8 @@ def test_each_sample_is_counted_once_with_its_full_context(small, corpus):
     condition = model.condition({"speaker": "ann"}, 1)
     expected = 0.0
     for t in range(len(x)):
-        heard = torch.cat([torch.zeros(1, dtype=torch.float64), x[:t]])[None]
-        parameters = model(heard, condition)[0][..., -1:]
+        inputs = torch.cat([torch.zeros(1, dtype=torch.float64), x[:t]])[None]
+        parameters = model(inputs, condition)[0][..., -1:]
         expected -= model.distribution.log_prob(parameters, x[None, t : t + 1]).item() / math.log(2)
     score = utterance_bits(model, x, {"speaker": "ann"})
     assert score.bits == pytest.approx(expected, rel=1e-9)
@@ -39,7 +39,7 @@ def test_each_sample_is_counted_once_with_its_full_context(small, corpus):
 
 
 @pytest.mark.parametrize("chunk", [1, 10, 76, 77])
-def test_chunk_length_changes_nothing(small, corpus, chunk):
+def test_chunk_length_does_not_matter(small, corpus, chunk):
     model = small(dtype=torch.float64)
     whole = utterance_bits(model, corpus.read(2).double())
     assert utterance_bits(model, corpus.read(2).double(), chunk=chunk).bits == pytest.approx(whole.bits, rel=1e-9)
@@ -56,7 +56,7 @@ def test_scores_by_speaker_add_up(small, corpus):
     assert len(ticks) == 3
 
 
-def test_a_model_that_knows_nothing_scores_its_baseline(small, corpus):
+def test_a_uniform_model_scores_chance_level(small, corpus):
     model = small()
     with torch.no_grad():
         for parameter in model.head[-1].parameters():
@@ -64,7 +64,7 @@ def test_a_model_that_knows_nothing_scores_its_baseline(small, corpus):
     assert bits_per_sample(model, corpus)["all"].bits_per_sample == pytest.approx(4)  # log2 of 16 classes
 
 
-def test_errors_and_nothing(small, corpus):
+def test_errors_and_empty_scores(small, corpus):
     with pytest.raises(ValueError, match="the corpus is at 2000 Hz; the model's sample_rate is 8000"):
         model = small()
         model.sample_rate = 8000
@@ -75,7 +75,7 @@ def test_errors_and_nothing(small, corpus):
 
 
 def test_bits_as_16_bit_samples(small, corpus):
-    """A model that knows nothing of mu-law classes needs log2(classes), and then to choose among a class's levels."""
+    """A uniform model of mu-law classes needs log2(classes) bits, and then those of the levels within a class."""
     model = small()
     with torch.no_grad():
         for parameter in model.head[-1].parameters():
@@ -95,14 +95,14 @@ def test_bits_as_16_bit_samples(small, corpus):
 
 
 def test_a_corpus_is_scored_with_its_features(small, tmp_path, monkeypatch):
-    corpus, told = add_features(ramps(tmp_path), [Blocks()], progress=False), []
+    corpus, received = add_features(ramps(tmp_path), [Blocks()], progress=False), []
 
     def utterance_bits(model, waveform, conditions):
-        told.append(conditions)
+        received.append(conditions)
         return Score(1.0, len(waveform), 1)
 
     monkeypatch.setattr("wavenet.evaluation.bits.utterance_bits", utterance_bits)
     bits_per_sample(small(), dataclasses.replace(corpus, sample_rate=2000))
-    assert [conditions["speaker"] for conditions in told] == ["0", "1", "2"]
-    for index, conditions in enumerate(told):
+    assert [conditions["speaker"] for conditions in received] == ["0", "1", "2"]
+    for index, conditions in enumerate(received):
         assert torch.equal(conditions["blocks"], Blocks().extract(corpus.read(index)))

@@ -1,4 +1,4 @@
-"""Bits per byte against sums that are written out."""
+"""Bits per byte against explicit sums."""
 
 import math
 
@@ -27,24 +27,24 @@ def corpus(tmp_path):
 
 
 def by_hand(model, x, conditions=None):
-    """Predict each sample of a clip from nothing but the clip's samples before it, one by one."""
+    """Predict each sample of a clip from only the clip's samples before it, one by one."""
     condition, total = model.condition(conditions, 1), 0.0
     for t in range(len(x)):
-        heard = torch.cat([torch.zeros(1), x[:t]])[None]
-        total -= model.distribution.log_prob(model(heard, condition)[0][..., -1:], x[None, t : t + 1]).item()
+        inputs = torch.cat([torch.zeros(1), x[:t]])[None]
+        total -= model.distribution.log_prob(model(inputs, condition)[0][..., -1:], x[None, t : t + 1]).item()
     return total / math.log(2)
 
 
-def test_classes_are_counted_in_clips_that_begin_anew(small, corpus):
+def test_clips_begin_without_context(small, corpus):
     model = small(("ann",), distribution=lambda: MuLawCategorical(256, 5))
-    x, told = corpus.read(0), {"speaker": "ann"}
-    expected = [by_hand(model, x[start : start + 100], told) for start in (0, 100, 200)]
+    x, conditions = corpus.read(0), {"speaker": "ann"}
+    expected = [by_hand(model, x[start : start + 100], conditions) for start in (0, 100, 200)]
     clips = Clips(0.05, stretch=False)
     score = utterance_bytes(model, corpus, 0, clips)
     assert score.bits == pytest.approx(sum(expected), rel=1e-5)
     assert (score.samples, score.utterances) == (250, 1)
     whole = utterance_bytes(model, corpus, 0, Clips(1, stretch=False))
-    assert whole.bits == pytest.approx(by_hand(model, x, told), rel=1e-5)
+    assert whole.bits == pytest.approx(by_hand(model, x, conditions), rel=1e-5)
     assert abs(whole.bits - score.bits) > 1e-3
     without_rest = utterance_bytes(model, corpus, 0, Clips(0.05, stretch=False, drop_rest=True))
     assert (without_rest.samples, without_rest.bits) == (200, pytest.approx(sum(expected[:2]), rel=1e-5))
@@ -53,12 +53,12 @@ def test_classes_are_counted_in_clips_that_begin_anew(small, corpus):
 
 def test_clips_are_stretched_one_by_one(small, corpus):
     model = small(("ann",), distribution=lambda: MuLawCategorical(256, 5))
-    x, told = corpus.read(0), {"speaker": "ann"}
+    x, conditions = corpus.read(0), {"speaker": "ann"}
     expected = 0.0
     for clip in x.split(100):
         full = -1 + 2 * (clip - clip.min()) / (clip.max() - clip.min() + 1e-6)
         level = (full * 2**15).round().clamp(max=2**15 - 1) / 2**15
-        expected += by_hand(model, mu_law_decode(mu_law_encode(level)), told)
+        expected += by_hand(model, mu_law_decode(mu_law_encode(level)), conditions)
     assert utterance_bytes(model, corpus, 0, Clips(0.05)).bits == pytest.approx(expected, rel=1e-5)
     full = stretched(x)
     assert full.min() == -1 and full.max() == pytest.approx(1, abs=1e-5)
@@ -66,15 +66,15 @@ def test_clips_are_stretched_one_by_one(small, corpus):
 
 
 @pytest.mark.parametrize("quantization", ["mu_law", "linear"])
-@pytest.mark.parametrize("kind", [lambda: LogisticMixture(2), lambda: GaussianMixture(2)])
-def test_a_mixtures_byte_is_all_of_its_levels(small, kind, quantization):
-    """Every sample's probability is summed over the 16-bit levels of its byte, and the bytes are what is heard."""
-    model = small(distribution=kind).double()
+@pytest.mark.parametrize("distribution", [lambda: LogisticMixture(2), lambda: GaussianMixture(2)])
+def test_a_mixtures_byte_is_all_of_its_levels(small, distribution, quantization):
+    """Every sample's probability is summed over the 16-bit levels of its byte, and the decoded bytes are the inputs."""
+    model = small(distribution=distribution).double()
     x, levels = sound(12), torch.arange(-(2**15), 2**15) / 2**15
     bytes_of_levels, numbers = CLASSES[quantization](levels), CLASSES[quantization](x)
     decoded = mu_law_decode(numbers) if quantization == "mu_law" else (numbers + 0.5) / 128 - 1
-    heard = torch.cat([torch.zeros(1), decoded[:-1]]).double()
-    parameters = model(heard[None])[0]
+    inputs = torch.cat([torch.zeros(1), decoded[:-1]]).double()
+    parameters = model(inputs[None])[0]
     expected = 0.0
     for t in range(len(x)):
         inside = levels[bytes_of_levels == numbers[t]].double()
@@ -86,9 +86,11 @@ def test_a_mixtures_byte_is_all_of_its_levels(small, kind, quantization):
 
 
 @pytest.mark.parametrize("quantization", ["mu_law", "linear"])
-@pytest.mark.parametrize("kind", [lambda: LogisticMixture(3), GaussianMixture, lambda: MuLawCategorical(256, 5)])
-def test_all_bytes_together_are_certain(small, kind, quantization):
-    model = small(distribution=kind)
+@pytest.mark.parametrize(
+    "distribution", [lambda: LogisticMixture(3), GaussianMixture, lambda: MuLawCategorical(256, 5)]
+)
+def test_the_probabilities_of_all_bytes_sum_to_1(small, distribution, quantization):
+    model = small(distribution=distribution)
     if unsupported_reason(model, Clips(quantization=quantization)):
         assert isinstance(model.distribution, MuLawCategorical) and quantization == "linear"
         return
@@ -98,7 +100,7 @@ def test_all_bytes_together_are_certain(small, kind, quantization):
     assert share == pytest.approx(1, rel=1e-5)
 
 
-def test_what_cannot_be_counted_is_said(small, monkeypatch):
+def test_the_reason_for_having_no_bits_per_byte(small, monkeypatch):
     assert unsupported_reason(small(distribution=lambda: MuLawCategorical(256, 5)), Clips()) is None
     linear = Clips(quantization="linear")
     assert "256 mu-law classes have no probability" in unsupported_reason(

@@ -22,18 +22,18 @@ def test_with_equal_sizes_it_is_the_interval_of_a_mean():
 
 
 @pytest.mark.parametrize("count", [6, 24])
-def test_an_interval_holds_the_truth_as_often_as_it_says(count):
-    """Utterances of many lengths, each with a level of its own, drawn 4000 times, within 1.5 %."""
+def test_an_interval_has_its_coverage(count):
+    """Utterances of different lengths and levels, drawn 4000 times, within 1.5 %."""
     generator = np.random.default_rng(0)
     sizes = generator.lognormal(10, 0.5, (4000, count))
     sums = sizes * (4 + generator.normal(0, 0.5, (4000, count)))
-    held = [
+    covered = [
         low <= 4 <= high for low, high in (ratio_interval(list(a), list(b)) for a, b in zip(sums, sizes, strict=True))
     ]
-    assert 0.935 <= np.mean(held) <= 0.965
+    assert 0.935 <= np.mean(covered) <= 0.965
 
 
-def test_of_one_utterance_there_is_none():
+def test_one_utterance_has_no_interval():
     assert ratio_interval([3.0], [1]) is None
     assert ratio_interval([], []) is None
     low, high = ratio_interval([3.0, 6.0], [1, 2])

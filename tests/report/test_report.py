@@ -1,4 +1,4 @@
-"""The report on small models and real speech: its numbers, its sounds, and its page read as a browser would."""
+"""The report on small models and real speech: its figures, its sounds, and its page, parsed and in a browser."""
 
 import base64
 import importlib.util
@@ -52,33 +52,33 @@ def corpus(tmp_path_factory):
 
 def model(*conditioners, distribution=None, rate=RATE):
     sizes = {"residual_channels": 6, "gate_channels": 8, "skip_channels": 10, "condition_channels": 3}
-    made = distribution or MuLawCategorical(256, 5)
-    return WaveNet(made, rate, {c.name: c for c in conditioners}, **sizes, dilation_cycle=3, num_cycles=2).eval()
+    built = distribution or MuLawCategorical(256, 5)
+    return WaveNet(built, rate, {c.name: c for c in conditioners}, **sizes, dilation_cycle=3, num_cycles=2).eval()
 
 
-def speaking(**options):
+def speaker_model(**options):
     torch.manual_seed(0)
     return model(CategoricalEmbedding("speaker", NAMES, 3), **options)
 
 
-def singing(**options):
+def vocoder(**options):
     torch.manual_seed(0)
     mel = MelConditioner(RATE, 3, n_fft=128, hop_length=8, n_mels=6, upsampling=Upsampling([2]), hidden_channels=5)
     return model(mel, **options)
 
 
 @pytest.fixture(scope="module")
-def spoken(corpus):
-    return report_on_model("spoken", speaking(), corpus, PLAN)
+def conditional(corpus):
+    return report_on_model("conditional", speaker_model(), corpus, PLAN)
 
 
 @pytest.fixture(scope="module")
-def sung(corpus):
-    return report_on_model("sung", singing(), add_features(corpus, singing().features, progress=False), PLAN)
+def vocoded(corpus):
+    return report_on_model("vocoder", vocoder(), add_features(corpus, vocoder().features, progress=False), PLAN)
 
 
 def written(*reports, comparison=None):
-    """What the command would write."""
+    """The JSON and the HTML as the command writes them."""
     models = [{"checkpoint": f"runs/{e.name}", "weights": "float32"} | e.result for e in reports]
     common = {"version": "1", "date": "2000-01-01", "machine": "an abacus", "confidence": 0.95, "seed": 5}
     result = json.loads(json.dumps(finite(common | {"models": models, "comparison": comparison}), allow_nan=False))
@@ -86,7 +86,7 @@ def written(*reports, comparison=None):
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, words, and whether all that was opened is closed in order."""
+    """Elements with their attributes and the text; checks that every element is closed, in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -117,18 +117,18 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def heard(address):
+def decoded_audio(address):
     kind, data = address.split(",", 1)
     assert kind == "data:audio/flac;base64"
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(data, validate=True)), dtype="float32")
     return torch.from_numpy(samples), rate
 
 
-def test_bits_are_those_of_the_corpus_and_their_intervals_those_of_its_utterances(spoken, corpus):
-    scores = bits_per_sample(speaking(), corpus)
-    found = spoken.result["bits_per_sample"]
+def test_bits_are_those_of_the_corpus_and_their_intervals_those_of_its_utterances(conditional, corpus):
+    scores = bits_per_sample(speaker_model(), corpus)
+    found = conditional.result["bits_per_sample"]
     assert list(found) == [*sorted(NAMES), "all"]
-    each = [utterance_bits(speaking(), corpus.read(i), corpus.conditions(i)) for i in range(6)]
+    each = [utterance_bits(speaker_model(), corpus.read(i), corpus.conditions(i)) for i in range(6)]
     for speaker, score in scores.items():
         own = [s for s, u in zip(each, corpus.utterances, strict=True) if speaker in ("all", u.conditions["speaker"])]
         assert found[speaker]["value"] == pytest.approx(score.bits_per_sample)
@@ -142,8 +142,8 @@ def test_bits_are_those_of_the_corpus_and_their_intervals_those_of_its_utterance
         assert expected[0] < found[speaker]["value"] < expected[1]
 
 
-def test_every_speaker_is_heard_and_the_page_is_the_json(spoken, sung):
-    for report, kind in ((spoken, "generated"), (sung, "resynthesised")):
+def test_every_speaker_has_sounds_and_the_page_matches_the_json(conditional, vocoded):
+    for report, kind in ((conditional, "generated"), (vocoded, "resynthesised")):
         result, text = written(report)
         page, described = Page(text), result["models"][0]["sounds"]
         players = page.all("audio")
@@ -152,76 +152,76 @@ def test_every_speaker_is_heard_and_the_page_is_the_json(spoken, sung):
         ]
         assert len(players) == len(page.all("img")) == len(page.all("figure")) == 6
         assert len({player["src"] for player in players}) == 6
-        for player, said in zip(players, described, strict=True):
-            waveform, rate = heard(player["src"])
-            assert (rate, len(waveform)) == (RATE, said["samples"])
-            assert said | facts(waveform, rate) == said
-            assert player["aria-label"].endswith(f"{said['speaker']}, {said['seconds']:.2f} seconds")
+        for player, sound in zip(players, described, strict=True):
+            waveform, rate = decoded_audio(player["src"])
+            assert (rate, len(waveform)) == (RATE, sound["samples"])
+            assert sound | facts(waveform, rate) == sound
+            assert player["aria-label"].endswith(f"{sound['speaker']}, {sound['seconds']:.2f} seconds")
             assert "controls" in player
         short = 2000 if kind == "resynthesised" else 2400  # a generated sound is not of the recording's length
         assert [s["samples"] for s in described if s["speaker"] == NAMES[2]] == [2000, short]
 
 
-def test_a_recording_is_the_recording_and_what_is_made_is_what_its_seed_makes(spoken, sung, corpus):
-    for report, built in ((spoken, speaking()), (sung, singing())):
+def test_sounds_are_the_recording_and_the_generation_of_the_seed(conditional, vocoded, corpus):
+    for report, built in ((conditional, speaker_model()), (vocoded, vocoder())):
         for number, speaker in enumerate(sorted(NAMES)):
-            recording, made = (sound for sound in report.sounds if sound.speaker == speaker)
+            recording, generated = (sound for sound in report.sounds if sound.speaker == speaker)
             index = [utterance.id for utterance in corpus.utterances].index(recording.utterance)
             torch.testing.assert_close(recording.decoded(), corpus.read(index)[:2400], rtol=0, atol=2 / 2**15)
-            assert made.seed == 5 + number and made.utterance == recording.utterance
-            length = 2400 if made.kind == "generated" else min(6400, len(corpus.read(index)))
-            alone = make(built, [length], [report.corpus.conditions(index, 0, length)], made.seed)[0]
-            torch.testing.assert_close(made.decoded(), alone[:2400], rtol=0, atol=2 / 2**15)
+            assert generated.seed == 5 + number and generated.utterance == recording.utterance
+            length = 2400 if generated.kind == "generated" else min(6400, len(corpus.read(index)))
+            alone = make(built, [length], [report.corpus.conditions(index, 0, length)], generated.seed)[0]
+            torch.testing.assert_close(generated.decoded(), alone[:2400], rtol=0, atol=2 / 2**15)
 
 
-def test_resynthesis_is_judged_by_speaker(sung, corpus):
-    found = sung.result["resynthesis"]
+def test_resynthesis_is_measured_by_speaker(vocoded, corpus):
+    found = vocoded.result["resynthesis"]
     assert (found["utterances"], found["held_out_utterances"]) == (5, 6)
     assert found["seconds"] == pytest.approx(4 * 0.8 + 0.25)
     assert found["pesq"] == {"sample_rate": 8000, "mode": "nb"}
     first = next(one for one in found["each"] if one["utterance"] == "1-a<b>")
     index = 3
     seed = 5 + sorted(NAMES).index("june")
-    told = sung.corpus.conditions(index, 0, 6400)
-    alike = similarity(make(singing(), [6400], [told], seed)[0], corpus.read(index, 0, 6400), RATE)
+    conditions = vocoded.corpus.conditions(index, 0, 6400)
+    distances = similarity(make(vocoder(), [6400], [conditions], seed)[0], corpus.read(index, 0, 6400), RATE)
     for name in ("log_mel_distance", "mel_cepstral_distortion", "voicing_error"):
-        assert first[name] == pytest.approx(getattr(alike, name), rel=1e-6)
+        assert first[name] == pytest.approx(getattr(distances, name), rel=1e-6)
     for name in ("log_mel_distance", "voicing_error"):
         values = [one[name] for one in found["each"]]
         every = found["by_speaker"]["all"][name]
         assert (every["value"], every["utterances"]) == (pytest.approx(math.fsum(values) / 5), 5)
         assert every["interval"] == pytest.approx(ratio_interval(values, [1] * 5))
-    lonely = found["by_speaker"][NAMES[2]]
-    assert lonely["log_mel_distance"]["utterances"] == 1 and lonely["log_mel_distance"]["interval"] is None
-    assert lonely["pesq"]["value"] is None  # of a quarter of a second
+    single = found["by_speaker"][NAMES[2]]
+    assert single["log_mel_distance"]["utterances"] == 1 and single["log_mel_distance"]["interval"] is None
+    assert single["pesq"]["value"] is None  # of a quarter of a second
     assert found["reasons"]["PESQ: shorter than 0.5 s"] == found["reasons"]["STOI: shorter than 0.5 s"] == 1
 
 
-def test_without_the_extras_the_page_says_what_to_install(corpus, monkeypatch):
+def test_without_the_extras_the_page_shows_what_to_install(corpus, monkeypatch):
     from wavenet.audio import Pitch
 
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "pystoi", None)
     monkeypatch.setattr(Pitch, "is_available", staticmethod(lambda: False))
     settings = replace(PLAN, utterances=1, sound_seconds=0, speed_seconds=0)
-    told = add_features(replace(corpus, utterances=corpus.utterances[:1]), singing().features, progress=False)
-    result, text = written(report_on_model("sung", singing(), told, settings))
+    with_features = add_features(replace(corpus, utterances=corpus.utterances[:1]), vocoder().features, progress=False)
+    result, text = written(report_on_model("vocoder", vocoder(), with_features, settings))
     assert set(result["models"][0]["resynthesis"]["reasons"]) == {
         'PESQ needs pip install "wavenet[report]"',
         'STOI needs pip install "wavenet[report]"',
         'F0 and voicing need pip install "wavenet[pitch]"',
     }
     page = Page(text)
-    assert 'Not to be had for 1 of 1: PESQ needs pip install "wavenet[report]".' in page.text
+    assert 'Not available for 1 of 1: PESQ needs pip install "wavenet[report]".' in page.text
     assert page.all("audio") == [] and "Sounds" not in page.words
     assert result["models"][0]["sounds"] == [] and result["models"][0]["speed"] is None
 
 
-def test_nothing_from_data_is_markup_and_nothing_is_fetched(spoken, sung):
-    text = written(spoken, sung, comparison=compare([spoken, sung]))[1]
+def test_nothing_from_data_is_markup_and_nothing_is_fetched(conditional, vocoded):
+    text = written(conditional, vocoded, comparison=compare([conditional, vocoded]))[1]
     page = Page(text)
     assert page.all("script") == [] and page.all("b") == []
-    assert NAMES[0] in page.words  # as it is called, for people to read
+    assert NAMES[0] in page.words  # its name, as text
     (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
     for tag, attributes in page.elements:
@@ -240,62 +240,72 @@ def test_nothing_from_data_is_markup_and_nothing_is_fetched(spoken, sung):
     assert page.all("html") == [{"lang": "en"}]
 
 
-def test_models_are_compared_on_the_same_utterances(spoken, sung):
-    comparison = compare([spoken, sung])
+def test_models_are_compared_on_the_same_utterances(conditional, vocoded):
+    comparison = compare([conditional, vocoded])
     assert comparison["same_utterances"] and comparison["reason"] == ""
     (difference,) = comparison["differences"]
-    assert (difference["of"], difference["minus"]) == ("sung", "spoken")
-    bits = [b.bits + b.log2_levels - a.bits - a.log2_levels for a, b in zip(spoken.scores, sung.scores, strict=True)]
-    samples = [a.samples for a in spoken.scores]
+    assert (difference["of"], difference["minus"]) == ("vocoder", "conditional")
+    bits = [
+        b.bits + b.log2_levels - a.bits - a.log2_levels for a, b in zip(conditional.scores, vocoded.scores, strict=True)
+    ]
+    samples = [a.samples for a in conditional.scores]
     every = difference["by_speaker"]["all"]
     assert every["value"] == pytest.approx(sum(bits) / sum(samples))
     assert every["interval"] == pytest.approx(ratio_interval(bits, samples))
-    separate = [each.result["bits_per_sample"]["all"]["as_16_bit"] for each in (spoken, sung)]
+    separate = [each.result["bits_per_sample"]["all"]["as_16_bit"] for each in (conditional, vocoded)]
     assert every["value"] == pytest.approx(separate[1] - separate[0])
     assert difference["by_speaker"][NAMES[2]]["interval"] is None
 
-    page = Page(written(spoken, sung, comparison=comparison)[1])
-    assert len(page.all("audio")) == 9  # each recording once, and what both made of it
-    assert page.text.count("sung minus spoken") == 1
+    page = Page(written(conditional, vocoded, comparison=comparison)[1])
+    assert len(page.all("audio")) == 9  # each recording once, and the audio of both models
+    assert page.text.count("vocoder minus conditional") == 1
     for speaker in NAMES:
-        of = {s.seed for each in (spoken, sung) for s in each.sounds if s.speaker == speaker and s.seed is not None}
+        of = {
+            s.seed
+            for each in (conditional, vocoded)
+            for s in each.sounds
+            if s.speaker == speaker and s.seed is not None
+        }
         assert len(of) == 1
 
 
-def test_what_does_not_compare_is_labelled(spoken, sung, corpus):
-    fewer = replace(spoken, name="fewer", corpus=replace(corpus, utterances=corpus.utterances[1:]))
-    other = replace(spoken, corpus=replace(corpus, name="music"))
-    faster = replace(spoken, corpus=replace(corpus, sample_rate=16000))
+def test_figures_that_are_not_comparable_are_labelled(conditional, vocoded, corpus):
+    fewer = replace(conditional, name="fewer", corpus=replace(corpus, utterances=corpus.utterances[1:]))
+    other = replace(conditional, corpus=replace(corpus, name="music"))
+    faster = replace(conditional, corpus=replace(corpus, sample_rate=16000))
     for report, reason in (
-        (fewer, "spoken has 6 held-out utterances and fewer 5, of which 5 are the same; dataset=NAME takes the same"),
+        (
+            fewer,
+            "conditional has 6 held-out utterances and fewer 5, of which 5 are the same; dataset=NAME uses the same",
+        ),
         (other, "the datasets differ: speech, music; dataset=NAME"),
-        (faster, "the models speak at 8000, 16000 Hz"),
+        (faster, "the sample rates differ: 8000, 16000 Hz"),
     ):
-        comparison = compare([spoken, report])
+        comparison = compare([conditional, report])
         assert not comparison["same_utterances"] and comparison["differences"] == []
         assert comparison["reason"].startswith(reason)
-    page = Page(written(spoken, fewer, comparison=compare([spoken, fewer]))[1])
-    assert f"These figures do not compare: {compare([spoken, fewer])['reason']}." in page.text
-    assert len(page.all("audio")) == 12  # nothing is taken to be the same
+    page = Page(written(conditional, fewer, comparison=compare([conditional, fewer]))[1])
+    assert f"These figures are not comparable: {compare([conditional, fewer])['reason']}." in page.text
+    assert len(page.all("audio")) == 12  # no recording is shared
 
 
-def test_bits_per_byte_are_counted_or_not_with_a_reason(corpus):
+def test_bits_per_byte_are_computed_or_a_reason_is_given(corpus):
     settings = ReportSettings(clips=Clips(0.25), sound_seconds=0, utterances=0, speed_seconds=0)
-    counted = report_on_model("counted", speaking(), corpus, settings).result["bits_per_byte"]
+    counted = report_on_model("counted", speaker_model(), corpus, settings).result["bits_per_byte"]
     assert counted["by_speaker"]["all"]["samples"] == sum(u.num_samples for u in corpus.utterances)
     assert 6 < counted["by_speaker"]["all"]["value"] < 10
     assert counted["by_speaker"][NAMES[2]]["interval"] is None
-    long = report_on_model("long", speaking(), corpus, replace(settings, clips=Clips(5, drop_rest=True)))
+    long = report_on_model("long", speaker_model(), corpus, replace(settings, clips=Clips(5, drop_rest=True)))
     assert long.result["bits_per_byte"]["reason"] == "no utterance is as long as a clip of 5 s"
-    told = add_features(corpus, singing().features, progress=False)
-    featured = report_on_model("conditions", singing(), told, settings)
+    with_features = add_features(corpus, vocoder().features, progress=False)
+    featured = report_on_model("conditions", vocoder(), with_features, settings)
     assert featured.result["bits_per_byte"]["reason"].startswith("the model is conditioned on mel of each recording")
     page = Page(written(long, featured)[1])
-    assert "long: cannot be counted. no utterance is as long" in page.text
+    assert "long: not available: no utterance is as long" in page.text
     assert not any("as published" in words for words in page.words)
 
 
-def test_published_figures_stand_beside_their_own_kind_only(corpus, spoken):
+def test_published_figures_are_shown_beside_comparable_figures_only(corpus, conditional):
     def shown(**changes):
         settings = ReportSettings(clips=Clips(1), sound_seconds=0, utterances=0, speed_seconds=0)
         short = replace(corpus, name="sc09", sample_rate=16000, utterances=corpus.utterances[:2])
@@ -311,8 +321,8 @@ def test_published_figures_stand_beside_their_own_kind_only(corpus, spoken):
     assert not shown(how={"stretch": False})
 
 
-def test_speed_is_measured_and_says_on_what(spoken):
-    found = spoken.result["speed"]
+def test_speed_is_measured_and_its_setup_reported(conditional):
+    found = conditional.result["speed"]
     assert found["times_real_time"] == pytest.approx(found["samples_per_second"] / RATE)
     assert found["real_time_factor"] * found["times_real_time"] == pytest.approx(1)
     assert (found["seconds"], found["threads"], found["utterances"]) == (0.05, 1, 1)
@@ -322,23 +332,25 @@ def test_speed_is_measured_and_says_on_what(spoken):
 def test_narrower_weights_without_their_backend(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "wavenet.native.instructions", None)
     settings = ReportSettings(sound_seconds=0, speed_seconds=0.01, weights="int8")
-    found = report_on_model("m", speaking(), replace(corpus, utterances=corpus.utterances[5:]), settings)
-    assert found.result["speed"]["reason"].startswith("weights=int8 are the cpu backend's, which cannot serve: numba")
-    assert "which cannot serve" in Page(written(found)[1]).text
+    found = report_on_model("m", speaker_model(), replace(corpus, utterances=corpus.utterances[5:]), settings)
+    assert found.result["speed"]["reason"].startswith(
+        "weights=int8 needs the cpu backend, which is not available: numba"
+    )
+    assert "which is not available" in Page(written(found)[1]).text
 
 
-def test_speakers_can_be_limited_and_a_model_may_be_told_nothing(corpus):
+def test_speakers_can_be_limited_and_a_model_may_have_no_conditions(corpus):
     found = report_on_model("m", model(), corpus, replace(PLAN, max_speakers=1, speed_seconds=0))
-    assert [(s.speaker, s.conditions) for s in found.sounds] == [(NAMES[0], ""), (NAMES[0], "nothing")]
+    assert [(s.speaker, s.conditions) for s in found.sounds] == [(NAMES[0], ""), (NAMES[0], "none")]
     unnamed = replace(corpus, utterances=[replace(u, conditions={}) for u in corpus.utterances])
     found = report_on_model("m", model(distribution=LogisticMixture(2)), unnamed, replace(PLAN, speed_seconds=0))
     assert {s.speaker for s in found.sounds} == {"unknown"}
     assert "MuLaw" not in Page(written(found)[1]).text
 
 
-def test_a_speaker_called_all_is_not_all_of_them(corpus):
-    called = [replace(u, conditions={"speaker": "all"}) for u in corpus.utterances[:2]]
-    whole = replace(corpus, utterances=[*called, *corpus.utterances[3:5]])
+def test_a_speaker_named_all_is_not_the_total(corpus):
+    named_all = [replace(u, conditions={"speaker": "all"}) for u in corpus.utterances[:2]]
+    whole = replace(corpus, utterances=[*named_all, *corpus.utterances[3:5]])
     found = report_on_model("m", model(), whole, replace(PLAN, speed_seconds=0))
     bits = found.result["bits_per_sample"]
     assert {name: each["utterances"] for name, each in bits.items()} == {"june": 2, "speaker all": 2, "all": 4}
@@ -348,7 +360,7 @@ def test_a_speaker_called_all_is_not_all_of_them(corpus):
 
 
 def test_the_shortest_sounds_and_the_lowest_rate(corpus):
-    """Nothing here is worth hearing, and nothing breaks."""
+    """Sounds of a single sample, at 1 kHz: no error."""
     low = replace(corpus, sample_rate=1000, utterances=corpus.utterances[4:])
     shortest = ReportSettings(sound_seconds=1e-9, utterances=1, utterance_seconds=1e-9, speed_seconds=1e-9, seed=2**62)
     mel = MelConditioner(1000, 3, n_fft=128, hop_length=8, n_mels=6, upsampling=Upsampling([2]), hidden_channels=5)
@@ -376,14 +388,14 @@ def test_facts_of_a_sound():
     assert found["clipped_samples"] == int((loud.abs() == 1).sum())
 
 
-def test_flags_are_shown(spoken):
-    sounds = [replace(s, facts=s.facts | {"flags": ["near silence"]}) for s in spoken.sounds[:1]]
-    page = Page(written(replace(spoken, sounds=sounds))[1])
+def test_flags_are_shown(conditional):
+    sounds = [replace(s, facts=s.facts | {"flags": ["near silence"]}) for s in conditional.sounds[:1]]
+    page = Page(written(replace(conditional, sounds=sounds))[1])
     assert "near silence" in page.words
 
 
-def test_progress_ends_where_it_said_it_would(corpus):
-    told = add_features(corpus, singing().features, progress=False)
+def test_progress_ends_at_its_total(corpus):
+    with_features = add_features(corpus, vocoder().features, progress=False)
     ended = {}
 
     class Bar:
@@ -399,12 +411,12 @@ def test_progress_ends_where_it_said_it_would(corpus):
         def __exit__(self, *error):
             ended[self.what] = (self.done, self.total)
 
-    report_on_model("m", singing(), told, PLAN, progress=Bar)
-    assert set(ended) == {"scoring", "making sounds", "comparing", "measuring the speed"}
+    report_on_model("m", vocoder(), with_features, PLAN, progress=Bar)
+    assert set(ended) == {"scoring", "generating sounds", "measuring the resynthesis", "measuring the speed"}
     assert all(done == total > 0 for done, total in ended.values())
 
 
-def test_what_is_no_number_is_null():
+def test_nan_and_infinity_are_null():
     score = Score()
     assert finite({"a": [math.nan, 1.5, (math.inf,)], "b": score.bits_per_sample}) == {
         "a": [None, 1.5, [None]],
@@ -418,14 +430,14 @@ from playwright.sync_api import sync_playwright
 with sync_playwright() as p:
     browser = p.chromium.launch(executable_path=sys.argv[1], args=["--no-sandbox"])
     context = browser.new_context(color_scheme=sys.argv[3], viewport={"width": int(sys.argv[4]), "height": 800})
-    page, said, asked = context.new_page(), [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url.split(":")[0]))
+    page, logged, requested = context.new_page(), [], []
+    page.on("console", lambda message: logged.append(message.text))
+    page.on("pageerror", lambda error: logged.append(str(error)))
+    page.on("request", lambda request: requested.append(request.url.split(":")[0]))
     page.goto("file://" + sys.argv[2])
     page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)")
     print(json.dumps({
-        "said": said, "asked": sorted(set(asked)), "title": page.title(),
+        "logged": logged, "requested": sorted(set(requested)), "title": page.title(),
         "seconds": page.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)"),
         "drawn": page.evaluate("[...document.querySelectorAll('img')].map(i => i.naturalWidth)"),
         "wide": page.evaluate("document.documentElement.scrollWidth"),
@@ -437,8 +449,8 @@ with sync_playwright() as p:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="Playwright is not installed")
-def test_a_browser_shows_and_plays_it(spoken, sung, tmp_path):
-    result, text = written(spoken, sung, comparison=compare([spoken, sung]))
+def test_a_browser_shows_and_plays_it(conditional, vocoded, tmp_path):
+    result, text = written(conditional, vocoded, comparison=compare([conditional, vocoded]))
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
     papers = set()
     for scheme, width in (("light", 1200), ("dark", 390)):
@@ -446,12 +458,12 @@ def test_a_browser_shows_and_plays_it(spoken, sung, tmp_path):
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 0, ended.stderr
         seen = json.loads(ended.stdout)
-        assert seen["said"] == [] and set(seen["asked"]) <= {"file", "data"}
-        assert seen["title"] == "wavenet: spoken and sung"
-        made = [s for s in result["models"][1]["sounds"] if s["kind"] != "recording"]
-        expected = sorted(s["seconds"] for s in result["models"][0]["sounds"] + made)
+        assert seen["logged"] == [] and set(seen["requested"]) <= {"file", "data"}
+        assert seen["title"] == "wavenet: conditional and vocoder"
+        generated = [s for s in result["models"][1]["sounds"] if s["kind"] != "recording"]
+        expected = sorted(s["seconds"] for s in result["models"][0]["sounds"] + generated)
         assert sorted(seen["seconds"]) == pytest.approx(expected, abs=1e-3)
         assert all(pixels > 10 for pixels in seen["drawn"])
-        assert seen["wide"] == width  # nothing sticks out
+        assert seen["wide"] == width  # no horizontal overflow
         papers.add(seen["paper"])
     assert len(papers) == 2

@@ -304,7 +304,7 @@ def test_bad_losses_one_after_the_other_stop_the_run_and_keep_the_checkpoint(run
         warnings.simplefilter("ignore")
         run("train", *settings, "run_dir=r", "logger=none", "samples.seconds=0")
     assert re.search(
-        r"wavenet train: steps 3 to 5 cannot be learnt from, last segment 8 \(.*\): nan bits per sample; "
+        r"wavenet train: steps 3 to 5 have no usable loss or gradient, last segment 8 \(.*\): nan bits per sample; "
         r"segment 9 \(.*\): nan bits per sample; earlier checkpoints are kept\. Try a smaller optimizer\.lr",
         str(stopped.value),
     )

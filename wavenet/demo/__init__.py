@@ -1,6 +1,6 @@
-"""A local web page to play with a model: `server` runs it, `app` answers, `page/` is what the browser loads.
+"""Local web page for trying out a model: `server` runs it, `app` answers requests, `page/` is loaded by the browser.
 
-Starlette and a page of our own, not Gradio: that streams sound as AAC segments that an ffmpeg process encodes, and
-what is heard and downloaded here has to be the model's samples. Gradio is also some fifty packages, asks its makers'
-server for its newest version and sends usage statistics unless told not to.
+It uses Starlette and a page of its own, not Gradio: Gradio streams audio as AAC segments that an ffmpeg process
+encodes, and the audio that is played and downloaded here must be the model's samples. Gradio also has about fifty
+dependencies, checks its makers' server for the newest version and sends usage statistics unless disabled.
 """

@@ -1,4 +1,4 @@
-"""The page's server: fixed files, what the model is, and audio as it is made."""
+"""The page's application: static files, the model's description, and audio as it is generated."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from wavenet.demo.request import GenerationRequest
 from wavenet.demo.service import BusyError, GenerationService
 from wavenet.demo.upload import TooLargeError, collect
 
-HOSTS = ("127.0.0.1", "localhost", "[::1]")  # by which the page may be called; others are a trick with DNS
+HOSTS = ("127.0.0.1", "localhost", "[::1]")  # of the page; any other host is DNS rebinding
 
 _PAGE = Path(__file__).with_name("page")
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -28,7 +28,7 @@ _FILES = (
     "index.html", "style.css", "icon.svg", "demo.js", "picture.js", "player.js", "player-worklet.js", "recorder.js",
     "recorder-worklet.js", "wav.js",
 )  # fmt: skip
-PATIENCE = 30.0  # seconds that a client may leave what it was sent lying about
+SEND_TIMEOUT = 30.0  # seconds that a client may take to read what it was sent
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; "
@@ -44,16 +44,16 @@ _HEADERS = {
 
 
 def create_app(service: GenerationService) -> Starlette:
-    """The application, for any ASGI server.
+    """Build the application, for any ASGI server.
 
-    There is a route for each file of the page, and their contents are read here, once: no path that a client
-    names is ever looked up on the disk.
+    There is a route for each file of the page, and the files are read here, once: no path from a client is ever
+    looked up on the disk.
 
     Args:
-        service: Where audio is made.
+        service: The service that generates the audio.
 
     Returns:
-        The application; `state.stop()` ends what is being made, so that a server can end.
+        The application; `state.stop()` ends the running generations, so that a server can shut down.
     """
 
     async def model(_: Request) -> Response:
@@ -69,7 +69,7 @@ def create_app(service: GenerationService) -> Starlette:
             Middleware(_Headers),
             Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
         ],
-        exception_handlers={HTTPException: _refused, Exception: _failed},  # pyright: ignore[reportArgumentType]
+        exception_handlers={HTTPException: _error_response, Exception: _internal_error},  # pyright: ignore[reportArgumentType]
     )
     app.router.redirect_slashes = False
     app.state.stop = generating.stop
@@ -86,10 +86,10 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 class _Generate:
-    """POST /generate?mode=...&seed=...: a recording's file comes in the body, float32 samples go out as they are made.
+    """POST /generate?mode=...&seed=...: a recording in the body; streams float32 samples as they are generated.
 
-    A place is taken before the body is read and given back when the last sample is sent or the client is gone:
-    then the piece that is being made is the last one.
+    A slot is taken before the body is read and released when the last sample is sent or the client disconnects:
+    then the chunk in progress is the last one.
     """
 
     def __init__(self, service: GenerationService) -> None:
@@ -108,8 +108,8 @@ class _Generate:
             with self._service.slot(), anyio.CancelScope() as running:
                 self._running.add(running)
                 try:
-                    response = await self._begin(request, generation_request)
-                    await response(scope, receive, _patient(send))
+                    response = await self._respond(request, generation_request)
+                    await response(scope, receive, _with_timeout(send))
                 finally:
                     self._running.remove(running)
         except BusyError as error:
@@ -119,10 +119,10 @@ class _Generate:
         except ClientDisconnect:
             pass
 
-    async def _begin(self, request: Request, generation_request: GenerationRequest) -> Response:
-        most = 0 if generation_request.mode == FREE else self._service.capabilities.limits.max_upload_bytes
+    async def _respond(self, request: Request, generation_request: GenerationRequest) -> Response:
+        max_bytes = 0 if generation_request.mode == FREE else self._service.capabilities.limits.max_upload_bytes
         try:
-            data = await collect(request.stream(), most, int(request.headers.get("content-length", 0)))
+            data = await collect(request.stream(), max_bytes, int(request.headers.get("content-length", 0)))
         except TooLargeError as error:
             raise HTTPException(413, str(error)) from error
         except TimeoutError as error:
@@ -138,37 +138,37 @@ class _Generate:
 
 
 def _check_origin(request: Request) -> None:
-    """Refuse requests that another site's page makes in the visitor's name."""
+    """Refuse cross-site requests."""
     origin, own = request.headers.get("origin"), f"{request.url.scheme}://{request.headers.get('host')}"
     site = request.headers.get("sec-fetch-site", "same-origin")
     if (origin is not None and origin != own) or site not in ("same-origin", "none"):
-        raise HTTPException(403, "only the page itself may ask for audio")
+        raise HTTPException(403, "only the page itself may request audio")
 
 
-def _patient(send: Send) -> Send:
-    """A `send` that gives up on a client that stays connected, but takes nothing."""
+def _with_timeout(send: Send) -> Send:
+    """Wrap `send` so that it fails for a client that stays connected but reads nothing."""
 
-    async def patient(message: Message) -> None:
+    async def send_within_timeout(message: Message) -> None:
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(SEND_TIMEOUT):
                 await send(message)
         except TimeoutError as error:
             raise ClientDisconnect from error
 
-    return patient
+    return send_within_timeout
 
 
-async def _refused(_: Request, error: HTTPException) -> Response:
+async def _error_response(_: Request, error: HTTPException) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _failed(_: Request, __: Exception) -> Response:
-    """The traceback is on the server's terminal only."""
-    return JSONResponse({"error": "something went wrong; the terminal where the page was started says what"}, 500)
+async def _internal_error(_: Request, __: Exception) -> Response:
+    """Answer without details; the traceback is printed on the server's terminal only."""
+    return JSONResponse({"error": "internal error; the terminal where the page was started shows the details"}, 500)
 
 
 class _Headers:
-    """Puts the same headers on every answer."""
+    """Adds the same headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""What a model can be asked for on the page."""
+"""What the page can request from a model."""
 
 import os
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from wavenet.audio import Features, Pitch
 from wavenet.conditioning import CategoricalEmbedding, Conditioner
 from wavenet.model import WaveNet
 
-FREE, CONTINUE, RESYNTHESISE = "free", "continue", "resynthesise"  # what is done with a recording, if there is one
+FREE, CONTINUE, RESYNTHESISE = "free", "continue", "resynthesise"  # how a recording is used, if at all
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one visitor may take.
+    """Limits of the requests.
 
     Attributes:
-        max_seconds: Of what is made, and of a recording.
-        max_upload_bytes: Of a recording's file.
-        max_concurrent: Generations at the same time.
+        max_seconds: Maximum length of the generated audio, and of a recording.
+        max_upload_bytes: Maximum size of a recording's file.
+        max_concurrent: Maximum number of generations at the same time, of all visitors.
     """
 
     max_seconds: float = 30.0
@@ -27,18 +27,18 @@ class Limits:
 
 
 class Capabilities:
-    """What the page shows of a model, and what may be asked of it.
+    """The model's description on the page, and the requests that it supports.
 
     Args:
         model: The model.
-        title: What to call it.
-        limits: What one visitor may take.
+        title: The model's name on the page.
+        limits: Limits of the requests.
 
     Attributes:
-        sample_rate: The model's, Hz.
-        names: For each condition that is a name, such as "speaker": the known names, and whether it may be left out.
-        features: What is read off a recording to make it again.
-        modes: Which of `FREE`, `CONTINUE` and `RESYNTHESISE` there are.
+        sample_rate: The model's sample rate, Hz.
+        names: For each categorical condition, such as "speaker": the known names, and whether it may be left out.
+        features: The features that are extracted from a recording to resynthesise it.
+        modes: Those of `FREE`, `CONTINUE` and `RESYNTHESISE` that are available.
         unsupported_reason: Why there are none; None if there are.
     """
 
@@ -69,7 +69,7 @@ class Capabilities:
         self._model_facts = _model_facts(model)
 
     def as_json(self) -> dict[str, Any]:
-        """For the page."""
+        """Return it as plain data, for the page."""
         return {
             "title": self.title,
             "sample_rate": self.sample_rate,
@@ -86,7 +86,7 @@ class Capabilities:
 
 
 def title_of(checkpoint: str | os.PathLike[str]) -> str:
-    """A checkpoint's own name, without the folders around it.
+    """Return a checkpoint's name, without its folders.
 
     >>> title_of("runs/june/"), title_of("runs/june/checkpoints/best.ckpt")
     ('june', 'best.ckpt')
@@ -95,14 +95,14 @@ def title_of(checkpoint: str | os.PathLike[str]) -> str:
 
 
 def _unavailable_reason(name: str, features: Features | None) -> str | None:
-    """Why a condition cannot be read off a recording here; None if it can."""
+    """Return why a condition cannot be extracted from a recording here; None if it can."""
     if features is None or features.reads_files:
         return (
-            f"needs '{name}', which another program makes and no recording holds; "
-            f"wavenet generate takes it from a file: conditions={{{name}: FILE.npy}}"
+            f"needs '{name}', which another program computes and which cannot be extracted from a recording; "
+            f"wavenet generate reads it from a file: conditions={{{name}: FILE.npy}}"
         )
     if isinstance(features, Pitch) and not Pitch.is_available():
-        return f'needs {name}, which librosa finds, and that is not installed: pip install "wavenet[pitch]"'
+        return f'needs {name}, which is computed by librosa, and librosa is not installed: pip install "wavenet[pitch]"'
     return None
 
 

@@ -1,4 +1,4 @@
-"""One request for audio, as it stands in a query."""
+"""A request for audio, from a query string."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ _BOUNDS = bounds_of(Stream)
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What is wanted.
+    """A request for audio.
 
     Attributes:
-        mode: One of the offer's modes.
-        seconds: Length of what is made; None for as long as the recording.
-        seed: See `wavenet.stream`, as what follows.
-        temperature: Of the draws.
-        top_k: Draw among so many classes only.
-        names: Conditions that are names, such as {"speaker": "june"}.
+        mode: One of the modes of `Capabilities`.
+        seconds: Length of the generated audio; None for the length of the recording.
+        seed: Seed, as in `wavenet.stream`.
+        temperature: Sampling temperature, as in `wavenet.stream`.
+        top_k: Number of likeliest classes to sample from, as in `wavenet.stream`; None for all.
+        names: Categorical conditions, such as {"speaker": "june"}.
     """
 
     mode: str
@@ -36,57 +36,57 @@ class GenerationRequest:
 
     @classmethod
     def read(cls, query: Iterable[tuple[str, str]], capabilities: Capabilities) -> "GenerationRequest":
-        """Take a query's settings, all of them strings.
+        """Parse a query's settings, all of them strings.
 
         Args:
             query: Names and values: mode, seconds, seed, temperature, top_k, and conditions.NAME.
-            capabilities: What may be asked for.
+            capabilities: The supported requests.
 
         Raises:
-            ValueError: Names the setting, its value, and what would be right.
+            ValueError: If a setting is unknown, repeated or invalid; names the setting, its value and the valid values.
         """
         if capabilities.unsupported_reason is not None:
             raise ValueError(capabilities.unsupported_reason)
-        given: dict[str, str] = {}
+        values: dict[str, str] = {}
         known = (*_SETTINGS, *(f"{_CONDITION}{name}" for name in capabilities.names))
         for key, value in query:
             if key not in known:
                 raise ValueError(f"{key[:60]!r}: there is no such setting; known are {', '.join(known)}")
-            if key in given:
+            if key in values:
                 raise ValueError(f"{key} is given twice; once is enough")
-            given[key] = value
-        mode = given.get("mode", capabilities.modes[0])
+            values[key] = value
+        mode = values.get("mode", capabilities.modes[0])
         if mode not in capabilities.modes:
             raise ValueError(f"mode is {mode[:60]!r}; it must be {' or '.join(capabilities.modes)} for this model")
         seconds = None
         if mode != RESYNTHESISE:
             longest = Real(0, capabilities.limits.max_seconds, exclusive_low=True)
-            seconds = _number("seconds", given.get("seconds", "2"), longest)
+            seconds = _number("seconds", values.get("seconds", "2"), longest)
         return cls(
             mode,
             seconds,
-            _whole("seed", given.get("seed", "0"), _BOUNDS["seed"]),
-            _number("temperature", given.get("temperature", "1"), _BOUNDS["temperature"]),
-            _whole("top_k", given["top_k"], _BOUNDS["top_k"]) if given.get("top_k") else None,
-            {name: given[f"{_CONDITION}{name}"] for name in capabilities.names if given.get(f"{_CONDITION}{name}")},
+            _whole("seed", values.get("seed", "0"), _BOUNDS["seed"]),
+            _number("temperature", values.get("temperature", "1"), _BOUNDS["temperature"]),
+            _whole("top_k", values["top_k"], _BOUNDS["top_k"]) if values.get("top_k") else None,
+            {name: values[f"{_CONDITION}{name}"] for name in capabilities.names if values.get(f"{_CONDITION}{name}")},
         )
 
 
-def _whole(name: str, text: str, kind: ValueType) -> int:
-    plain = text.isascii() and text.isdigit() and len(text) < 20
-    return _of(kind, name, int(text) if plain else None, text)
+def _whole(name: str, text: str, value_type: ValueType) -> int:
+    is_whole = text.isascii() and text.isdigit() and len(text) < 20
+    return _checked(value_type, name, int(text) if is_whole else None, text)
 
 
-def _number(name: str, text: str, kind: ValueType) -> float:
+def _number(name: str, text: str, value_type: ValueType) -> float:
     try:
         value = float(text) if len(text) < 40 else None
     except ValueError:
         value = None
-    return _of(kind, name, value, text)
+    return _checked(value_type, name, value, text)
 
 
-def _of(kind: ValueType, name: str, value: Any, text: str) -> Any:
-    """The value, if it is one and of the kind."""
-    if value is None or not kind.accepts(value):
-        raise ValueError(f"{name} is {text[:60]!r}; it must be {kind}")
+def _checked(value_type: ValueType, name: str, value: Any, text: str) -> Any:
+    """Return the value, if it is valid for its type."""
+    if value is None or not value_type.accepts(value):
+        raise ValueError(f"{name} is {text[:60]!r}; it must be {value_type}")
     return value

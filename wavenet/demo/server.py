@@ -1,4 +1,4 @@
-"""The page's server on this machine."""
+"""The page's server, for this machine only."""
 
 import ipaddress
 import logging
@@ -13,29 +13,29 @@ from wavenet.demo.service import GenerationService
 
 _BACKLOG = 128
 _MAX_CONNECTIONS = 64
-_GRACE = 2  # seconds for responses in progress at the end
+_GRACE = 2  # seconds that responses in progress have to finish at shutdown
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port of the loopback interface; early visitors wait there until the server runs.
+    """Bind a port of the loopback interface; early connections wait until the server runs.
 
     Args:
         host: "127.0.0.1", "::1" or "localhost".
-        port: 0 takes one that is free.
+        port: The port; 0 for a free one.
 
     Raises:
-        ValueError: If the host is not this machine alone, or the port is not available.
+        ValueError: If the host is not a loopback address, or the port is not available.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, socket_type, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         if not ipaddress.ip_address(address[0]).is_loopback:
             raise ValueError(
                 f"host is '{host}'; it must be 127.0.0.1, ::1 or localhost: the page has no passwords, so only this "
                 "machine may reach it"
             )
-        listener = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, socket_type, protocol)
         try:
-            if os.name == "posix":  # elsewhere this would take the port from whoever has it
+            if os.name == "posix":  # on Windows this would take the port from another process
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(_BACKLOG)
@@ -49,17 +49,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where the page is."""
+    """Return the page's URL."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def server_for(service: GenerationService, on_ready: Callable[[], object] = lambda: None) -> uvicorn.Server:
-    """The server: `run([listener])` serves until Ctrl-C or SIGTERM, ends what is being made, and hands the signal on.
+    """Build the server: `run([listener])` serves until Ctrl-C or SIGTERM, stops generations, and re-raises the signal.
 
     Args:
-        service: Where audio is made.
-        on_ready: Is called when the page answers.
+        service: The service that generates the audio.
+        on_ready: Called when the server accepts requests.
     """
     app = create_app(service)
     config = uvicorn.Config(
@@ -70,7 +70,7 @@ def server_for(service: GenerationService, on_ready: Callable[[], object] = lamb
 
 
 class _Server(uvicorn.Server):
-    """Ends generations when it ends, instead of waiting for them."""
+    """A server that stops generations at shutdown instead of waiting for them."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object], stop: Callable[[], object]) -> None:
         super().__init__(config)
@@ -81,6 +81,6 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is cut off now is meant to be
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # cancelled responses are intended here
         self._stop()
         await super().shutdown(sockets)

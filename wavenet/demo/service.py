@@ -1,4 +1,4 @@
-"""Where audio is made for the page: one model, and room for so many at a time."""
+"""Generation for the page: one model, and a limited number of generations at a time."""
 
 import time
 import warnings
@@ -14,33 +14,33 @@ from wavenet.demo.upload import decode
 from wavenet.generation import Stream, stream
 from wavenet.model import WaveNet
 
-_PIECE = 0.1  # seconds that making a piece may take: a stop is heeded after it
-_LONGEST = 0.25  # seconds of audio in a piece
-_FIRST = 0.02  # seconds of audio in the first one, which shows how fast the model is
+_CHUNK_TIME = 0.1  # seconds to generate a chunk; a stop takes effect after a chunk
+_LONGEST = 0.25  # seconds of audio in a chunk
+_FIRST = 0.02  # seconds of audio in the first chunk, which measures the speed of the model
 
 
 class BusyError(RuntimeError):
-    """As much is being made as may be at a time."""
+    """The maximum number of generations is running."""
 
 
 class GenerationService:
-    """Makes audio of wishes; its methods may be called from any thread, except `place`, which is for one.
+    """Generates audio for requests. Its methods may be called from any thread, except `slot`, which is for one.
 
     Args:
         model: The model.
-        title: What to call it.
-        limits: What one visitor may take.
-        backend: As in `wavenet.stream`, and so what follows.
+        title: The model's name on the page.
+        limits: Limits of the requests.
+        backend: Backend, as in `wavenet.stream`.
         threads: CPU threads for each generation.
         weights: How the cpu backend stores weights.
 
     Attributes:
-        offer: What may be asked for.
-        backend: The name of the backend that is used.
-        running: Generations at this moment.
+        capabilities: The supported requests.
+        backend: Name of the backend in use.
+        running: Number of running generations.
 
     Raises:
-        ValueError: If the backend does not serve the model.
+        ValueError: If the backend does not support the model.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class GenerationService:
         self._model, self._threads, self._weights = model, threads, weights
 
     def warm_up(self) -> list[str]:
-        """Make a little in each mode, so that the first visitor waits for no compiler.
+        """Generate a little in each mode, so that the first visitor does not wait for compilation.
 
         Returns:
-            What there is to say about it, such as why a faster backend was passed over.
+            Messages for the user, such as why a faster backend is not used.
         """
         rate = self._model.sample_rate
         names = {name: known[0] for name, (known, optional) in self.capabilities.names.items() if not optional}
         noise = torch.rand(rate, generator=torch.Generator().manual_seed(0)) * 0.02 - 0.01
-        said: list[str] = []
+        messages: list[str] = []
         for mode in self.capabilities.modes:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -75,20 +75,20 @@ class GenerationService:
                 )
             audio_stream.read(min(64, rate))
             self.backend = audio_stream.backend
-            said += [str(warning.message) for warning in caught if warning.category is UserWarning]
-        return list(dict.fromkeys(said))
+            messages += [str(warning.message) for warning in caught if warning.category is UserWarning]
+        return list(dict.fromkeys(messages))
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Take one of the places, and give it back.
+        """Take a generation slot, and release it.
 
         Raises:
-            BusyError: If all are taken.
+            BusyError: If all slots are taken.
         """
-        most = self.capabilities.limits.max_concurrent
-        if self.running >= most:
+        max_concurrent = self.capabilities.limits.max_concurrent
+        if self.running >= max_concurrent:
             raise BusyError(
-                f"{self.running} of {most} generations are running already; wait for one to end, "
+                f"{self.running} of {max_concurrent} generations are already running; wait for one to end, "
                 "or start the page with a larger max_concurrent"
             )
         self.running += 1
@@ -98,10 +98,10 @@ class GenerationService:
             self.running -= 1
 
     def start(self, request: GenerationRequest, data: bytes) -> Stream:
-        """Start what is wished for, with the file of a recording if the mode takes one.
+        """Start a generation, with the file of a recording if the mode needs one.
 
         Raises:
-            ValueError: If the recording cannot serve, or the model does not know a name.
+            ValueError: If the recording cannot be used, or a name is unknown to the model.
         """
         recording = None
         if request.mode != FREE:
@@ -109,26 +109,26 @@ class GenerationService:
         return self._stream(request, recording)
 
     def chunks(self, audio_stream: Stream) -> Iterator[bytes]:
-        """Samples, little-endian float32, a piece at a time; each takes about as long, however fast the model is."""
+        """Yield samples as little-endian float32, in chunks that take about equally long for any model."""
         rate = self._model.sample_rate
         size = max(1, round(_FIRST * rate))
         while left := sum(audio_stream.lengths or [0]):
             began = time.perf_counter()
-            piece = audio_stream.read(min(size, left))
-            share = _PIECE / max(time.perf_counter() - began, 1e-4)
-            yield piece.numpy().astype("<f4").tobytes()
-            size = min(max(1, round(size * min(share, 4))), max(1, round(_LONGEST * rate)))
+            chunk = audio_stream.read(min(size, left))
+            ratio = _CHUNK_TIME / max(time.perf_counter() - began, 1e-4)
+            yield chunk.numpy().astype("<f4").tobytes()
+            size = min(max(1, round(size * min(ratio, 4))), max(1, round(_LONGEST * rate)))
 
     def _stream(self, request: GenerationRequest, recording: Tensor | None) -> Stream:
-        told, seconds = dict(request.names), request.seconds
+        conditions, seconds = dict(request.names), request.seconds
         if request.mode == RESYNTHESISE:
             assert recording is not None
-            told |= {features.name: features.extract(recording) for features in self.capabilities.features}
+            conditions |= {features.name: features.extract(recording) for features in self.capabilities.features}
             seconds = len(recording) / self._model.sample_rate
         return stream(
             self._model,
             seconds,
-            conditions=told,
+            conditions=conditions,
             seed=request.seed,
             temperature=request.temperature,
             top_k=request.top_k,

@@ -1,4 +1,4 @@
-"""A recording that somebody sends."""
+"""An uploaded recording."""
 
 import tempfile
 from collections.abc import AsyncIterable
@@ -10,54 +10,54 @@ from torch import Tensor
 from wavenet.atomic_files import os_error_reason
 from wavenet.audio import AudioError, read
 
-PATIENCE = 60.0  # seconds that a recording may take to arrive
+UPLOAD_TIMEOUT = 60.0  # seconds that a recording may take to arrive
 
 
 class TooLargeError(ValueError):
-    """More bytes than are taken."""
+    """The upload is too large."""
 
 
-async def collect(chunks: AsyncIterable[bytes], most: int, claimed: int = 0) -> bytes:
-    """The body of a request; never held beyond the limit, whatever length its header claims.
+async def collect(chunks: AsyncIterable[bytes], max_bytes: int, claimed: int = 0) -> bytes:
+    """Read the body of a request, up to the limit, whatever length its header claims.
 
     Args:
-        chunks: Its bytes, as they come.
-        most: How many are taken; 0 where no recording is.
-        claimed: How many the header claims: too many need not come to be refused.
+        chunks: The body's bytes, as they arrive.
+        max_bytes: Maximum size; 0 where no recording is expected.
+        claimed: Size in the header; if it is too large, the body is rejected before it has arrived.
 
     Raises:
-        TooLargeError: If there are more, or are claimed to be.
-        TimeoutError: If they take longer than `PATIENCE`.
+        TooLargeError: If the size, or the claimed size, exceeds the maximum.
+        TimeoutError: If the body takes longer than `UPLOAD_TIMEOUT`.
     """
     data = bytearray()
-    with anyio.fail_after(PATIENCE):
-        async for piece in chunks:
-            if max(len(data) + len(piece), claimed) > most:
+    with anyio.fail_after(UPLOAD_TIMEOUT):
+        async for chunk in chunks:
+            if max(len(data) + len(chunk), claimed) > max_bytes:
                 raise TooLargeError(
-                    f"your recording has more than {most / 2**20:.3g} MB; send a shorter one"
-                    if most
-                    else "a recording came along, but mode=free takes none"
+                    f"your recording is larger than {max_bytes / 2**20:.3g} MB; send a shorter one"
+                    if max_bytes
+                    else "the request has a recording, but mode=free does not use one"
                 )
-            data += piece
+            data += chunk
     return bytes(data)
 
 
 def decode(data: bytes, sample_rate: int, max_seconds: float) -> Tensor:
-    """The waveform of a recording's file, as `wavenet generate` reads it.
+    """Decode an uploaded recording, as `wavenet generate` reads it.
 
     Args:
-        data: The file, of any format that soundfile knows. What it was called is not asked.
+        data: The file, in any format that soundfile reads; its name is not used.
         sample_rate: Resample to this rate, Hz.
-        max_seconds: How long it may be.
+        max_seconds: Maximum length.
 
     Returns:
         (T,), float32 in [-1, 1].
 
     Raises:
-        AudioError: Says what is wrong with it.
+        AudioError: If the recording cannot be used; names the reason.
     """
     if not data:
-        raise AudioError("your recording: there is none; choose a file, or record one")
+        raise AudioError("your recording: it is missing; choose a file, or record one")
     try:
         with tempfile.TemporaryDirectory(prefix="wavenet-demo-") as folder:
             path = Path(folder) / "recording"
@@ -65,8 +65,8 @@ def decode(data: bytes, sample_rate: int, max_seconds: float) -> Tensor:
             try:
                 return read(path, sample_rate, max_seconds)[0]
             except AudioError as error:
-                said = str(error).removeprefix(f"{path}: ")
-                hint = "; WAV, FLAC, Ogg and MP3 are read" if said.startswith("not readable") else ""
-                raise AudioError(f"your recording: {said}{hint}") from None
+                message = str(error).removeprefix(f"{path}: ")
+                hint = "; supported are WAV, FLAC, Ogg and MP3" if message.startswith("not readable") else ""
+                raise AudioError(f"your recording: {message}{hint}") from None
     except OSError as error:
-        raise AudioError(f"your recording: the server has no place for it ({os_error_reason(error)})") from None
+        raise AudioError(f"your recording: the server cannot store it ({os_error_reason(error)})") from None

@@ -1,4 +1,4 @@
-"""How good a model is, in numbers."""
+"""Metrics of models."""
 
 from wavenet.evaluation.bits import Score, bits_per_sample, grouped, score_each, utterance_bits
 from wavenet.evaluation.bits_per_byte import Clips, utterance_bytes

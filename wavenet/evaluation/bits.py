@@ -1,4 +1,4 @@
-"""Bits per sample: the average number of bits that the model needs for the next sample."""
+"""Bits per sample: the mean negative log2-likelihood of the next sample."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,10 +18,9 @@ class Score:
 
     Attributes:
         bits: Negative log2-likelihood, summed.
-        samples: How many samples it is the sum of.
-        utterances: How many utterances.
-        log2_levels: Bits that it would take to go on from what the distribution tells apart to 16-bit
-            samples, summed; see `OutputDistribution`.
+        samples: Number of samples in the sum.
+        utterances: Number of utterances.
+        log2_levels: Bits from the distribution's levels to the 16-bit sample, summed; see `OutputDistribution`.
     """
 
     bits: float = 0.0
@@ -39,12 +38,12 @@ class Score:
 
     @property
     def bits_per_sample(self) -> float:
-        """The average; NaN over nothing."""
+        """The mean; NaN without samples."""
         return self.bits / self.samples if self.samples else math.nan
 
     @property
     def bits_per_16_bit_sample(self) -> float:
-        """The average for the sample as 16-bit audio has it: comparable between distributions; NaN over nothing."""
+        """The mean for 16-bit samples, comparable between distributions; NaN without samples."""
         return (self.bits + self.log2_levels) / self.samples if self.samples else math.nan
 
 
@@ -52,29 +51,29 @@ class Score:
 def utterance_bits(
     model: WaveNet, waveform: Tensor, conditions: Mapping[str, Any] | None = None, chunk: int = 65536
 ) -> Score:
-    """Score one utterance: each sample once, given all the samples before it.
+    """Score one utterance: each sample once, given all samples before it.
 
     Args:
         model: The model.
         waveform: (T,) in [-1, 1] at the model's rate.
         conditions: Named conditions of the utterance; features are (num_channels, frames).
-        chunk: Samples that are run at once. It bounds the memory and changes nothing else, because
+        chunk: Samples in one forward pass. It bounds the memory and does not change the result, because
             the model's state is carried from chunk to chunk.
 
     Returns:
         The utterance's score.
     """
     condition, state, bits, log2_levels = model.condition(conditions, 1), None, 0.0, 0.0
-    for start, piece in enumerate(waveform.unsqueeze(0).split(chunk, dim=1)):
-        now = None if condition is None else condition.slice(start * chunk, piece.shape[1])
-        log_prob, state = model.log_prob(piece, now, state)
+    for start, samples in enumerate(waveform.unsqueeze(0).split(chunk, dim=1)):
+        samples_condition = None if condition is None else condition.slice(start * chunk, samples.shape[1])
+        log_prob, state = model.log_prob(samples, samples_condition, state)
         bits -= log_prob.double().sum().item() / math.log(2)
-        log2_levels += model.distribution.log2_levels(piece).double().sum().item()
+        log2_levels += model.distribution.log2_levels(samples).double().sum().item()
     return Score(bits, waveform.shape[0], 1, log2_levels)
 
 
 def score_each(model: WaveNet, corpus: Corpus, on_progress: Callable[[], object] | None = None) -> list[Score]:
-    """Score each utterance of a corpus from beginning to end, in the corpus's order; else as `bits_per_sample`."""
+    """Score each utterance of a corpus from beginning to end, in the corpus's order; see `bits_per_sample`."""
     if corpus.sample_rate != model.sample_rate:
         raise ValueError(f"the corpus is at {corpus.sample_rate} Hz; the model's sample_rate is {model.sample_rate}")
     device = next(model.parameters()).device
@@ -89,9 +88,9 @@ def score_each(model: WaveNet, corpus: Corpus, on_progress: Callable[[], object]
 
 
 def grouped(corpus: Corpus, by: str = "speaker") -> dict[str, list[int]]:
-    """The numbers of a corpus's utterances for each value of a condition, sorted; and of all of them under "all".
+    """Return the indices of a corpus's utterances for each value of a condition, sorted, and of all under "all".
 
-    A value that is itself "all" is called such as "speaker all".
+    A value "all" is renamed to, for example, "speaker all".
     """
     groups: dict[str, list[int]] = {}
     for index, utterance in enumerate(corpus.utterances):
@@ -106,18 +105,18 @@ def bits_per_sample(
     """Score a corpus, utterance by utterance from beginning to end.
 
     Args:
-        model: The model; the corpus is at its rate.
-        corpus: What to score.
+        model: The model.
+        corpus: The corpus, at the model's rate.
         by: The condition to group by.
-        on_progress: Is called after each utterance.
+        on_progress: Called after each utterance.
 
     Returns:
         A score for each value of the condition, sorted, and their sum under "all".
 
     Raises:
-        ValueError: If the rates differ or the model does not know a speaker.
+        ValueError: If the rates differ or a speaker is unknown to the model.
     """
     each, groups = score_each(model, corpus, on_progress), grouped(corpus, by)
     del groups["all"]
-    scores = {name: sum((each[i] for i in theirs), Score()) for name, theirs in groups.items()}
+    scores = {name: sum((each[i] for i in indices), Score()) for name, indices in groups.items()}
     return scores | {"all": sum(scores.values(), Score())}

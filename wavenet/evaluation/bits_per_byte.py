@@ -1,4 +1,4 @@
-"""Bits per byte, as the SaShiMi paper counts them: of 8-bit samples, in clips that each begin with nothing heard."""
+"""Bits per byte, computed as in the SaShiMi paper: of 8-bit samples, in clips that each begin without context."""
 
 import functools
 import math
@@ -15,45 +15,46 @@ from wavenet.model import WaveNet
 
 QUANTIZATIONS = ("mu_law", "linear")
 PUBLISHED = {"sc09": (("SaShiMi", 1.891), ("SaShiMi, retrained in 2022", 1.873))}
-"""What others report, by the dataset's name: from the table of test NLL in models/sashimi/README.md of the authors'
-repository, github.com/state-spaces/s4. Their other numbers stand in the paper only, and none is copied from memory."""
-_CHUNK = 65536  # samples that are run at once, as in `utterance_bits`
+"""Published figures, by the dataset's name: from the table of test NLL in models/sashimi/README.md of the authors'
+repository, github.com/state-spaces/s4. The authors' other figures are in the paper only and are not included."""
+_CHUNK = 65536  # samples in one forward pass, as in `utterance_bits`
 
 
 @dataclass(frozen=True)
 class Clips:
-    """How recordings become clips of bytes.
+    """How recordings are cut into clips of bytes.
 
     Goel, Gu, Donahue and Re, It's Raw! Audio Generation with State-Space Models (2022), report "NLL", base 2. What
-    follows is read off the code that the paper names (github.com/state-spaces/s4: src/dataloaders/audio.py,
+    follows is taken from the code that the paper refers to (github.com/state-spaces/s4: src/dataloaders/audio.py,
     datasets.py, configs/dataset/, and `bpb` in src/tasks/metrics.py):
 
     - A file is cut into clips of `sample_len` samples at 16 kHz: 16000 for SC09, 128000 (8 s) for Beethoven,
-      131072 (8.192 s) for YouTubeMix. The rest of a file is left out of the latter two (`drop_last`); SC09's
-      shorter files count as they are, and padding does not count.
-    - Each clip is stretched by itself, so that its lowest sample is -1 and its highest 1.
+      131072 (8.192 s) for YouTubeMix. The remainder of a file is left out for the latter two (`drop_last`); SC09's
+      shorter files are included as they are, and padding is not counted.
+    - Each clip is stretched separately, so that its lowest sample is -1 and its highest 1.
     - It is quantised to 256 levels: mu-law for SC09 and YouTubeMix, linear for Beethoven.
-    - The first byte is predicted from the level of silence and nothing else; each later one from all bytes before
+    - The first byte is predicted from the level of silence alone; each later one from all bytes before
       it in the clip. The figure is the mean of -log2 p over samples (over batches, which is the same for clips
       of one length).
 
-    Here it is the same, with these differences. The mu-law classes are this package's, which are 0.4 % wider than
-    theirs, as the outermost two are half as wide; that alone is 0.006 bits less. Linear levels are of 256 16-bit
-    levels each, whose ends lie within a hundredth of a level of theirs. A model of 16-bit samples hears the bytes,
-    decoded, and nothing finer, and the probability of a byte is that of all 16-bit levels in it; so the sum over all
-    clips of bytes is 1, as it is for a model of bytes, but such a model hears what it was not trained on. The paper's
-    models are unconditional; a model that is given the speaker is not comparable.
+    This implementation is the same, with these differences. The mu-law classes are this package's, which are 0.4 %
+    wider than the paper's, as the outermost two are half as wide; that alone is 0.006 bits less. Linear levels are of
+    256 16-bit levels each, whose ends lie within a hundredth of a level of the paper's. The inputs of a model of 16-bit
+    samples are the decoded bytes, at no finer resolution, and the probability of a byte is that of all 16-bit levels
+    in it; so the probabilities of all clips of bytes sum to 1, as for a model of bytes, but the inputs differ from
+    those that the model was trained on. The paper's models are unconditional; a model that is conditioned on the
+    speaker is not comparable.
 
-    Not verified: that the paper's numbers were made with just this code and the configs as they are now; that the NLL
-    of its tables is what `bpb` logs, in base 2 (others who tried to reproduce it read it so); and how the baselines,
-    WaveNet among them, were trained.
+    Not verified: that the paper's numbers were computed with exactly this code and the present configs; that the NLL
+    of its tables is what `bpb` logs, in base 2 (others who tried to reproduce it interpret it so); and how the
+    baselines, WaveNet among them, were trained.
 
     Attributes:
         seconds: Length of a clip.
         quantization: "mu_law" or "linear".
-        stretch: Whether each clip is stretched to [-1, 1], as theirs are. A model that was trained on recordings as
-            they are does worse with stretched ones.
-        drop_rest: Whether what is left of an utterance after its whole clips is left out.
+        stretch: Whether each clip is stretched to [-1, 1], as in the paper. A model that was trained on unstretched
+            recordings scores worse on stretched ones.
+        drop_rest: Whether the remainder of an utterance after its whole clips is left out.
 
     Raises:
         ValueError: If seconds is not above 0, or the quantization is unknown.
@@ -71,7 +72,7 @@ class Clips:
             raise ValueError(f"Clips: quantization is '{self.quantization}'; it must be {' or '.join(QUANTIZATIONS)}")
 
     def cut(self, waveform: Tensor, sample_rate: int) -> Iterator[Tensor]:
-        """The clips of an utterance (T,), stretched if wanted."""
+        """Cut an utterance (T,) into clips, stretched if requested."""
         length = max(1, round(self.seconds * sample_rate))
         for clip in waveform.split(length):
             if len(clip) == length or not self.drop_rest:
@@ -79,38 +80,38 @@ class Clips:
 
 
 def stretched(clip: Tensor) -> Tensor:
-    """A clip (T,) whose lowest sample is -1 and whose highest is 1; a constant one becomes -1, as in their code."""
+    """Scale a clip (T,) so that its range is -1 to 1; a constant one becomes -1, as in the paper's code."""
     low, high = clip.aminmax()
     return (2 * (clip - low) / (high - low + 1e-6) - 1).clamp(-1, 1)
 
 
 @torch.inference_mode()
 def clip_bits(model: WaveNet, clip: Tensor, quantization: str, conditions: dict[str, str] | None = None) -> float:
-    """Bits for one clip's bytes, each given those before it.
+    """Return the bits for one clip's bytes, each given those before it.
 
     Args:
-        model: The model; told no features.
+        model: The model, without features.
         clip: (T,) in [-1, 1].
         quantization: "mu_law" or "linear".
-        conditions: Names, such as the speaker.
+        conditions: Categorical conditions, such as the speaker.
 
     Returns:
         The negative log2-likelihood of the clip's bytes.
 
     Raises:
-        ValueError: If the model's distribution does not say how likely a byte is.
+        ValueError: If the model's distribution has no probability for a byte.
     """
     device = next(model.parameters()).device
     of_levels, low, high, decoded = _cells(quantization)
     numbers = of_levels[(clip.cpu() * 2**15).round().long().clamp(-(2**15), 2**15 - 1) + 2**15]
-    low, high, heard = (table[numbers][None].to(device) for table in (low, high, decoded))
+    low, high, inputs = (table[numbers][None].to(device) for table in (low, high, decoded))
     condition, layers, nats = model.condition(conditions, 1), None, 0.0
-    heard = torch.cat([torch.zeros_like(heard[:, :1]), heard[:, :-1]], dim=1)
-    for start in range(0, heard.shape[1], _CHUNK):
-        piece = slice(start, start + _CHUNK)
-        now = None if condition is None else condition.slice(start, heard[:, piece].shape[1])
-        parameters, layers = model(heard[:, piece], now, layers)
-        log_prob = model.distribution.log_prob_of_levels(parameters, low[:, piece], high[:, piece])
+    inputs = torch.cat([torch.zeros_like(inputs[:, :1]), inputs[:, :-1]], dim=1)
+    for start in range(0, inputs.shape[1], _CHUNK):
+        part = slice(start, start + _CHUNK)
+        part_condition = None if condition is None else condition.slice(start, inputs[:, part].shape[1])
+        parameters, layers = model(inputs[:, part], part_condition, layers)
+        log_prob = model.distribution.log_prob_of_levels(parameters, low[:, part], high[:, part])
         nats -= log_prob.double().sum().item()
     return nats / math.log(2)
 
@@ -120,12 +121,12 @@ def utterance_bytes(model: WaveNet, corpus: Corpus, index: int, clips: Clips) ->
 
     Args:
         model: The model.
-        corpus: At the model's rate.
-        index: The utterance's number.
-        clips: How it is cut and quantised.
+        corpus: The corpus, at the model's rate.
+        index: The utterance's index.
+        clips: How the utterance is cut and quantised.
 
     Returns:
-        Bits and samples; no samples if the utterance is shorter than a clip and the rest is left out.
+        Bits and samples; no samples if the utterance is shorter than a clip and the remainder is left out.
 
     Raises:
         ValueError: See `unsupported_reason` and `clip_bits`.
@@ -138,7 +139,7 @@ def utterance_bytes(model: WaveNet, corpus: Corpus, index: int, clips: Clips) ->
 
 
 def unsupported_reason(model: WaveNet, clips: Clips) -> str | None:
-    """Why a model's bits per byte cannot be counted; None if they can."""
+    """Return why a model's bits per byte cannot be computed; None if they can."""
     if model.features:
         names = ", ".join(features.name for features in model.features)
         return f"the model is conditioned on {names} of each recording; the paper's models are unconditional"
@@ -154,7 +155,7 @@ def unsupported_reason(model: WaveNet, clips: Clips) -> str | None:
 
 @functools.lru_cache(maxsize=2)
 def _cells(quantization: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The byte of each 16-bit level, (65536,); of each byte the lowest and highest level and what is heard, (256,)."""
+    """Return the byte of each 16-bit level, (65536,), and each byte's lowest and highest level and sample, (256,)."""
     with torch.inference_mode(False):
         levels = torch.arange(-(2**15), 2**15)
         if quantization == "mu_law":

@@ -1,4 +1,4 @@
-"""Pictures for people: the dilated stack, and generated beside real speech."""
+"""Figures: the dilated stack, and spectrograms of generated and real speech."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from wavenet.nn import receptive_field
 
 
 def draw_stack(path: str | os.PathLike[str], kernel_size: int = 2, dilations: Sequence[int] = (1, 2, 4, 8)) -> None:
-    """Draw a stack of dilated causal convolutions (figure 3 of the paper) and what one output sees.
+    """Draw a stack of dilated causal convolutions (figure 3 of the paper) and the receptive field of one output.
 
     Args:
-        path: The picture to write.
+        path: The image file to write.
         kernel_size: Taps of each convolution.
-        dilations: One for each layer, samples.
+        dilations: Dilation of each layer, samples.
     """
     field = receptive_field(kernel_size, dilations)
     length = field + 8
-    seen = {(len(dilations), length - 1)}
+    in_field = {(len(dilations), length - 1)}
     figure, axes = plt.subplots(figsize=(11, 3.6))
     for layer in range(len(dilations), 0, -1):
         for t in range(length):
@@ -30,19 +30,23 @@ def draw_stack(path: str | os.PathLike[str], kernel_size: int = 2, dilations: Se
                 source = t - tap * dilations[layer - 1]
                 if source < 0:
                     continue
-                lit = (layer, t) in seen
-                if lit:
-                    seen.add((layer - 1, source))
-                colour, width = ("tab:orange", 1.6) if lit else ("lightgrey", 0.6)
-                axes.plot([source, t], [layer - 1, layer], color=colour, linewidth=width, zorder=2 if lit else 1)
+                highlighted = (layer, t) in in_field
+                if highlighted:
+                    in_field.add((layer - 1, source))
+                colour, width = ("tab:orange", 1.6) if highlighted else ("lightgrey", 0.6)
+                axes.plot(
+                    [source, t], [layer - 1, layer], color=colour, linewidth=width, zorder=2 if highlighted else 1
+                )
     for layer in range(len(dilations) + 1):
         for t in range(length):
-            colour = "tab:orange" if (layer, t) in seen else "white"
+            colour = "tab:orange" if (layer, t) in in_field else "white"
             axes.scatter(t, layer, s=70, color=colour, edgecolors="grey", zorder=3)
     labels = ["input", *(f"dilation {d}" for d in dilations)]
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xticks([length - field, length - 1], [f"t - {field - 1}", "t"])
-    axes.set_title(f"What one output sees: {field} samples through {len(dilations)} layers of kernel {kernel_size}")
+    axes.set_title(
+        f"Receptive field of one output: {field} samples through {len(dilations)} layers of kernel {kernel_size}"
+    )
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     _save(figure, path)
@@ -52,8 +56,8 @@ def draw_spectrograms(path: str | os.PathLike[str], waveforms: Mapping[str, Tens
     """Draw mel spectrograms, two in a row.
 
     Args:
-        path: The picture to write.
-        waveforms: Title and waveform (T,) of each.
+        path: The image file to write.
+        waveforms: Title and waveform (T,) of each spectrogram.
         sample_rate: Hz.
     """
     rows = (len(waveforms) + 1) // 2

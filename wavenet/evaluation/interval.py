@@ -1,4 +1,4 @@
-"""How sure an average over utterances is."""
+"""Confidence intervals of averages over utterances."""
 
 import math
 from collections.abc import Sequence
@@ -9,26 +9,26 @@ from scipy.special import stdtrit
 def ratio_interval(
     sums: Sequence[float], sizes: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float] | None:
-    """Confidence interval of sum(sums) / sum(sizes) over utterances, such as bits over samples.
+    """Return a confidence interval of sum(sums) / sum(sizes) over utterances, such as bits over samples.
 
-    Samples of one utterance are anything but independent, so utterances are what is drawn at random. Both sums
-    change with the draw, and the interval is the jackknife's (Miller, The jackknife - a review, Biometrika, 1974).
+    Samples of one utterance are not independent, so the utterances are treated as the random draws. Both sums
+    vary with the draw, and the interval is the jackknife's (Miller, The jackknife - a review, Biometrika, 1974).
     With n utterances, R the ratio and R[i] that of all utterances but i, it is
 
         R +- t(n - 1) * sqrt((n - 1) / n * sum over i of (R[i] - R)^2)
 
-    with t Student's. With equal sizes that is the usual interval of a mean. Of six utterances whose lengths differ
-    by half, intervals of 95 % held the truth in 94 % of 20 000 draws; a bootstrap's percentiles did in 83 %, as
-    they are too sure of few. The interval says how much another draw of utterances of the same kind would matter,
-    and nothing of other speakers, or of training again.
+    with t Student's. With equal sizes that is the usual interval of a mean. For six utterances whose lengths
+    differ by half, intervals of 95 % contained the true value in 94 % of 20 000 draws; those of a percentile
+    bootstrap in 83 %, as they are too narrow for small samples. The interval covers the variation between draws of
+    utterances from the same population, not other speakers or another training run.
 
     Args:
-        sums: Of each utterance.
-        sizes: Of each utterance, above 0.
-        confidence: How often such intervals are to hold the truth, above 0 and below 1.
+        sums: The numerator of each utterance.
+        sizes: The denominator of each utterance, above 0.
+        confidence: Coverage probability of the interval, above 0 and below 1.
 
     Returns:
-        The ends; None for fewer than two utterances.
+        The interval's ends; None for fewer than two utterances.
 
     >>> ratio_interval([1.0, 2.0, 3.0], [1, 1, 1])  # 2 +- 4.3027 / sqrt(3)
     (-0.48..., 4.48...)

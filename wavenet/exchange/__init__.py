@@ -1,4 +1,4 @@
-"""Models that go to other programs, or come from them.
+"""Export of models to other programs, and import from them.
 
 `export_onnx` writes what onnxruntime needs to generate without torch; `load_wavenet_vocoder` takes over a checkpoint
 of r9y9's wavenet_vocoder. On the command line they are `wavenet export onnx` and `wavenet import`.

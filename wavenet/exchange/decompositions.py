@@ -1,4 +1,4 @@
-"""What ONNX has no operator for, by operators that it has."""
+"""Functions without an ONNX operator, composed of existing operators."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A model for onnxruntime: graphs of one step with explicit states, and what to know about them.
+"""Export for onnxruntime: graphs of one step with explicit states, and their description.
 
             NAME (a number, or frames)      -> condition_NAME.onnx -> what is said of all samples, or each
             the last `pool` samples, states -> context.onnx        -> what is said of the next `pool`, states
@@ -36,7 +36,7 @@ _DYNAMIC = torch.export.Dim.DYNAMIC
 
 
 class Step(nn.Module):
-    """One step of generation with all that it depends on as an input: `WaveNet.forward` and one draw.
+    """One step of generation, with everything that it depends on as an input: `WaveNet.forward` and one draw.
 
     Args:
         model: Without a context stack; what that says is a part of the condition.
@@ -50,7 +50,7 @@ class Step(nn.Module):
     def forward(
         self, sample: Tensor, uniforms: Tensor, temperature: Tensor, condition: Tensor | None, states: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Hear a sample, and draw the next.
+        """Take a sample, and draw the next.
 
         Args:
             sample: The last one, (B, 1); zeros at the beginning.
@@ -69,7 +69,7 @@ class Step(nn.Module):
 
 
 class _Names(nn.Module):
-    """The vectors of names, which come as their numbers: (B,) -> (B, condition_channels, 1)."""
+    """Embeddings of names, given as indices: (B,) -> (B, condition_channels, 1)."""
 
     def __init__(self, conditioner: CategoricalEmbedding) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class _Names(nn.Module):
 
 
 class _Frames(nn.Module):
-    """What is said of each sample, in frames: (1, num_channels, F) -> (1, condition_channels, F * hop_length)."""
+    """The condition of each sample, from frames: (1, num_channels, F) -> (1, condition_channels, F * hop_length)."""
 
     def __init__(self, conditioner: FrameConditioner) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Frames(nn.Module):
 
 
 class _Context(nn.Module):
-    """A whole frame of samples (B, pool), and the stack's states -> what is said about the next, and the states."""
+    """A frame of samples (B, pool) and the stack's states -> the condition of the next frame, and the states."""
 
     def __init__(self, context: ContextStack) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def export(model: WaveNet, folder: str | Path) -> Path:
 
 
 def describe(model: WaveNet) -> dict[str, Any]:
-    """What a program has to know to use the graphs of a model, as plain data: what becomes model.json.
+    """Describe the graphs of a model for a program that uses them: the content of model.json.
 
     Raises:
         ValueError: If a condition is of a kind that cannot be exported.
@@ -173,7 +173,7 @@ def describe(model: WaveNet) -> dict[str, Any]:
 
 
 def _describe(conditioner: nn.Module) -> dict[str, Any]:
-    """What is to be known of a condition; `absent` is what stands in its place, or null."""
+    """Describe a condition; `absent` is its replacement where it is not given, or null."""
     assert isinstance(conditioner, Conditioner)
     absent = None if conditioner.absent is None else conditioner.absent.flatten().tolist()
     about = {"file": f"condition_{conditioner.name}.onnx", "absent": absent}
@@ -188,7 +188,7 @@ def _describe(conditioner: nn.Module) -> dict[str, Any]:
 
 
 def _copy(model: WaveNet) -> WaveNet:
-    """The model in float32 on the CPU, to be taken apart."""
+    """Return a copy of the model in float32 on the CPU."""
     unknown = unsupported_reason(model, any_precision=True) or _unknown_part(model)
     if unknown is not None:
         raise ValueError(f"export: only the plain network can be exported, and {unknown}")
@@ -200,7 +200,7 @@ def _copy(model: WaveNet) -> WaveNet:
 
 
 def _unknown_part(model: WaveNet) -> str | None:
-    """What of the parts around the network is not what the graphs are made of; None if all of it is."""
+    """Return which part around the network the graphs do not support; None if they support all."""
     parts: dict[str, nn.Module] = {f"conditioners.{name}": part for name, part in model.conditioners.items()}
     parts |= {"distribution": model.distribution} | ({} if model.context is None else {"context": model.context})
     for place, part in parts.items():
@@ -216,7 +216,7 @@ def _unknown_part(model: WaveNet) -> str | None:
 
 
 def _graphs(model: WaveNet) -> Iterator[_Graph]:
-    """All graphs of a model, which loses its context stack before the last one: that has what it says as an input."""
+    """Export all graphs of a model; the step's graph has the context stack's output as an input."""
     for conditioner in model.conditioners.values():
         assert isinstance(conditioner, CategoricalEmbedding | FrameConditioner)
         file, name = f"condition_{conditioner.name}.onnx", conditioner.name
@@ -244,7 +244,7 @@ def _graphs(model: WaveNet) -> Iterator[_Graph]:
 def _with_states(
     file: str, module: nn.Module, shapes: list[tuple[int, int]], first: dict[str, Any], outputs: list[str]
 ) -> _Graph:
-    """A graph for any batch whose last input and output are lists of states."""
+    """Export a graph for any batch size whose last input and output are lists of states."""
     states = [torch.zeros(2, *shape) for shape in shapes if shape[1]]
     dynamic = tuple({0: _DYNAMIC} if value is not None and value.dim() else None for value in first.values())
     names = [f"state_{number:03d}" for number in range(len(states))]
@@ -259,7 +259,7 @@ def _with_states(
 
 
 def _complete(states: list[Tensor], shapes: list[tuple[int, int]], like: Tensor) -> list[Tensor]:
-    """States with the empty ones of layers without a past, which no graph has as inputs."""
+    """Add the empty states of layers without a past, which are not inputs of a graph."""
     left = iter(states)
     return [next(left) if shape[1] else like.new_zeros(like.shape[0], *shape) for shape in shapes]
 
@@ -282,13 +282,13 @@ def _trace(graph: _Graph, about: dict[str, str], path: Path) -> None:
 
 
 def _flat(about: dict[str, Any]) -> dict[str, str]:
-    """Single values, as a graph's metadata have them."""
+    """Return single values, as for a graph's metadata."""
     return {name: str(value) for name, value in about.items() if isinstance(value, int | str) and name != "wavenet"}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says about its own insides."""
+    """Suppress the exporter's messages about its internals."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -300,7 +300,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _onnx() -> Any:
-    """The library, if everything that an export needs is there."""
+    """Return the library, if everything that an export needs is installed."""
     try:
         import onnx  # noqa: PLC0415
         import onnxscript  # noqa: F401, PLC0415

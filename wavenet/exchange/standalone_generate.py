@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 def load(file: str) -> tuple[Any, dict[str, np.ndarray]]:
-    """A graph, and the states that it begins with."""
+    """Load a graph and its initial states."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # a step is too small to be shared
     graph = ort.InferenceSession(FOLDER / file, options, providers=["CPUExecutionProvider"])
@@ -26,7 +26,7 @@ def load(file: str) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def main() -> None:
-    """Make the audio, sample by sample, and write it."""
+    """Generate the audio, sample by sample, and write it."""
     about = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
     given = dict(setting.split("=", 1) for setting in sys.argv[1:])
     rate, told = about["sample_rate"], []  # what is said about each sample, or about all: (1, channels, samples or 1)

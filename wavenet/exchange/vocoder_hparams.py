@@ -1,4 +1,4 @@
-"""The hyperparameters of wavenet_vocoder, as JSON: what they say of a network, and what cannot be expressed."""
+"""The hyperparameters of wavenet_vocoder, from JSON: the network that they describe, and what is unsupported."""
 
 import math
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _SIZES = {  # those that must be there, and what each may be: as much as can be 
 
 @dataclass
 class Upsampling:
-    """The way from frames to samples.
+    """The upsampling from frames to samples.
 
     Attributes:
         hop_length: Samples of a frame.
@@ -44,7 +44,7 @@ class Upsampling:
 
 @dataclass
 class Hyperparameters:
-    """What is to be known of a network.
+    """The hyperparameters of a network.
 
     Attributes:
         sizes: Those of `_SIZES`.
@@ -72,7 +72,7 @@ class Hyperparameters:
 
 
 def read(hparams: Any) -> Hyperparameters:
-    """Read plain data.
+    """Parse plain data.
 
     Raises:
         ValueError: If something is missing, out of range, or of a network that cannot be expressed; names it.
@@ -119,7 +119,7 @@ def _whole(hparams: dict[str, Any], name: str, most: int, least: int = 1, usual:
 
 
 def _output(hparams: dict[str, Any], out_channels: int) -> tuple[str, int]:
-    """What comes out of the network, and of how many bits the samples are."""
+    """Return the output distribution and the bits of the samples."""
     kind, classes = hparams.get("input_type"), _whole(hparams, "quantize_channels", 2**16, least=2)
     if kind == "mulaw-quantize":
         if classes != out_channels:
@@ -172,7 +172,7 @@ def _upsampling(hparams: dict[str, Any], later: bool, sample_rate: int) -> Upsam
 
 
 def _hop_length(hparams: dict[str, Any], sample_rate: int) -> int:
-    """Samples of a frame, which are given as a number or as a time in ms."""
+    """Return the samples per frame, given as a number or in ms."""
     shift = hparams.get("frame_shift_ms")
     if hparams.get("hop_size") is None and isinstance(shift, int | float) and 0 < shift < 10_000:
         return _whole({"frame_shift_ms": int(shift / 1000 * sample_rate)}, "frame_shift_ms", 2**14)
@@ -180,7 +180,7 @@ def _hop_length(hparams: dict[str, Any], sample_rate: int) -> int:
 
 
 def _differences(network: Hyperparameters, hparams: dict[str, Any]) -> list[str]:
-    """What is not the same as in wavenet_vocoder's scripts, though the network is."""
+    """List what differs from wavenet_vocoder's scripts, though the network is the same."""
     differs = []
     if network.output == "classes":
         differs.append("a recording is rounded to the nearest class; wavenet_vocoder takes the one below")

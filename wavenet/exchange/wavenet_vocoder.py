@@ -51,7 +51,7 @@ _OPTIONAL = re.compile(r"conv_layers\.\d+\.conv1x1[cg]\.bias")  # came and went
 
 
 class Imported(NamedTuple):
-    """A model from elsewhere.
+    """An imported model.
 
     Attributes:
         model: As one of this package.
@@ -99,7 +99,7 @@ def load(checkpoint: str | Path, hparams: str | Path | None = None) -> Imported:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights, with normalisation folded in, in float64; and the names of all else in the file."""
+    """Return the weights in float64, with normalisation folded in, and the names of everything else in the file."""
     check_file(path)
     with path.open("rb") as file:
         archive = file.read(2) == b"PK"
@@ -121,7 +121,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in place of pairs of a size g and a direction v, in float64."""
+    """Replace pairs of a norm g and a direction v with weights, in float64."""
     result: dict[str, Tensor] = {}
     for full, tensor in state.items():
         name = full.removeprefix("module.")  # of training on several GPUs
@@ -143,7 +143,7 @@ def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _shapes(network: Hyperparameters) -> dict[str, tuple[int, ...]]:
-    """All weights that such a network has, in their shapes."""
+    """Return the shapes of all weights of such a network."""
     sizes, up = network.sizes, network.upsampling
     inner, gates, skips = sizes["residual_channels"], sizes["gate_channels"], sizes["skip_out_channels"]
     wanted: dict[str, tuple[int, ...]] = {}
@@ -173,7 +173,7 @@ def _shapes(network: Hyperparameters) -> dict[str, tuple[int, ...]]:
 
 
 def _stages(network: Hyperparameters) -> list[str]:
-    """The names of the upsampling's filters."""
+    """Return the names of the upsampling's filters."""
     count = len(network.upsampling.scales)
     if not network.later:
         return [f"upsample_conv.{2 * index}" for index in range(count)]
@@ -183,7 +183,7 @@ def _stages(network: Hyperparameters) -> list[str]:
 
 
 def _check(network: Hyperparameters, state: dict[str, Tensor]) -> None:
-    """Raise unless there are just this network's weights.
+    """Check that there are exactly this network's weights.
 
     Raises:
         ValueError: Names one that differs.
@@ -203,7 +203,7 @@ def _check(network: Hyperparameters, state: dict[str, Tensor]) -> None:
 
 
 def _build(network: Hyperparameters, state: dict[str, Tensor]) -> WaveNet:
-    """Our model with these weights."""
+    """Build this package's model with these weights."""
     sizes = network.sizes
     condition_channels = max(1, network.local + network.everywhere)
     model = WaveNet(
@@ -267,7 +267,7 @@ def _conditioners(network: Hyperparameters, condition_channels: int) -> dict[str
 
 
 def _fill_ends(distribution: OutputDistribution, layout: Layout, state: dict[str, Tensor]) -> None:
-    """The input, and the head."""
+    """Fill the input and the head."""
     first = state["first_conv.weight"]
     conv: Any = layout.input
     if isinstance(distribution, MuLawCategorical):
@@ -284,7 +284,7 @@ def _fill_ends(distribution: OutputDistribution, layout: Layout, state: dict[str
 
 
 def _fill_layer(layer: LayerModules, index: int, network: Hyperparameters, state: dict[str, Tensor]) -> None:
-    """A gated layer; see the top of this file for the factors."""
+    """Fill a gated layer; see the top of this file for the factors."""
     start, layers, shrunk = f"conv_layers.{index}.", network.sizes["layers"], _SHRINK**index
     _set(layer.dilated.weight, state[f"{start}conv.weight"] * shrunk)
     biases = [
@@ -321,7 +321,7 @@ def _fill_features(conditioner: Any, network: Hyperparameters, state: dict[str, 
 
 
 def _set(target: Tensor, values: Tensor, place: tuple[int, ...] = ()) -> None:
-    """Put values into a weight, from a place on in each dimension; all else of it becomes 0."""
+    """Copy values into a weight, from an offset in each dimension; the rest becomes 0."""
     target.zero_()
     begins = (*place, *[0] * (values.dim() - len(place)))
     for dim, (begin, size) in enumerate(zip(begins, values.shape, strict=True)):

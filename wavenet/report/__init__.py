@@ -1,4 +1,4 @@
-"""The report on one or several models: what is measured, and the page that shows it and lets it be heard."""
+"""The report on one or more models: the measurements, and the page that shows and plays them."""
 
 from wavenet.report.comparison import compare
 from wavenet.report.model_report import ModelReport, report_on_model

@@ -1,4 +1,4 @@
-"""One model, measured and heard: all that the report says of it."""
+"""The report on one model: measurements and sounds."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,19 +17,19 @@ from wavenet.report.sounds import Sound
 from wavenet.report.speed import speed
 
 Progress = Callable[[str, int, str], AbstractContextManager[Callable[[int], object]]]
-"""Called with what is done, how much there is of it and its unit; what is entered is called with what was done."""
+"""Called with a task, its total and its unit; returns a context whose value is called with the progress."""
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What was found.
+    """The report on a model.
 
     Attributes:
-        name: What the checkpoint is called in the report.
-        corpus: What it was examined on.
-        scores: Of each utterance.
+        name: The checkpoint's name in the report.
+        corpus: The corpus that it was evaluated on.
+        scores: The score of each utterance.
         result: Plain data: bits, resynthesis, speed, sounds.
-        sounds: In the order of `result["sounds"]`.
+        sounds: The sounds, in the order of `result["sounds"]`.
     """
 
     name: str
@@ -50,15 +50,15 @@ def report_on_model(
     """Measure a model on held-out utterances.
 
     Args:
-        name: What to call it.
-        model: The model; its sounds are made with float32 weights, as the scores are.
-        corpus: Held-out utterances at its rate, with the features that it takes.
-        settings: What to do.
+        name: The model's name in the report.
+        model: The model; its sounds are generated with float32 weights, and its scores computed with them.
+        corpus: Held-out utterances at the model's rate, with the features that it needs.
+        settings: What to measure.
         original: The model whose speed is measured, if its weights were rounded for `model`.
-        progress: Shows how far it is.
+        progress: Shows the progress of each task.
 
     Raises:
-        ValueError: If the rates differ or the model does not know a speaker.
+        ValueError: If the rates differ or a speaker is unknown to the model.
     """
     with progress("scoring", len(corpus.utterances), "utterance") as done:
         scores = score_each(model, corpus, lambda: done(1))
@@ -72,24 +72,32 @@ def report_on_model(
         "parameters": sum(p.numel() for p in model.parameters()),
         "receptive_field": model.receptive_field,
         "bits_per_sample": {
-            speaker: _bits([scores[i] for i in theirs], settings.confidence)
-            for speaker, theirs in grouped(corpus).items()
+            speaker: _bits([scores[i] for i in indices], settings.confidence)
+            for speaker, indices in grouped(corpus).items()
         },
         "bits_per_byte": _bytes(model, corpus, settings, progress),
     }
-    taken = select_utterances(model, corpus, settings)
-    with progress("making sounds", taken.num_steps, "sample") as done:
-        made = taken.make(model, settings.seed, done)
-    sounds = taken.sounds(made, name, model, settings)
+    selection = select_utterances(model, corpus, settings)
+    with progress("generating sounds", selection.num_steps, "sample") as done:
+        generated = selection.make(model, settings.seed, done)
+    sounds = selection.sounds(generated, name, model, settings)
     result["sounds"] = [sound.described() for sound in sounds]
     result["resynthesis"] = None
     if model.features and settings.utterances:
-        with progress("comparing", len(made), "utterance") as done:
-            judged = score_resynthesis(
-                taken.pairs(made, settings.utterance_seconds), taken.ids, model.sample_rate, settings.confidence, done
+        with progress("measuring the resynthesis", len(generated), "utterance") as done:
+            resynthesis = score_resynthesis(
+                selection.pairs(generated, settings.utterance_seconds),
+                selection.ids,
+                model.sample_rate,
+                settings.confidence,
+                done,
             )
-        of = {"held_out_utterances": len(corpus.utterances), "held_out_seconds": corpus.seconds, "seed": settings.seed}
-        result["resynthesis"] = judged | of
+        total = {
+            "held_out_utterances": len(corpus.utterances),
+            "held_out_seconds": corpus.seconds,
+            "seed": settings.seed,
+        }
+        result["resynthesis"] = resynthesis | total
     result["speed"] = None
     if settings.speed_seconds:
         longest = max(range(len(corpus.utterances)), key=lambda i: corpus.utterances[i].num_samples)
@@ -105,7 +113,7 @@ def report_on_model(
 
 
 def _levels(model: WaveNet) -> int | None:
-    """How many values a sample may have; None if the distribution does not list them."""
+    """Return the number of values of a sample; None if the distribution does not list them."""
     levels = getattr(model.distribution, "levels", None)
     return None if levels is None else len(levels())
 
@@ -123,7 +131,7 @@ def _bits(scores: Sequence[Score], confidence: float) -> dict[str, Any]:
 
 
 def _bytes(model: WaveNet, corpus: Corpus, settings: ReportSettings, progress: Progress) -> dict[str, Any] | None:
-    """Bits per byte by speaker; or why not; None if nobody asked."""
+    """Return bits per byte by speaker, or the reason for having none; None if not requested."""
     clips = settings.clips
     if clips is None:
         return None
@@ -137,22 +145,22 @@ def _bytes(model: WaveNet, corpus: Corpus, settings: ReportSettings, progress: P
     if reason is not None:
         return how | {"reason": reason}
     each = []
-    with progress("counting bits per byte", len(corpus.utterances), "utterance") as done:
+    with progress("computing bits per byte", len(corpus.utterances), "utterance") as done:
         for index in range(len(corpus.utterances)):
             each.append(utterance_bytes(model, corpus, index, clips))
             done(1)
     if not any(score.samples for score in each):
         return how | {"reason": f"no utterance is as long as a clip of {clips.seconds:g} s"}
     by_speaker = {}
-    for speaker, theirs in grouped(corpus).items():
-        scores = [each[i] for i in theirs if each[i].samples]
+    for speaker, indices in grouped(corpus).items():
+        scores = [each[i] for i in indices if each[i].samples]
         found = _bits(scores, settings.confidence)
         by_speaker[speaker] = {name: found[name] for name in ("value", "interval", "samples", "utterances")}
     return how | {"by_speaker": by_speaker}
 
 
 def finite(value: Any) -> Any:
-    """Plain data in which what is no number or infinite is None, as JSON knows neither."""
+    """Replace NaN and infinity in plain data with None, as JSON has neither."""
     if isinstance(value, dict):
         return {name: finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

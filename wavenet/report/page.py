@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no script, no file beside it."""
+"""The report as one self-contained HTML page: no network, no script, no other file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,25 +12,25 @@ from wavenet.report.resynthesis import MEASURES
 from wavenet.report.sounds import Sound, spectrogram, waveform_points
 
 _DIGITS = {"voicing_error": 3, "stoi": 3, "pesq": 2, "f0_error": 0, "f0_error_hz": 1}
-_KINDS = {
+_TITLES = {
     "recording": "recording",
-    "resynthesised": "made again from its features",
+    "resynthesised": "resynthesised from its features",
     "generated": "generated",
 }
-_OF_THE_PAPER = (1, "mu_law", True, False)  # clip_seconds, quantization, stretch and drop_rest, for SC09
-_WIDE, _ROW, _LEFT = 640, 16, 120  # of the chart, in its own units
+_PAPER_CLIPS = (1, "mu_law", True, False)  # clip_seconds, quantization, stretch and drop_rest, for SC09
+_WIDTH, _ROW, _LEFT = 640, 16, 120  # of the chart, in SVG units
 
 
 def render(result: Mapping[str, Any], reports: Sequence[ModelReport]) -> str:
-    """Write the page.
+    """Render the page.
 
     Args:
-        result: What the JSON holds: "models", one for each report, "comparison" or None, and what they have in
+        result: The JSON's content: "models", one for each report, "comparison" or None, and what they have in
             common.
-        reports: Whose sounds are shown.
+        reports: The reports whose sounds are shown.
 
     Returns:
-        HTML. Whatever comes from data is escaped, and the page forbids the browser scripts and the network.
+        HTML. All data is escaped, and the page's policy forbids scripts and network access.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -42,14 +42,14 @@ def render(result: Mapping[str, Any], reports: Sequence[ModelReport]) -> str:
         models=result["models"],
         comparison=result["comparison"],
         chart=_chart(result["models"]),
-        heard=_heard(reports, bool(result["comparison"] and result["comparison"]["same_utterances"])),
+        sounds=_sounds(reports, bool(result["comparison"] and result["comparison"]["same_utterances"])),
         measures=[(name, title, _DIGITS.get(name, 2)) for name, title in MEASURES.items()],
         published={model["name"]: _published(model) for model in result["models"]},
     )
 
 
 def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
-    """A number with so many decimals; "n/a" if there is none.
+    """Format a number with this many decimals; "n/a" for None.
 
     >>> number(3.14159), number(None), number(0.5, 2, sign=True)
     ('3.142', 'n/a', '+0.50')
@@ -60,7 +60,7 @@ def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
 
 
 def interval(ends: Sequence[float] | None, digits: int = 3, sign: bool = False) -> str:
-    """An interval's ends, or "n/a".
+    """Format an interval's ends; "n/a" for None.
 
     >>> interval([3.1, 3.25], 2), interval(None)
     ('3.10 … 3.25', 'n/a')
@@ -69,15 +69,15 @@ def interval(ends: Sequence[float] | None, digits: int = 3, sign: bool = False) 
 
 
 def _speakers(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """All speakers of several models, "all" last."""
+    """Return all speakers of several models, "all" last."""
     names = dict.fromkeys(name for model in models for name in model["bits_per_sample"] if name != "all")
     return [*names, "all"]
 
 
 def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Bits by speaker with their intervals, as lines and points of an SVG; in what all models compare in."""
-    kinds = {(model["distribution"], model["levels"]) for model in models}
-    key = "value" if len(kinds) == 1 else "as_16_bit"
+    """Lay out an SVG chart of bits by speaker with their intervals, in the unit in which all models compare."""
+    distributions = {(model["distribution"], model["levels"]) for model in models}
+    key = "value" if len(distributions) == 1 else "as_16_bit"
     ends = "interval" if key == "value" else "as_16_bit_interval"
     rows, values, y = [], [], 0
     for speaker in _speakers(models):
@@ -96,7 +96,7 @@ def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     low, high = max(0.0, low - margin), high + margin
 
     def x(value: float) -> float:
-        return round(_LEFT + (_WIDE - _LEFT - 20) * (value - low) / (high - low), 1)
+        return round(_LEFT + (_WIDTH - _LEFT - 20) * (value - low) / (high - low), 1)
 
     step = next(s for s in (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 1e9) if (high - low) / s <= 8)
     ticks = [k * step for k in range(int(low / step) + 1, int(high / step) + 1)]
@@ -106,7 +106,7 @@ def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     return {
         "title": "bits per sample" if key == "value" else "bits per sample, as 16-bit",
-        "width": _WIDE,
+        "width": _WIDTH,
         "height": y + 2 * _ROW,
         "bottom": y + _ROW // 2,
         "lines": lines,
@@ -114,20 +114,20 @@ def _chart(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _heard(reports: Sequence[ModelReport], shared: bool) -> list[dict[str, Any]]:
-    """Speaker by speaker the cards of their sounds: a recording, and what each model made; pictures included."""
+def _sounds(reports: Sequence[ModelReport], shared: bool) -> list[dict[str, Any]]:
+    """Collect the sounds of each speaker: a recording, and what each model generated, with spectrograms."""
     speakers: dict[str, list[dict[str, Any]]] = {}
     for place, report in enumerate(reports):
         for sound in report.sounds:
             if sound.kind == "recording" and shared and place:
-                continue  # the first one's is the same
+                continue  # the same as the first report's
             speakers.setdefault(sound.speaker, []).append(_card(sound, report, len(reports) > 1))
     return [{"speaker": speaker, "cards": cards} for speaker, cards in sorted(speakers.items())]
 
 
 def _card(sound: Sound, report: ModelReport, several: bool) -> dict[str, Any]:
     waveform, rate = sound.decoded(), report.corpus.sample_rate
-    title = _KINDS[sound.kind]
+    title = _TITLES[sound.kind]
     if several and sound.of:
         title = f"{sound.of}: {title}"
     return {
@@ -141,9 +141,9 @@ def _card(sound: Sound, report: ModelReport, several: bool) -> dict[str, Any]:
 
 
 def _published(model: Mapping[str, Any]) -> Sequence[tuple[str, float]]:
-    """Figures of others that were found in the same way on the same data, if there are any."""
+    """Return published figures that were measured in the same way on the same data, if there are any."""
     how = model["bits_per_byte"]
     if how is None or "reason" in how or model["sample_rate"] != 16000 or model["conditions"]:
         return ()
     found = how["clip_seconds"], how["quantization"], how["stretch"], how["drop_rest"]
-    return PUBLISHED.get(model["dataset"].lower(), ()) if found == _OF_THE_PAPER else ()
+    return PUBLISHED.get(model["dataset"].lower(), ()) if found == _PAPER_CLIPS else ()

@@ -1,4 +1,4 @@
-"""How close resynthesised utterances are to their recordings, by speaker."""
+"""Measures of the resynthesis of recordings, by speaker."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ MEASURES = {
     "pesq": "PESQ",
     "stoi": "STOI",
 }
-"""What is measured, by its key in the JSON, and the head of its column."""
+"""The measures: the key in the JSON, and the heading of the column."""
 _NO_PITCH = 'F0 and voicing need pip install "wavenet[pitch]"'
-_UNVOICED = "no frame is voiced in both, so there is no error of F0"
+_UNVOICED = "no frame is voiced in both, so there is no F0 error"
 
 
 def score_resynthesis(
@@ -31,26 +31,26 @@ def score_resynthesis(
     confidence: float = 0.95,
     on_progress: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
-    """Compare what was made with recordings; see `similarity`, `pesq` and `stoi` for the measures.
+    """Compare resynthesised audio with recordings; see `similarity`, `pesq` and `stoi` for the measures.
 
     Args:
-        pairs: What was made and its recording, (T,) each.
+        pairs: Resynthesised audio and its recording, (T,) each.
         ids: Speaker and utterance of each.
         sample_rate: Hz.
-        confidence: Of the intervals, which are those of a mean over utterances.
-        on_progress: Is called with 1 after each.
+        confidence: Confidence level of the intervals, which are those of a mean over utterances.
+        on_progress: Called with 1 after each utterance.
 
     Returns:
         "each": the measures of each utterance, None where one is not available; "by_speaker": their means over
-        those utterances that have them, with interval and count, also of "all"; "reasons": why some are not to be
-        had, and for how many utterances; and how much was compared.
+        those utterances that have them, with interval and count, also of "all"; "reasons": why some are not
+        available, and for how many utterances; and how much was compared.
     """
     each: list[dict[str, Any]] = []
     reasons: dict[str, int] = {}
-    for (made, recording), (speaker, utterance) in zip(pairs, ids, strict=True):
-        found, lacking = _measures(made, recording, sample_rate)
-        each.append({"speaker": speaker, "utterance": utterance, "seconds": len(made) / sample_rate} | found)
-        for reason in lacking:
+    for (generated, recording), (speaker, utterance) in zip(pairs, ids, strict=True):
+        found, missing = _measures(generated, recording, sample_rate)
+        each.append({"speaker": speaker, "utterance": utterance, "seconds": len(generated) / sample_rate} | found)
+        for reason in missing:
             reasons[reason] = reasons.get(reason, 0) + 1
         if on_progress is not None:
             on_progress(1)
@@ -69,27 +69,27 @@ def score_resynthesis(
     }
 
 
-def _measures(made: Tensor, recording: Tensor, sample_rate: int) -> tuple[dict[str, float | None], list[str]]:
-    """The measures of an utterance, and why some are lacking."""
+def _measures(generated: Tensor, recording: Tensor, sample_rate: int) -> tuple[dict[str, float | None], list[str]]:
+    """Return the measures of an utterance, and the reasons for missing ones."""
     values: dict[str, float | None] = dict.fromkeys(MEASURES)
-    lacking = []
+    missing = []
     try:
-        alike = similarity(made, recording, sample_rate)
+        distances = similarity(generated, recording, sample_rate)
     except ValueError as error:
-        lacking.append(str(error))
+        missing.append(str(error))
     else:
-        found = {name: getattr(alike, name) for name in MEASURES if hasattr(alike, name)}
+        found = {name: getattr(distances, name) for name in MEASURES if hasattr(distances, name)}
         values |= {name: value if math.isfinite(value) else None for name, value in found.items()}
         if values["voicing_error"] is None:
-            lacking.append(_UNVOICED if Pitch.is_available() else _NO_PITCH)
+            missing.append(_UNVOICED if Pitch.is_available() else _NO_PITCH)
         elif values["f0_error"] is None:
-            lacking.append(_UNVOICED)
-    for name, verdict in (("pesq", pesq), ("stoi", stoi)):
-        said = verdict(made, recording, sample_rate)
-        values[name] = said.value
-        if said.reason:
-            lacking.append(said.reason if said.reason[:4].lower() == name else f"{name.upper()}: {said.reason}")
-    return values, lacking
+            missing.append(_UNVOICED)
+    for name, measure in (("pesq", pesq), ("stoi", stoi)):
+        result = measure(generated, recording, sample_rate)
+        values[name] = result.value
+        if result.reason:
+            missing.append(result.reason if result.reason[:4].lower() == name else f"{name.upper()}: {result.reason}")
+    return values, missing
 
 
 def _means(each: Sequence[dict[str, Any]], confidence: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which held-out utterances are heard and made again, and what is made of them."""
+"""The held-out utterances that a report plays and resynthesises."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from wavenet.report.synthesis import make, num_steps, requested_conditions
 
 @dataclass(frozen=True)
 class Selection:
-    """Some utterances of each speaker; number k of them is made with the seed + k.
+    """Some utterances of each speaker; utterance k is generated with seed + k.
 
-    All speakers' first ones come before all second ones, so that what is heard of a speaker has the same seed
-    whatever else is made.
+    The first utterances of all speakers come before all second ones, so that the sounds of a speaker have the same
+    seed whatever else is generated.
 
     Attributes:
         sample_rate: Hz.
-        ids: Speaker and utterance of each.
-        shown: How many of them, from the first on, are heard in the page.
-        recordings: Their beginnings, (T,) each.
-        lengths: Samples that are made of each.
-        conditions: Of as many samples.
+        ids: Speaker and id of each utterance.
+        shown: Number of utterances, from the first on, whose sounds are on the page.
+        recordings: The beginning of each recording, (T,).
+        lengths: Number of samples to generate for each utterance.
+        conditions: The conditions of each utterance, for that number of samples.
     """
 
     sample_rate: int
@@ -39,28 +39,30 @@ class Selection:
 
     @property
     def num_steps(self) -> int:
-        """Samples that are made one after the other."""
+        """Number of samples that are generated sequentially."""
         return num_steps(self.lengths)
 
     def make(self, model: WaveNet, seed: int, on_progress: Callable[[int], object]) -> list[Tensor]:
-        """What a model makes of each, (length,)."""
+        """Generate the audio of each utterance, (length,)."""
         return make(model, self.lengths, self.conditions, seed, on_progress)
 
-    def pairs(self, made: Sequence[Tensor], seconds: float) -> list[tuple[Tensor, Tensor]]:
-        """What was made and its recording, so much of each at most."""
+    def pairs(self, generated: Sequence[Tensor], seconds: float) -> list[tuple[Tensor, Tensor]]:
+        """Return the generated audio and the recordings, each cut to a maximum length."""
         length = _samples(seconds, self.sample_rate)
-        return [(a[:length], b[:length]) for a, b in zip(made, self.recordings, strict=True)]
+        return [(a[:length], b[:length]) for a, b in zip(generated, self.recordings, strict=True)]
 
-    def sounds(self, made: Sequence[Tensor], name: str, model: WaveNet, settings: ReportSettings) -> list[Sound]:
-        """Of each speaker who is heard a recording, and what the model called `name` made."""
+    def sounds(self, generated: Sequence[Tensor], name: str, model: WaveNet, settings: ReportSettings) -> list[Sound]:
+        """Return the sounds of each speaker on the page: a recording, and the audio of the model called `name`."""
         length, sounds = _samples(settings.sound_seconds, self.sample_rate), []
         kind = "resynthesised" if model.features else "generated"
         for k, (speaker, utterance) in enumerate(self.ids[: self.shown]):
-            asked = requested_conditions(model, self.conditions[k]).items()
-            words = ", ".join(f"its {n}" if isinstance(value, Tensor) else f"{n} {value}" for n, value in asked)
-            recording, own = (self._file(each[k][:length]) for each in (self.recordings, made))
+            requested = requested_conditions(model, self.conditions[k]).items()
+            text = ", ".join(
+                f"the recording's {n}" if isinstance(value, Tensor) else f"{n} {value}" for n, value in requested
+            )
+            recording, resynthesis = (self._file(each[k][:length]) for each in (self.recordings, generated))
             sounds.append(Sound(speaker, "recording", "", utterance, "", None, *recording))
-            sounds.append(Sound(speaker, kind, name, utterance, words or "nothing", settings.seed + k, *own))
+            sounds.append(Sound(speaker, kind, name, utterance, text or "none", settings.seed + k, *resynthesis))
         return sounds
 
     def _file(self, waveform: Tensor) -> tuple[bytes, dict[str, Any]]:
@@ -69,27 +71,29 @@ class Selection:
 
 
 def select_utterances(model: WaveNet, corpus: Corpus, settings: ReportSettings) -> Selection:
-    """Choose what the page lets hear, and if the model takes features what it makes again to be judged.
+    """Select the utterances to play, and for a model with features those to resynthesise and measure.
 
     Of each speaker those come first that are as long as the page's sounds, in the corpus's order, and then shorter
-    ones. A model that takes features makes as much as is judged or heard, another one what is heard.
+    ones. For a model with features, audio is generated for the measures and for the page; for others, for the page.
     """
-    rate, judged = model.sample_rate, settings.utterances if model.features else 0
-    heard = _samples(settings.sound_seconds, rate) if settings.sound_seconds else 0
-    numbers = {speaker: theirs for speaker, theirs in grouped(corpus).items() if speaker != "all"}
+    rate, measured = model.sample_rate, settings.utterances if model.features else 0
+    sound_length = _samples(settings.sound_seconds, rate) if settings.sound_seconds else 0
+    by_speaker = {speaker: indices for speaker, indices in grouped(corpus).items() if speaker != "all"}
     sizes = [utterance.num_samples for utterance in corpus.utterances]
-    best = {speaker: sorted(theirs, key=lambda i: -min(heard, sizes[i])) for speaker, theirs in numbers.items()}
-    shown = list(best)[: settings.max_speakers] if heard else []
-    ranks = {speaker: theirs[: max(judged, speaker in shown)] for speaker, theirs in best.items()}
+    best = {
+        speaker: sorted(indices, key=lambda i: -min(sound_length, sizes[i])) for speaker, indices in by_speaker.items()
+    }
+    shown = list(best)[: settings.max_speakers] if sound_length else []
+    ranks = {speaker: indices[: max(measured, speaker in shown)] for speaker, indices in best.items()}
     chosen = [
-        (speaker, theirs[rank])
+        (speaker, indices[rank])
         for rank in range(max(map(len, ranks.values())))
-        for speaker, theirs in ranks.items()
-        if rank < len(theirs)
+        for speaker, indices in ranks.items()
+        if rank < len(indices)
     ]
-    limit = max(heard, _samples(settings.utterance_seconds, rate) if judged else 0)
+    limit = max(sound_length, _samples(settings.utterance_seconds, rate) if measured else 0)
     recordings = [corpus.read(i, 0, min(limit, sizes[i])) for _, i in chosen]
-    lengths = [len(recording) if model.features else heard for recording in recordings]
+    lengths = [len(recording) if model.features else sound_length for recording in recordings]
     return Selection(
         rate,
         [(speaker, corpus.utterances[i].id) for speaker, i in chosen],

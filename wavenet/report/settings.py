@@ -1,4 +1,4 @@
-"""What a report is to hold."""
+"""Settings of a report."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from wavenet.evaluation import Clips
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """What is measured, and on how much.
+    """What a report measures, and on how much data.
 
     Attributes:
-        seed: Of what is made.
-        confidence: Of the intervals.
-        clips: For bits per byte; None does not count them.
-        sound_seconds: Length of each sound of the page; 0 is no sounds.
-        max_speakers: Speakers who are heard; None is all.
-        utterances: Of each speaker, to be resynthesised by a model that takes features; 0 is none.
-        utterance_seconds: At most so much of each.
-        speed_seconds: Length of what is made to measure the speed; 0 does not measure it.
-        weights: How the cpu backend stores them, where the speed is measured.
+        seed: Seed of the generated audio.
+        confidence: Confidence level of the intervals.
+        clips: Clips for bits per byte; None does not compute them.
+        sound_seconds: Length of each sound of the page; 0 for no sounds.
+        max_speakers: Number of speakers with sounds on the page; None for all.
+        utterances: Utterances of each speaker to resynthesise, with a model that has features; 0 for none.
+        utterance_seconds: Maximum length of each resynthesis.
+        speed_seconds: Length of the audio generated to measure the speed; 0 does not measure it.
+        weights: How the cpu backend stores the weights for the measurement of the speed.
     """
 
     seed: int = 0

@@ -1,4 +1,4 @@
-"""A sound of the report: as a file, as a picture, and what there is to say about it."""
+"""A sound of the report: its file, spectrogram and level."""
 
 import base64
 import io
@@ -14,28 +14,28 @@ from wavenet.audio.spectrogram_image import spectrogram_image
 from wavenet.evaluation.similarity import mel_of
 
 NEAR_SILENCE = 1e-3  # RMS, -60 dB of full scale
-_FULL_SCALE = 32766 / 32768  # of 16 bits; encoders end at either side of it
-_CLIPPED = 3  # samples at full scale; a loud sound may touch it
+_FULL_SCALE = 32766 / 32768  # of 16 bits; encoders clip just above or below it
+_CLIPPED = 3  # samples at full scale; a loud sound may reach it once or twice
 _DC = 0.01
 _COLUMNS = 400  # of a waveform's picture
 _MAX_FLAC_RATE = 655_350  # Hz
-_MIN_RATE = 2000  # Hz, below which there is no such spectrogram
+_MIN_RATE = 2000  # Hz; the mel spectrogram is not defined below
 _QUIETEST, _LOUDEST = -11.5, 1.0  # natural logarithm of mel magnitudes, as in the README's pictures
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound, its name, and how it was made.
+    """A sound, with its name and how it was generated.
 
     Attributes:
-        speaker: Whom it is of.
+        speaker: The recording's speaker.
         kind: "recording", "resynthesised" or "generated".
-        of: The checkpoint that made it, by its name; "" of a recording.
+        of: Name of the checkpoint that generated it; "" for a recording.
         utterance: The recording's id.
-        conditions: The conditions that it was made under, in words.
-        seed: Of what was made.
-        file: FLAC, or WAV where that has no such rate; 16 bits.
-        facts: See `facts`.
+        conditions: The conditions that it was generated with, as text.
+        seed: Seed of the generation; None for a recording.
+        file: 16-bit FLAC, or WAV at rates that FLAC lacks.
+        facts: Level, offset and faults; see `facts`.
     """
 
     speaker: str
@@ -49,43 +49,43 @@ class Sound:
 
     @property
     def uri(self) -> str:
-        """The sound as a `data:` address."""
-        kind = "flac" if self.file[:4] == b"fLaC" else "wav"
-        return f"data:audio/{kind};base64,{base64.b64encode(self.file).decode('ascii')}"
+        """The sound as a `data:` URL."""
+        subtype = "flac" if self.file[:4] == b"fLaC" else "wav"
+        return f"data:audio/{subtype};base64,{base64.b64encode(self.file).decode('ascii')}"
 
     def described(self) -> dict[str, Any]:
-        """All of it but the sound, as plain data."""
+        """Everything but the audio, as plain data."""
         names = ("speaker", "kind", "of", "utterance", "conditions", "seed")
         return {name: getattr(self, name) for name in names} | self.facts
 
     def decoded(self) -> Tensor:
-        """What is heard: (T,)."""
+        """The audio, (T,)."""
         return decode(self.file)
 
 
 def encode(waveform: Tensor, sample_rate: int) -> bytes:
-    """FLAC of 16 bits, which every browser of these years plays, at half the size of WAV; WAV beyond its rates."""
-    encoded, kind = io.BytesIO(), "FLAC" if sample_rate <= _MAX_FLAC_RATE else "WAV"
-    soundfile.write(encoded, waveform.float().numpy(), sample_rate, format=kind, subtype="PCM_16")
+    """Encode as 16-bit FLAC, which browsers play, at half the size of WAV; as WAV at rates that FLAC lacks."""
+    encoded, file_format = io.BytesIO(), "FLAC" if sample_rate <= _MAX_FLAC_RATE else "WAV"
+    soundfile.write(encoded, waveform.float().numpy(), sample_rate, format=file_format, subtype="PCM_16")
     return encoded.getvalue()
 
 
 def decode(file: bytes) -> Tensor:
-    """(T,) samples in [-1, 1]."""
+    """Decode to samples (T,) in [-1, 1]."""
     samples, _ = soundfile.read(io.BytesIO(file), dtype="float32")
     return torch.from_numpy(samples)
 
 
 def facts(waveform: Tensor, sample_rate: int) -> dict[str, Any]:
-    """Level, offset and faults of a sound.
+    """Measure the level, offset and faults of a sound.
 
     Args:
-        waveform: (T,), as it is decoded.
+        waveform: (T,), as decoded.
         sample_rate: Hz.
 
     Returns:
-        seconds, peak, rms, dc (the mean), clipped_samples (at full scale), and flags: words for what a listener
-        should know, such as "near silence".
+        seconds, peak, rms, dc (the mean), clipped_samples (at full scale), and flags: the faults that a listener
+        should know of, such as "near silence".
     """
     found: dict[str, Any] = {
         "seconds": len(waveform) / sample_rate,
@@ -100,22 +100,22 @@ def facts(waveform: Tensor, sample_rate: int) -> dict[str, Any]:
         "clips": found["clipped_samples"] >= _CLIPPED,
         "DC offset": abs(found["dc"]) > _DC,
     }
-    return found | {"flags": [flag for flag, flies in flags.items() if flies]}
+    return found | {"flags": [flag for flag, raised in flags.items() if raised]}
 
 
 def waveform_points(waveform: Tensor) -> str:
-    """Highest and lowest sample of each of some columns, as the corners of an SVG's polygon: 400 wide, -1 to 1 high."""
+    """Return the waveform's envelope as an SVG polygon, 400 wide and -1 to 1 high: maxima, then minima."""
     columns = min(_COLUMNS, len(waveform))
     pieces = waveform.tensor_split(columns)
     x = [_COLUMNS * (k + 0.5) / columns for k in range(columns)]
-    # a hair of height, so that silence is a line
+    # a minimum height, so that silence is visible as a line
     upper = [f"{a:.1f},{-max(p.max().item(), 0.005):.3f}" for a, p in zip(x, pieces, strict=True)]
     lower = [f"{a:.1f},{-min(p.min().item(), -0.005):.3f}" for a, p in zip(x, pieces, strict=True)]
     return " ".join(upper + lower[::-1])
 
 
 def spectrogram(waveform: Tensor, sample_rate: int) -> str | None:
-    """The log-mel spectrogram as a `data:` address of a PNG, low frequencies at the bottom; None below 2 kHz."""
+    """Draw the log-mel spectrogram as a `data:` URL of a PNG, low frequencies at the bottom; None below 2 kHz."""
     if sample_rate < _MIN_RATE:
         return None
     colours = spectrogram_image(mel_of(sample_rate).extract(waveform), _QUIETEST, _LOUDEST)

@@ -1,4 +1,4 @@
-"""How fast a model makes sound, here and now."""
+"""The speed of generation on this machine."""
 
 import time
 from collections.abc import Mapping
@@ -16,30 +16,30 @@ def speed(model: WaveNet, seconds: float, conditions: Mapping[str, Any], weights
 
     Args:
         model: The model, with its own weights.
-        seconds: Length of what is made.
-        conditions: Of an utterance; features begin again where they are too short.
-        weights: How the cpu backend stores them.
+        seconds: Length of the generated audio.
+        conditions: Conditions of an utterance; features are repeated where they are too short.
+        weights: How the cpu backend stores the weights.
 
     Returns:
-        samples_per_second; times_real_time, seconds of audio made in a second; real_time_factor, seconds that a
-        second of audio takes; and what was measured on what. Or the reason for there being none.
+        samples_per_second; times_real_time, seconds of audio generated in a second; real_time_factor, seconds that a
+        second of audio takes; and the measurement's setup. Or the reason for having none.
     """
     reason = native_unsupported_reason(model)
     if weights != "float32" and reason is not None:
-        return {"reason": f"weights={weights} are the cpu backend's, which cannot serve: {reason}"}
+        return {"reason": f"weights={weights} needs the cpu backend, which is not available: {reason}"}
     length = max(1, round(seconds * model.sample_rate))
-    asked = requested_conditions(model, conditions)
+    requested = requested_conditions(model, conditions)
     for features in model.features:
-        asked[features.name] = repeat_frames(asked[features.name], features.num_frames(length))
-    stream(model, conditions=asked, threads=1, weights=weights).read(min(length, 100))  # compiles
-    audio_stream = stream(model, conditions=asked, threads=1, weights=weights)
+        requested[features.name] = repeat_frames(requested[features.name], features.num_frames(length))
+    stream(model, conditions=requested, threads=1, weights=weights).read(min(length, 100))  # compiles
+    audio_stream = stream(model, conditions=requested, threads=1, weights=weights)
     began = time.perf_counter()
     audio_stream.read(length)
-    taken = time.perf_counter() - began
+    elapsed = time.perf_counter() - began
     return {
-        "samples_per_second": length / taken,
-        "times_real_time": length / taken / model.sample_rate,
-        "real_time_factor": taken * model.sample_rate / length,
+        "samples_per_second": length / elapsed,
+        "times_real_time": length / elapsed / model.sample_rate,
+        "real_time_factor": elapsed * model.sample_rate / length,
         "seconds": length / model.sample_rate,
         "backend": audio_stream.backend,
         "weights": weights,

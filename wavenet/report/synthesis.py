@@ -1,4 +1,4 @@
-"""Sound made from what recordings say of themselves: names, and features."""
+"""Audio generated from the conditions of recordings: names and features."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from torch import Tensor
 from wavenet.generation import generate
 from wavenet.model import WaveNet
 
-BATCH = 16  # utterances made side by side
+BATCH = 16  # utterances generated in parallel
 
 
 def requested_conditions(model: WaveNet, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of an utterance's conditions that a model asks for."""
+    """Return the conditions of an utterance that a model uses."""
     return {name: conditions[name] for name in model.conditioners if name in conditions}
 
 
@@ -24,28 +24,28 @@ def make(
     seed: int = 0,
     on_progress: Callable[[int], object] | None = None,
 ) -> list[Tensor]:
-    """Make an utterance for each of several conditions, at the model's own temperature.
+    """Generate an utterance for each of several conditions, at temperature 1.
 
     Args:
         model: The model.
-        lengths: Samples of each.
-        conditions: Of each, as `Corpus.conditions` has them; features begin again where they are too short.
-        seed: Utterance k is what seed + k makes.
-        on_progress: Is called with the number of samples made since, of utterances side by side; see `num_steps`.
+        lengths: Number of samples of each utterance.
+        conditions: Conditions of each, as `Corpus.conditions` returns them; features are repeated where too short.
+        seed: Utterance k is generated with seed + k.
+        on_progress: Called with the number of steps since the last call; see `num_steps`.
 
     Returns:
         Waveforms (length,), float32 on the CPU.
     """
-    made: list[Tensor] = []
+    generated: list[Tensor] = []
     for start in range(0, len(lengths), BATCH):
         part = slice(start, start + BATCH)
         waveforms = _make(model, lengths[part], conditions[part], seed + start, on_progress)
-        made += [waveform[:length] for waveform, length in zip(waveforms, lengths[part], strict=True)]
-    return made
+        generated += [waveform[:length] for waveform, length in zip(waveforms, lengths[part], strict=True)]
+    return generated
 
 
 def num_steps(lengths: Sequence[int]) -> int:
-    """Samples that `make` makes one after the other: of the longest utterance of each batch."""
+    """Return the number of samples that `make` generates sequentially: those of the longest utterance of each batch."""
     return sum(max(lengths[start : start + BATCH]) for start in range(0, len(lengths), BATCH))
 
 
@@ -56,18 +56,18 @@ def _make(
     seed: int,
     on_progress: Callable[[int], object] | None,
 ) -> Tensor:
-    asked: dict[str, Any] = {
+    requested: dict[str, Any] = {
         name: [each[name] for each in conditions]
         for name in model.conditioners
         if all(name in each for each in conditions)
     }
     for features in model.features:
         longest = features.num_frames(max(lengths))
-        asked[features.name] = torch.stack([repeat_frames(frames, longest) for frames in asked[features.name]])
+        requested[features.name] = torch.stack([repeat_frames(frames, longest) for frames in requested[features.name]])
     seconds = [length / model.sample_rate for length in lengths]
-    return generate(model, seconds, len(lengths), conditions=asked, seed=seed, on_progress=on_progress)
+    return generate(model, seconds, len(lengths), conditions=requested, seed=seed, on_progress=on_progress)
 
 
 def repeat_frames(frames: Tensor, length: int) -> Tensor:
-    """So many frames: from the beginning again where there are too few."""
+    """Repeat frames from the beginning until there are this many."""
     return frames.repeat(1, -(-length // frames.shape[1]))[:, :length]

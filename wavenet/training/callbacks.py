@@ -25,7 +25,7 @@ class ExponentialMovingAverage(WeightAveraging):
     """Keeps a moving average of the weights, which is validated, sampled from and exported in their place.
 
     The decay starts small and grows to its final value, min(decay, (1 + n) / (10 + n)) after n
-    steps, so that short runs are not averaged with their random beginning.
+    steps, so that the average of a short run does not contain its random initial weights.
 
     Args:
         decay: Final decay for each step, such as 0.999.
@@ -50,7 +50,7 @@ class DivergenceMonitor(Callback):
 
     Args:
         baseline_bits: Bits per sample of a uniform guess.
-        patience: Consecutive steps at the baseline before it does.
+        patience: Consecutive steps at the baseline before it warns or stops the run.
     """
 
     def __init__(self, baseline_bits: float, patience: int = 300) -> None:
@@ -73,7 +73,7 @@ class DivergenceMonitor(Callback):
         """Check the loss.
 
         Raises:
-            FloatingPointError: If it has returned to the baseline.
+            FloatingPointError: If the loss has returned to the baseline.
         """
         if float(trainer.callback_metrics["train/bits_per_sample"]) <= 0.97 * self._baseline:
             self._steps, self._learnt = 0, True
@@ -165,7 +165,7 @@ class AudioSamples(Callback):
         for logger in trainer.loggers:
             for (kind, waveform), picture in zip(waveforms.items(), pictures, strict=True):
                 if isinstance(logger, TensorBoardLogger):
-                    # TensorBoard shows only the first of two things of one name
+                    # TensorBoard shows only the first of two entries with the same name
                     logger.experiment.add_audio(f"{name}/{kind}/audio", waveform, step, sample_rate=rate)
                     logger.experiment.add_image(f"{name}/{kind}/spectrogram", picture, step)
                 elif isinstance(logger, WandbLog):

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: a kill at any moment loses little, a signal nothing."""
+"""Checkpoints of a training run, saved so that a kill loses little work and a signal none."""
 
 import io
 import math
@@ -19,7 +19,7 @@ from wavenet.checkpoint import CheckpointError, upgrade_training_checkpoint
 SIGNALS = (signal.SIGTERM, signal.SIGINT) + ((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ())
 
 
-class TrainingStopped(Exception):  # noqa: N818 (it is no error)
+class TrainingStopped(Exception):  # noqa: N818 (it is not an error)
     """A signal has stopped the run.
 
     Attributes:
@@ -33,17 +33,17 @@ class TrainingStopped(Exception):  # noqa: N818 (it is no error)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically, and reads those of earlier versions, too."""
+    """Writes checkpoints atomically, and also reads those of earlier versions."""
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read a checkpoint, brought to the current format."""
+        """Read a checkpoint, and upgrade it to the current format."""
         return upgrade_training_checkpoint(super().load_checkpoint(*args, **kwargs))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint to a temporary file, and rename it.
 
         Raises:
-            CheckpointError: If it cannot be written; what stood there before still does.
+            CheckpointError: If it cannot be written; an earlier file of that name is kept.
         """
         data = io.BytesIO()  # torch.save's own file writing does not say why it failed
         torch.save(checkpoint, data)
@@ -55,7 +55,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 why = f"{Path(path).parent} is gone; was a disk unmounted?"
             else:
                 why = f"{os_error_reason(error)}. What was saved there before is kept"
-            raise CheckpointError(f"{path}: cannot be written: {why}. Then go on with resume=RUN") from error
+            raise CheckpointError(f"{path}: cannot be written: {why}. Then continue with resume=RUN") from error
 
 
 class BestCheckpoint(Checkpoint):
@@ -63,7 +63,7 @@ class BestCheckpoint(Checkpoint):
 
     Args:
         path: The file.
-        monitor: What is validated; less is better.
+        monitor: Name of the validated metric; lower is better.
     """
 
     def __init__(self, path: Path, monitor: str) -> None:
@@ -89,9 +89,9 @@ class BestCheckpoint(Checkpoint):
 class LastCheckpoint(Checkpoint):
     """Saves the latest state: at regular steps, before and after each validation, at the end, and on a signal.
 
-    Always over the same file. A checkpoint from before a validation says so, and a run that resumes from
-    it begins with that validation. On SIGTERM, SIGUSR1 (which SLURM can send ahead of time) or SIGINT
-    (Ctrl-C) the step is finished and saved, and `TrainingStopped` raised in every process; a second one kills.
+    It always overwrites the same file. A checkpoint from before a validation records that, and a run that resumes
+    from it begins with that validation. On SIGTERM, SIGUSR1 (which SLURM can send ahead of time) or SIGINT (Ctrl-C)
+    the step is finished and saved, and `TrainingStopped` is raised in every process; a second signal kills.
 
     Args:
         path: The file.
@@ -101,7 +101,7 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, path: Path, every_n_steps: int) -> None:
         super().__init__()
         self._path, self._every, self._saved = path, every_n_steps, 0
-        self._validation_due, self._begins_done = False, False
+        self._validation_due, self._starts_finished = False, False
         self._signum: int | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -121,22 +121,22 @@ class LastCheckpoint(Checkpoint):
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note whether the run has taken its last step already."""
-        self._begins_done = 0 < trainer.max_steps <= checkpoint["global_step"]
+        self._starts_finished = 0 < trainer.max_steps <= checkpoint["global_step"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Create the folder; let a run start that has only its last validation left."""
+        """Create the folder; let a run start of which only the last validation is left."""
         if trainer.is_global_zero:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._validation_due and self._begins_done:
+        if self._validation_due and self._starts_finished:
             trainer.fit_loop.epoch_loop.max_steps += 1  # until on_train_start
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Run a validation that is due."""
         self._saved = trainer.global_step
-        self._listen(trainer)
+        self._install_handlers(trainer)
         if not self._validation_due:
             return
-        if self._begins_done:
+        if self._starts_finished:
             trainer.fit_loop.epoch_loop.max_steps -= 1
             trainer.should_stop = True
         if not trainer.enable_validation:
@@ -168,7 +168,7 @@ class LastCheckpoint(Checkpoint):
             raise TrainingStopped(self._signum or signal.SIGTERM, self._saved)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stop on a signal: everything is saved already. Several processes continue until they can agree."""
+        """Stop on a signal: everything is saved already. Several processes continue until they can stop together."""
         if self._signum is not None and trainer.world_size == 1:
             raise TrainingStopped(self._signum, self._saved)
 
@@ -180,23 +180,23 @@ class LastCheckpoint(Checkpoint):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Restore the signal handlers."""
-        self._restore()
+        self._restore_handlers()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Restore the signal handlers."""
-        self._restore()
+        self._restore_handlers()
 
     def _stops(self, trainer: L.Trainer) -> bool:
-        """Whether any process has received a signal; all processes must call this together."""
+        """Return whether any process has received a signal; all processes must call this together."""
         return trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False)
 
     def _save(self, trainer: L.Trainer, validation_due: bool) -> None:
         self._saved, self._validation_due = trainer.global_step, validation_due
         for logger in trainer.loggers:
-            logger.save()  # what the checkpoint has behind it must be on the disk before it
+            logger.save()  # the entries up to a checkpoint must be on disk before it
         trainer.save_checkpoint(self._path)
 
-    def _listen(self, trainer: L.Trainer) -> None:
+    def _install_handlers(self, trainer: L.Trainer) -> None:
         def handle(signum: int, frame: Any) -> None:
             if self._signum is not None:
                 signal.signal(signum, signal.SIG_DFL)
@@ -209,17 +209,17 @@ class LastCheckpoint(Checkpoint):
         for signum in SIGNALS:
             try:
                 self._handlers[signum] = signal.signal(signum, handle)
-            except ValueError:  # not the main thread: nobody can send it signals
+            except ValueError:  # not the main thread, which alone can handle signals
                 return
 
-    def _restore(self) -> None:
+    def _restore_handlers(self) -> None:
         while self._handlers:
             signum, handler = self._handlers.popitem()
             signal.signal(signum, handler)
 
 
 def _validates_now(trainer: L.Trainer) -> bool:
-    """Whether the batch that has just ended is followed by a validation."""
+    """Return whether the batch that has just ended is followed by a validation."""
     if not trainer.enable_validation:
         return False
     every = trainer.val_check_batch

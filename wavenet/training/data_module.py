@@ -16,12 +16,12 @@ class SegmentData(L.LightningDataModule):
         train: Training utterances.
         validation: Held-out utterances; may be empty.
         segment_length: Samples predicted in a segment.
-        context_length: Samples heard before a segment: the model's receptive field.
+        context_length: Input samples before a segment: the model's receptive field.
         batch_size: Segments in a batch of each process.
         num_workers: Loader processes; 0 reads in the training process.
         seed: Seed of the stream.
-        margin: Samples heard after a segment; see `wavenet.data.TrainingSegments`.
-        frame: What is heard begins at a multiple of this many samples.
+        margin: Input samples after a segment; see `wavenet.data.TrainingSegments`.
+        frame: The input begins at a multiple of this many samples.
 
     Raises:
         ValueError: If a number is out of range, or a batch would be too large.

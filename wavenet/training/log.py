@@ -13,17 +13,17 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from wavenet.atomic_files import atomic_write
 
-_WRITTEN_AFTER = 10.0  # seconds, for those who watch; a checkpoint and a validation see to it, too
+_WRITE_INTERVAL = 10.0  # seconds, so that a run can be followed; each checkpoint and validation also writes the log
 
 
 class TrainingLog(Callback):
     """Logs loss, learning rate and speed at regular steps, and each validation.
 
-    An entry's step is the number of optimizer steps taken. Entries are made before the checkpoint of the
-    same step is written, so a resumed run has them behind it.
+    An entry's step is the number of optimizer steps taken. Entries are logged before the checkpoint of the
+    same step is written, so a resumed run does not log them again.
 
     Args:
-        samples_per_step: Samples predicted in one optimizer step, all processes together.
+        samples_per_step: Samples predicted in one optimizer step, by all processes together.
         every_n_steps: Steps between entries.
         purged_from: In a resumed run, the step from which on old entries were removed.
     """
@@ -71,7 +71,7 @@ class TrainingLog(Callback):
         self._log(trainer, entry)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the validation, and leave its time out of the training speed."""
+        """Log the validation, and exclude its time from the training speed."""
         name = "validation/bits_per_sample"
         self._log(trainer, {name: float(trainer.callback_metrics[name])})
         self._reset_clock(trainer)
@@ -81,12 +81,12 @@ class TrainingLog(Callback):
 
     def _log(self, trainer: L.Trainer, entry: dict[str, float]) -> None:
         now = time.perf_counter()
-        watched = now - self._written > _WRITTEN_AFTER
+        due = now - self._written > _WRITE_INTERVAL
         for logger in trainer.loggers:
             logger.log_metrics(entry, trainer.global_step)
-            if watched:
+            if due:
                 logger.save()
-        self._written = now if watched else self._written
+        self._written = now if due else self._written
 
 
 class CSVLog(Logger):
@@ -94,14 +94,14 @@ class CSVLog(Logger):
 
     Args:
         save_dir: The run's folder.
-        purge_step: Of a table that is there, keep the lines before this step; None keeps nothing.
+        purge_step: Rows of an existing table before this step are kept; None keeps none.
     """
 
     def __init__(self, save_dir: str, purge_step: int | None = None) -> None:
         super().__init__()
         self._path = Path(save_dir) / "csv" / "metrics.csv"
         self._purge_step = purge_step
-        self._lines: dict[int, dict[str, Any]] | None = None
+        self._rows: dict[int, dict[str, Any]] | None = None
 
     @property
     def name(self) -> str:
@@ -119,36 +119,36 @@ class CSVLog(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add values to the row of a step."""
-        if self._lines is None:
-            self._lines = self._kept()
-        self._lines.setdefault(step or 0, {}).update(metrics)
+        if self._rows is None:
+            self._rows = self._read_kept_rows()
+        self._rows.setdefault(step or 0, {}).update(metrics)
 
     @rank_zero_only
     def save(self) -> None:
         """Write the whole table."""
-        if not self._lines:
+        if not self._rows:
             return
-        columns = ["step", *dict.fromkeys(name for line in self._lines.values() for name in line)]
+        columns = ["step", *dict.fromkeys(name for row in self._rows.values() for name in row)]
         with atomic_write(self._path) as beside, beside.open("w", newline="") as file:
             table = csv.DictWriter(file, columns)
             table.writeheader()
-            table.writerows({"step": step, **line} for step, line in sorted(self._lines.items()))
+            table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the table at the end of the run."""
         self.save()
 
-    def _kept(self) -> dict[int, dict[str, Any]]:
+    def _read_kept_rows(self) -> dict[int, dict[str, Any]]:
         if self._purge_step is None or not self._path.is_file():
             return {}
         try:
             with self._path.open(newline="") as file:
-                lines = {int(line.pop("step")): line for line in csv.DictReader(file)}
+                rows = {int(row.pop("step")): row for row in csv.DictReader(file)}
         except (OSError, KeyError, ValueError, csv.Error) as error:
-            raise ValueError(f"{self._path}: not a table of this log ({error}); move it away") from error
+            raise ValueError(f"{self._path}: not a metrics table of a run ({error}); move it elsewhere") from error
         return {
-            step: {name: value for name, value in line.items() if value}
-            for step, line in lines.items()
+            step: {name: value for name, value in row.items() if value}
+            for step, row in rows.items()
             if step < self._purge_step
         }

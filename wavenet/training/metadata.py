@@ -16,14 +16,14 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
     """Describe a run's data and main settings, for `WaveNet.metadata`.
 
     Args:
-        train: What is learnt from.
-        held_out: What it is validated on.
-        **settings: Such as the seed; they are kept as they are.
+        train: Training utterances.
+        held_out: Held-out utterances, for validation.
+        **settings: Settings such as the seed, stored unchanged.
 
     Returns:
-        Plain data: "package" and "torch", versions; "date", of the beginning; "data", with the dataset's name, its
-        licences ({"name": ..., "attribution": ...} each) and how much of it there is, in utterances, seconds and
-        speakers; and "training", the settings. `WaveNetTraining` adds to "training" the "steps", and "validation":
+        Plain data: "package" and "torch", their versions; "date", of the start; "data", with the dataset's name, its
+        licences ({"name": ..., "attribution": ...} each) and its size in utterances, seconds and speakers; and
+        "training", the settings. `WaveNetTraining` adds "steps" to "training", and "validation":
         {"bits_per_sample", "step", "samples"} of the last one.
     """
     speakers = {utterance.conditions.get("speaker") for utterance in train.utterances}

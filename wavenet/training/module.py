@@ -31,7 +31,7 @@ _VALIDATED = ("bits_per_sample", "step", "samples")
 
 
 def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fraction: float) -> float:
-    """Factor of the learning rate: up in a line, then down along half a cosine to final_fraction.
+    """Return the learning rate's factor: linear warm-up, then half a cosine down to final_fraction.
 
     >>> [round(warm_up_then_cosine(s, 10, 110, 0.1), 3) for s in (0, 9, 60, 110)]
     [0.1, 1.0, 0.55, 0.1]
@@ -58,9 +58,9 @@ class WaveNetTraining(L.LightningModule):
         final_lr_fraction: Share of the peak that is left at the last step.
         compile: Whether to compile the network (`torch.compile`), or a mode of it, such as "max-autotune".
         gradient_checkpointing: Whether to trade time for memory; see `wavenet.nn.ResidualStack`.
-        optimizer: Makes another optimizer of groups of parameters, with a peak learning rate and all else that it
-            takes, such as `functools.partial(torch.optim.SGD, lr=0.01)`; see `make_optimizer`. None is AdamW with
-            lr, betas and weight_decay.
+        optimizer: Creates another optimizer from groups of parameters, with a peak learning rate and its other
+            settings, such as `functools.partial(torch.optim.SGD, lr=0.01)`; see `make_optimizer`. None is AdamW
+            with lr, betas and weight_decay.
 
     Raises:
         ValueError: If a number is out of range.
@@ -81,8 +81,8 @@ class WaveNetTraining(L.LightningModule):
     ) -> None:
         super().__init__()
         if (lr is None) == (optimizer is None):
-            raise ValueError("WaveNetTraining: give either lr, of AdamW, or an optimizer of your own with its lr")
-        check_metadata(model.metadata)  # what could not be read again would make checkpoints that cannot be
+            raise ValueError("WaveNetTraining: give either lr, for AdamW, or your own optimizer with its lr")
+        check_metadata(model.metadata)  # metadata that cannot be read back would make the checkpoints unreadable
         self.model = model
         for module in model.modules():
             if isinstance(module, ResidualStack):
@@ -96,7 +96,7 @@ class WaveNetTraining(L.LightningModule):
         self._score = Score()
         self._seen: list[tuple[Tensor, Tensor]] = []  # in this step: segments' numbers, and their bits per sample
         self._skipped = 0  # steps in a row
-        self._validated: dict[str, Any] | None = None  # what the last validation came to
+        self._validated: dict[str, Any] | None = None  # result of the last validation
 
     def setup(self, stage: str) -> None:
         """Check before the first step that the model could be loaded again; see `check_reconstructs`.
@@ -108,7 +108,7 @@ class WaveNetTraining(L.LightningModule):
             check_reconstructs(self.model)
 
     def on_fit_start(self) -> None:
-        """Choose the fastest form of the network for training; all have the same outputs and gradients.
+        """Choose the fastest implementation of the network for training; all have the same outputs and gradients.
 
         Only the training path is compiled: in validation and generation every shape is new.
         """
@@ -116,10 +116,10 @@ class WaveNetTraining(L.LightningModule):
             mode = self._compile if isinstance(self._compile, str) else None
             self._log_prob = torch.compile(self._plain_log_prob, mode=mode)
         elif self.device.type == "cpu" and self.trainer.precision == "32-true":
-            self._take_native()
+            self._use_native()
 
-    def _take_native(self) -> None:
-        """Train by native code, if it computes exactly this network."""
+    def _use_native(self) -> None:
+        """Train with native code, if it computes exactly this network."""
         reason = CPUNetwork.unsupported_reason(self.model)
         if reason is None:
             self._native = CPUNetwork(self.model)
@@ -130,9 +130,9 @@ class WaveNetTraining(L.LightningModule):
         if reason is None:
             self._log_prob = self._native_log_prob
         else:
-            self._take_readable(reason)
+            self._use_pytorch(reason)
 
-    def _take_readable(self, reason: str) -> None:
+    def _use_pytorch(self, reason: str) -> None:
         self._native, self._log_prob = None, self._plain_log_prob
         rank_zero_warn(f"training takes several times as long as it could: {reason}")
 
@@ -140,8 +140,8 @@ class WaveNetTraining(L.LightningModule):
         assert self._native is not None
         try:
             self._native.check()
-        except UnknownNetworkError as error:  # it was changed since
-            self._take_readable(str(error))
+        except UnknownNetworkError as error:  # the model has been changed since
+            self._use_pytorch(str(error))
             return self._plain_log_prob(waveform, condition)
         return self._native.log_prob(waveform, condition)
 
@@ -158,7 +158,7 @@ class WaveNetTraining(L.LightningModule):
         """Compute the mean negative log-likelihood of the predicted samples in nats; log it in bits.
 
         Args:
-            batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name, and perhaps "dropout_uniform"
+            batch: "waveform" (B, T), "predicted" (B, T) bool, "conditions" by name, and optionally "dropout_uniform"
                 (B,), a random number for each segment, which decides if conditions are dropped, and "segment"
                 (B,), the segments' numbers.
             batch_idx: Not used.
@@ -205,7 +205,7 @@ class WaveNetTraining(L.LightningModule):
             self._validated = dict(zip(_VALIDATED, numbers, strict=True))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer, in which weight decay leaves biases and embeddings alone, and its schedule."""
+        """Return the optimizer, with no weight decay on biases and embeddings, and its schedule."""
         settings: dict[str, Any] = {"lr": self._lr, "betas": self._betas, "weight_decay": self._weight_decay}
         adamw = functools.partial(torch.optim.AdamW, **settings, fused=not self._scales_gradients)
         optimizer = make_optimizer(self._optimizer or adamw, self.model)
@@ -224,13 +224,15 @@ class WaveNetTraining(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip, or skip the step; Lightning refuses a fused optimizer in mixed precision, though only float16 scales.
+        """Clip the gradients, or skip the step.
+
+        Lightning's own clipping rejects a fused optimizer in mixed precision, though only float16 scales gradients.
 
         Raises:
             FloatingPointError: If too many steps in a row were skipped.
         """
         seen, self._seen = self._seen, []
-        if self._scales_gradients:  # the scaler skips what is not finite, which is its way to find the scale
+        if self._scales_gradients:  # the scaler skips steps that are not finite, to find its scale
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
@@ -253,14 +255,12 @@ class WaveNetTraining(L.LightningModule):
         named = "; ".join(f"{self._place(number)}: {bits:.4g} bits per sample" for number, bits in bad or every)
         if self._skipped >= MAX_SKIPPED:
             raise FloatingPointError(
-                f"steps {step - self._skipped + 1} to {step} cannot be learnt from, last {named}; earlier "
+                f"steps {step - self._skipped + 1} to {step} have no usable loss or gradient, last {named}; earlier "
                 "checkpoints are kept. Try a smaller optimizer.lr, a longer optimizer.warmup_steps, or "
                 "trainer.precision=32-true if it is lower; then continue with resume=RUN"
             )
         if bad or self.global_rank == 0:  # else the loss of this process was good
-            warnings.warn(
-                f"step {step} is skipped, as its loss or gradient cannot be learnt from: {named}", stacklevel=1
-            )
+            warnings.warn(f"step {step} is skipped, as its loss or gradient is not usable: {named}", stacklevel=1)
 
     def _place(self, segment: int) -> str:
         data = getattr(self.trainer, "datamodule", None)

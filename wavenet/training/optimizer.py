@@ -12,7 +12,7 @@ from wavenet.checkpoint import constructor_parameters
 from wavenet.model import WaveNet
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
-_MAX_DEPTH = 4  # lists and dicts within a parameter's state
+_MAX_DEPTH = 4  # of nested lists and dicts in a parameter's state
 
 
 def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -27,7 +27,7 @@ def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
-    """Make an optimizer of a model's parameters; weight decay, if the class has it, is on matrices only.
+    """Create an optimizer for a model's parameters; weight decay, if the class has it, is on matrices only.
 
     Args:
         maker: Called with two groups of parameters, as torch's optimizers take them: a class or a `functools.partial`
@@ -35,7 +35,7 @@ def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
         model: The model.
 
     Raises:
-        ValueError: If it makes no optimizer, or one whose groups have no `lr` for the schedule to scale.
+        ValueError: If it does not return an optimizer, or one whose groups have no `lr` for the schedule to scale.
     """
     matrices, others = weight_decay_groups(model)
     constructor = maker.func if isinstance(maker, functools.partial) else maker
@@ -44,62 +44,62 @@ def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
     try:
         optimizer = maker([{"params": matrices}, {"params": others, **free}])
     except Exception as error:  # whatever the user's own class may raise
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"optimizer: {name} refuses its settings or the model's parameters: {said:.200}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"optimizer: {name} refuses its settings or the model's parameters: {reason:.200}") from error
     if not isinstance(optimizer, Optimizer) or len(optimizer.param_groups) != 2:
-        raise ValueError(f"optimizer: {name} made no torch.optim.Optimizer of two groups of parameters")
+        raise ValueError(f"optimizer: {name} did not return a torch.optim.Optimizer with two groups of parameters")
     if not all(isinstance(group.get("lr"), int | float | Tensor) for group in optimizer.param_groups):
-        raise ValueError(f"optimizer: {name} keeps no lr in its groups; the schedule scales it: put it in defaults")
+        raise ValueError(f"optimizer: {name} has no lr in its groups, which the schedule scales; put it in defaults")
     return optimizer
 
 
 def check_optimizer_state(state: dict[str, Any], maker: OptimizerFactory, model: WaveNet) -> None:
-    """Check that a state can be this optimizer's: its groups, and plain numbers for parameters that exist.
+    """Check that a state fits this optimizer: its groups, and plain numbers for parameters that exist.
 
     Args:
-        state: From a file.
+        state: The optimizer's state from a file.
         maker: See `make_optimizer`.
-        model: The model, perhaps without memory.
+        model: The model, which may be on the meta device.
 
     Raises:
         ValueError: Names what differs.
     """
-    own = make_optimizer(maker, model).state_dict()["param_groups"]
-    for group in own:
-        group["initial_lr"] = group["lr"]  # which the schedule puts there
+    expected = make_optimizer(maker, model).state_dict()["param_groups"]
+    for group in expected:
+        group["initial_lr"] = group["lr"]  # added by the schedule
     if state.keys() != {"state", "param_groups"} or not isinstance(state["param_groups"], list):
-        raise ValueError("optimizer_states is not of an optimizer")
-    if len(state["param_groups"]) != len(own):
-        raise ValueError(f"optimizer_states is not of {len(own)} groups of parameters")
-    for index, (given, usual) in enumerate(zip(state["param_groups"], own, strict=True)):
+        raise ValueError("optimizer_states is not the state of an optimizer")
+    if len(state["param_groups"]) != len(expected):
+        raise ValueError(f"optimizer_states does not have {len(expected)} groups of parameters")
+    for index, (loaded, usual) in enumerate(zip(state["param_groups"], expected, strict=True)):
         place = f"optimizer_states.param_groups[{index}]"
-        if not isinstance(given, dict) or not usual.keys() <= given.keys():
+        if not isinstance(loaded, dict) or not usual.keys() <= loaded.keys():
             raise ValueError(f"{place} holds other entries than the run's optimizer has")
-        if given["params"] != usual["params"]:
-            raise ValueError(f"{place} is of other parameters")
-        for name, value in given.items():
+        if loaded["params"] != usual["params"]:
+            raise ValueError(f"{place} is for other parameters")
+        for name, value in loaded.items():
             if not isinstance(name, str) or name.startswith("__"):
                 raise ValueError(f"{place} holds {name!r:.40}, which is not a setting of an optimizer")
             _check_plain(f"{place}.{name}", value)
-            if name in usual and _kind(value) != _kind(usual[name]) and None not in (value, usual[name]):
+            if name in usual and _value_type(value) != _value_type(usual[name]) and None not in (value, usual[name]):
                 raise ValueError(f"{place}.{name} is {value!r:.40}; a run's own is like {usual[name]!r:.40}")
-    known = {number for group in own for number in group["params"]}
+    known = {number for group in expected for number in group["params"]}
     if not isinstance(state["state"], dict) or not state["state"].keys() <= known:
-        raise ValueError("optimizer_states.state is of other parameters")
-    for index, given in state["state"].items():
-        if not isinstance(given, dict):
-            raise ValueError(f"optimizer_states.state[{index}] is no dict")
-        _check_plain(f"optimizer_states.state[{index}]", given)
+        raise ValueError("optimizer_states.state is for other parameters")
+    for index, loaded in state["state"].items():
+        if not isinstance(loaded, dict):
+            raise ValueError(f"optimizer_states.state[{index}] is not a dict")
+        _check_plain(f"optimizer_states.state[{index}]", loaded)
 
 
-def _kind(value: Any) -> str:
+def _value_type(value: Any) -> str:
     names = {bool: "flag", int: "number", float: "number", list: "list", tuple: "list"}
     return names.get(type(value), type(value).__name__)
 
 
 def _check_plain(place: str, value: Any, depth: int = 0) -> None:
     if depth > _MAX_DEPTH:
-        raise ValueError(f"{place} lies too deep")
+        raise ValueError(f"{place} is nested too deeply")
     if isinstance(value, dict | list | tuple):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             _check_plain(f"{place}.{name!s:.40}", item, depth + 1)

@@ -7,18 +7,18 @@ import signal
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names and numbers of mallopt(3)
 _PR_SET_PDEATHSIG = 1  # of prctl(2)
-_FIRST = "WAVENET_FIRST_PROCESS"  # the id of the process that starts the others, for them
+_FIRST = "WAVENET_FIRST_PROCESS"  # environment variable: the id of the process that starts the others
 
 
 def keep_freed_memory() -> bool:
     """Make glibc keep freed blocks for the next step instead of returning them to the system.
 
     By default it maps and unmaps every large activation in every step, and the system clears the
-    pages again each time, which large training steps on a CPU feel. The price: a process keeps its
+    pages again each time, which slows down large training steps on a CPU. In return, a process keeps its
     peak memory until it ends.
 
     Returns:
-        Whether there was a glibc to tell.
+        Whether the process uses glibc, and it took the settings.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -27,14 +27,14 @@ def keep_freed_memory() -> bool:
 
 
 def kill_with_parent() -> None:
-    """Make Linux kill this process when the process that started it is gone.
+    """Make Linux kill this process when the process that started it ends.
 
-    To be called in each of them, first in the one that starts the others. Otherwise a process that waits
-    for the others to call in would wait half an hour for dead ones; elsewhere than on Linux it still does.
+    Call it in every process, first in the one that starts the others. Otherwise a process that waits for
+    the others to join would wait half an hour for dead ones; on other systems than Linux it still does.
     """
     if os.environ.get("LOCAL_RANK", "0") == "0":
         os.environ[_FIRST] = str(os.getpid())
     elif _FIRST in os.environ and platform.system() == "Linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(os.environ[_FIRST]):  # it is gone already
+        if os.getppid() != int(os.environ[_FIRST]):  # it has ended already
             os.kill(os.getpid(), signal.SIGKILL)

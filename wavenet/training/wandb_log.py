@@ -12,15 +12,15 @@ from torch import Tensor
 class WandbLog(WandbLogger):
     """Sends a run's metrics, settings, audio and spectrograms to Weights & Biases, or stores them for later.
 
-    What is sent lies in `wandb/` in the run's folder, too. A resumed run goes on under the same id. It logs the
-    steps after its checkpoint again, with the same values.
+    The data is also stored in `wandb/` in the run's folder. A resumed run continues under the same id. It logs
+    the steps after its checkpoint again, with the same values.
 
     Args:
         save_dir: The run's folder.
-        project: The project's name there.
-        name: The run's name; None takes that of its folder.
-        offline: Send nothing; `wandb sync` does that later.
-        purge_step: Is given for a run that is resumed.
+        project: Name of the project.
+        name: Name of the run; None uses that of its folder.
+        offline: Store only, so that `wandb sync` can send it later.
+        purge_step: A step for a resumed run; None for a new one.
 
     Raises:
         ModuleNotFoundError: If wandb is not installed.
@@ -38,26 +38,26 @@ class WandbLog(WandbLogger):
             raise ModuleNotFoundError('the log for Weights & Biases needs wandb: pip install "wavenet[wandb]"')
         import wandb  # noqa: PLC0415  # an extra
 
-        folder = Path(save_dir).absolute()  # the process that writes there may have begun in another folder
+        folder = Path(save_dir).absolute()  # the writing process may have another working directory
         super().__init__(
             name=name or folder.name,
             save_dir=str(folder),
             id=None if purge_step is None else _last_id(folder),
             project=project,
             mode="offline" if offline else None,
-            settings=wandb.Settings(symlink=False),  # a run's folder with links in it is not resumed
+            settings=wandb.Settings(symlink=False),  # a run's folder that contains links cannot be resumed
         )
-        self._wandb_init.pop("anonymous", None)  # which wandb warns of, whatever it is
+        self._wandb_init.pop("anonymous", None)  # wandb warns about it, whatever its value
 
     @rank_zero_only
     def begin(self, settings: dict[str, Any]) -> None:
         """Register the run and its settings before the first step.
 
         Args:
-            settings: Of the run, plain data.
+            settings: Settings of the run, as plain data.
 
         Raises:
-            ValueError: If nobody is logged in, or the server cannot be reached.
+            ValueError: If no user is logged in, or the server cannot be reached.
         """
         import wandb  # noqa: PLC0415  # an extra
 
@@ -75,7 +75,7 @@ class WandbLog(WandbLogger):
         """Log a waveform and its spectrogram.
 
         Args:
-            name: What it is called.
+            name: Name of the entry.
             waveform: (T,) in [-1, 1].
             sample_rate: Hz.
             picture: (3, height, width) in [0, 1].

@@ -4,18 +4,18 @@ import { Recorder } from "/recorder.js";
 import { wavOf } from "/wav.js";
 
 const MODES = {
-  free: "something new",
-  continue: "what follows a recording",
-  resynthesise: "a recording again",
+  free: "new audio",
+  continue: "continuation of a recording",
+  resynthesise: "resynthesis of a recording",
 };
 const $ = (id) => document.getElementById(id);
 
-let model; // what the server says of it
+let model; // its description, from the server
 let recording = null; // a File or Blob
-let recorder = null; // while it records
+let recorder = null; // the Recorder while it records
 let player;
 let running = null; // the AbortController of the request in progress
-let made = null; // {name, samples, filled, ended, began}: what was asked for last
+let result = null; // {name, samples, filled, ended, began}: the last generation
 const picture = new Picture($("wave"), $("spectrogram"));
 
 main();
@@ -24,32 +24,32 @@ async function main() {
   try {
     model = await (await fetch("/model")).json();
   } catch {
-    return complain("The server does not answer; is `wavenet demo` still running?");
+    return showError("The server does not respond; is `wavenet demo` still running?");
   }
   describe();
   if (model.unsupported_reason) {
-    $("unsupported_reason").textContent = model.unsupported_reason;
-    $("unsupported_reason").hidden = false;
+    $("unsupported-reason").textContent = model.unsupported_reason;
+    $("unsupported-reason").hidden = false;
     return;
   }
   player = new Player(model.sample_rate, showPlaying);
   buildForm();
-  $("wish").hidden = false;
+  $("request").hidden = false;
 }
 
 function describe() {
   const field = (1000 * model.receptive_field) / model.sample_rate;
   document.title = `${model.title} - WaveNet`;
   $("facts").textContent = [
-    `${model.title} speaks at ${model.sample_rate} Hz`,
+    `${model.title}, ${model.sample_rate} Hz`,
     `${model.layers} layers`,
     `${(model.parameters / 1e6).toPrecision(2)} M parameters`,
-    `hears ${model.receptive_field} samples (${field < 10 ? field.toFixed(1) : field.toFixed(0)} ms)`,
+    `receptive field ${model.receptive_field} samples (${field < 10 ? field.toFixed(1) : field.toFixed(0)} ms)`,
     model.distribution,
-    `told ${[...model.names.map((each) => each.name), ...model.features].join(", ") || "nothing"}`,
+    `conditions: ${[...model.names.map((each) => each.name), ...model.features].join(", ") || "none"}`,
   ].join(" · ");
   $("limits").textContent =
-    `Up to ${model.max_seconds} s of sound, made or sent; files up to ${size(model.max_upload_bytes)}. ` +
+    `Up to ${model.max_seconds} s of audio, generated or uploaded; files up to ${size(model.max_upload_bytes)}. ` +
     "Nothing leaves this machine.";
 }
 
@@ -61,7 +61,7 @@ function buildForm() {
   });
   for (const { name, known, optional } of [...model.names].reverse()) {
     const options = known.map((each) => element("option", { value: each }, each));
-    if (optional) options.unshift(element("option", { value: "" }, "(not told)"));
+    if (optional) options.unshift(element("option", { value: "" }, "(none)"));
     const title = name[0].toUpperCase() + name.slice(1);
     const select = element("select", { name: `conditions.${name}` }, ...options);
     $("settings").prepend(element("label", {}, `${title} `, select));
@@ -71,10 +71,10 @@ function buildForm() {
   $("top-k-label").hidden = !model.top_k;
   $("temperature").addEventListener("input", showTemperature);
   $("dice").addEventListener("click", () => ($("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]));
-  $("preview").addEventListener("error", () => ($("preview").hidden = true)); // the server may know the format still
-  $("file").addEventListener("change", () => take($("file").files[0] ?? null));
+  $("preview").addEventListener("error", () => ($("preview").hidden = true)); // the server may still support the format
+  $("file").addEventListener("change", () => useFile($("file").files[0] ?? null));
   $("record").addEventListener("click", record);
-  $("wish").addEventListener("submit", (event) => {
+  $("request").addEventListener("submit", (event) => {
     event.preventDefault();
     generate();
   });
@@ -85,9 +85,9 @@ function buildForm() {
 }
 
 function element(tag, properties, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 }
 
 const mode = () => document.querySelector("input[name=mode]:checked").value;
@@ -102,41 +102,41 @@ function showTemperature() {
   $("temperature-value").textContent = Number($("temperature").value).toFixed(2);
 }
 
-/** Use a file; the server looks at what is in it. */
-function take(file) {
+/** Use a file as the recording; the server checks its content. */
+function useFile(file) {
   recording = null;
-  complain("");
+  showError("");
   $("preview").hidden = true;
   URL.revokeObjectURL($("preview").src);
-  $("heard").textContent = "None yet.";
+  $("recording-name").textContent = "None yet.";
   if (!file) return;
   if (file.size > model.max_upload_bytes) {
-    complain(`${file.name} has ${size(file.size)}; up to ${size(model.max_upload_bytes)} are taken.`);
+    showError(`${file.name} has ${size(file.size)}; the limit is ${size(model.max_upload_bytes)}.`);
     return;
   }
   recording = file;
-  $("heard").textContent = `${file.name ?? "Recorded here"}, ${size(file.size)}`;
+  $("recording-name").textContent = `${file.name ?? "Recorded here"}, ${size(file.size)}`;
   $("preview").src = URL.createObjectURL(file);
   $("preview").hidden = false;
 }
 
 async function record() {
   if (recorder) return endRecording();
-  complain("");
-  const mine = new Recorder((seconds) => {
-    if (recorder !== mine) return;
-    $("heard").textContent = `Recording, ${seconds.toFixed(1)} s`;
+  showError("");
+  const started = new Recorder((seconds) => {
+    if (recorder !== started) return;
+    $("recording-name").textContent = `Recording, ${seconds.toFixed(1)} s`;
     if (seconds >= model.max_seconds - 0.1) endRecording();
   });
-  $("record").disabled = true; // while the browser asks whether it may
+  $("record").disabled = true; // while the browser asks for permission
   try {
-    await mine.start();
+    await started.start();
   } catch (error) {
-    return complain(error.message);
+    return showError(error.message);
   } finally {
     $("record").disabled = false;
   }
-  recorder = mine;
+  recorder = started;
   $("record").textContent = "Stop recording";
   $("record").setAttribute("aria-pressed", "true");
 }
@@ -147,31 +147,31 @@ function endRecording() {
   $("record").textContent = "Record";
   $("record").setAttribute("aria-pressed", "false");
   $("file").value = "";
-  take(wav);
+  useFile(wav);
 }
 
 function query() {
-  const asked = new URLSearchParams({ mode: mode(), seed: $("seed").value, temperature: $("temperature").value });
-  if (mode() !== "resynthesise") asked.set("seconds", $("seconds").value);
-  if (model.top_k && $("top-k").value) asked.set("top_k", $("top-k").value);
+  const parameters = new URLSearchParams({ mode: mode(), seed: $("seed").value, temperature: $("temperature").value });
+  if (mode() !== "resynthesise") parameters.set("seconds", $("seconds").value);
+  if (model.top_k && $("top-k").value) parameters.set("top_k", $("top-k").value);
   for (const select of $("settings").querySelectorAll("select")) {
-    if (select.value) asked.set(select.name, select.value);
+    if (select.value) parameters.set(select.name, select.value);
   }
-  return asked;
+  return parameters;
 }
 
 async function generate() {
   if (running) return;
   if (recorder) endRecording();
-  complain("");
-  if (mode() !== "free" && !recording) return complain("There is no recording yet: choose a file, or record one.");
-  const request = (running = new AbortController()), before = made, seed = $("seed").value;
+  showError("");
+  if (mode() !== "free" && !recording) return showError("The recording is missing: choose a file, or record one.");
+  const request = (running = new AbortController()), before = result, seed = $("seed").value;
   showRunning();
-  say("Asking the model ...");
+  showStatus("Starting ...");
   try {
     player.unlock();
   } catch {
-    // it is said when there would be something to hear
+    // the error is shown when the audio begins
   }
   try {
     const response = await fetch(`/generate?${query()}`, {
@@ -181,26 +181,26 @@ async function generate() {
       signal: request.signal,
     });
     if (!response.ok) {
-      const said = await response.json().catch(() => null);
-      throw new Error(said?.error ?? `The server answered ${response.status}; try again.`);
+      const answer = await response.json().catch(() => null);
+      throw new Error(answer?.error ?? `The server responded with status ${response.status}; try again.`);
     }
     await receive(response, `${model.title.replace(/[^\w.-]/g, "_")}-seed-${seed}.wav`);
   } catch (error) {
-    if (error instanceof TypeError) complain("The connection to the server broke off.");
-    else if (error.name !== "AbortError") complain(error.message);
-    if (made === before) say(made ? progress() : "");
+    if (error instanceof TypeError) showError("The connection to the server was lost.");
+    else if (error.name !== "AbortError") showError(error.message);
+    if (result === before) showStatus(result ? progress() : "");
   } finally {
     running = null;
-    request.abort(); // what went wrong here is not gone on with there
-    if (made && !made.ended) finish();
+    request.abort(); // after an error here, stop the generation on the server too
+    if (result && !result.ended) finish();
     showRunning();
   }
 }
 
-/** Hear, draw and keep the samples of an answer as they come. */
+/** Play, draw and store the samples of a response as they arrive. */
 async function receive(response, name) {
   const samples = new Float32Array(Number(response.headers.get("X-Samples")));
-  made = { name, samples, filled: 0, ended: false, began: performance.now() };
+  result = { name, samples, filled: 0, ended: false, began: performance.now() };
   $("result").hidden = false;
   $("download").hidden = true;
   $("axis").textContent =
@@ -210,10 +210,10 @@ async function receive(response, name) {
   try {
     await player.begin(samples.length);
   } catch (error) {
-    complain(`This browser plays no sound (${error.message}); the WAV can be saved.`);
+    showError(`This browser cannot play the audio (${error.message}); the WAV file can be downloaded.`);
   }
   const reader = response.body.getReader();
-  let rest = new Uint8Array(0); // bytes of a sample that was cut in two
+  let rest = new Uint8Array(0); // bytes of an incomplete sample
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
@@ -222,25 +222,25 @@ async function receive(response, name) {
     bytes.set(value, rest.length);
     const whole = bytes.length - (bytes.length % 4);
     rest = bytes.slice(whole);
-    const piece = new Float32Array(bytes.buffer.slice(0, whole)); // little-endian, as every machine with a browser is
-    samples.set(piece, made.filled);
-    made.filled += piece.length;
-    picture.draw(made.filled, false);
-    player.add(piece);
+    const chunk = new Float32Array(bytes.buffer.slice(0, whole)); // little-endian, as all platforms of browsers are
+    samples.set(chunk, result.filled);
+    result.filled += chunk.length;
+    picture.draw(result.filled, false);
+    player.add(chunk);
   }
   finish();
 }
 
 function finish() {
-  made.ended = true;
-  made.seconds = (performance.now() - made.began) / 1000;
-  picture.draw(made.filled, true);
+  result.ended = true;
+  result.seconds = (performance.now() - result.began) / 1000;
+  picture.draw(result.filled, true);
   player.end();
-  const samples = made.samples.subarray(0, made.filled);
+  const samples = result.samples.subarray(0, result.filled);
   URL.revokeObjectURL($("download").href);
   $("download").href = URL.createObjectURL(wavOf(samples, model.sample_rate));
-  $("download").download = made.name;
-  $("download").hidden = made.filled === 0;
+  $("download").download = result.name;
+  $("download").hidden = result.filled === 0;
   showPlaying();
 }
 
@@ -255,36 +255,36 @@ function showRunning() {
 }
 
 function showPlaying() {
-  const rate = model.sample_rate, total = made.samples.length;
-  $("play").disabled = made.filled === 0;
+  const rate = model.sample_rate, total = result.samples.length;
+  $("play").disabled = result.filled === 0;
   $("play").textContent = player.state === "playing" || player.state === "waiting" ? "Pause" : "Play";
-  $("playhead").hidden = player.place === 0;
-  $("playhead").style.left = `${(100 * player.place) / total}%`;
-  const patience = player.state === "waiting" ? Math.ceil(player.patience) : 0;
+  $("playhead").hidden = player.position === 0;
+  $("playhead").style.left = `${(100 * player.position) / total}%`;
+  const wait = player.state === "waiting" ? Math.ceil(player.waitSeconds) : 0;
   $("clock").textContent =
-    `${(player.place / rate).toFixed(1)} of ${(made.filled / rate).toFixed(1)} s` +
-    (patience > 0 ? `, plays in about ${patience} s` : "");
-  say(progress());
+    `${(player.position / rate).toFixed(1)} of ${(result.filled / rate).toFixed(1)} s` +
+    (wait > 0 ? `, playback starts in about ${wait} s` : "");
+  showStatus(progress());
 }
 
 function progress() {
-  const seconds = made.filled / model.sample_rate, total = made.samples.length;
-  if (made.ended) {
-    const speed = made.seconds > 0.05 ? `, ${(seconds / made.seconds).toPrecision(2)} x real time` : "";
-    return `${made.filled < total ? "Stopped after" : "Made"} ${seconds.toFixed(2)} s${speed}.`;
+  const seconds = result.filled / model.sample_rate, total = result.samples.length;
+  if (result.ended) {
+    const speed = result.seconds > 0.05 ? `, ${(seconds / result.seconds).toPrecision(2)} x real time` : "";
+    return `${result.filled < total ? "Stopped after" : "Generated"} ${seconds.toFixed(2)} s${speed}.`;
   }
   if (player.state === "waiting" && player.speed > 0 && player.speed < 1) {
-    return "Making it, slower than real time: playing begins as soon as it can go on without a break.";
+    return "Generating, slower than real time: playback starts as soon as it can continue without a break.";
   }
-  return "Making it ...";
+  return "Generating ...";
 }
 
-/** Only changes are said, as they are read aloud. */
-function say(text) {
+/** Update the status only if it changes, as screen readers announce each update. */
+function showStatus(text) {
   if ($("status").textContent !== text) $("status").textContent = text;
 }
 
-function complain(text) {
+function showError(text) {
   $("error").textContent = text;
   $("error").hidden = text === "";
 }

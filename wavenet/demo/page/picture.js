@@ -1,13 +1,13 @@
 const WINDOW = 0.032; // seconds
 const MOST_COLUMNS = 1200;
-const LOW = -100; // dB, where a full-scale sine has 0; drawn darkest
+const LOW = -100; // dB, where a full-scale sine is 0; the darkest colour
 const HIGH = -20;
 const MAGMA = [
   [0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97],
   [254, 194, 135], [252, 253, 191],
-]; // eighths of matplotlib's colours
+]; // matplotlib's magma colour map, in steps of an eighth
 
-/** The waveform and the spectrogram of an utterance, drawn from left to right while its samples arrive. */
+/** The waveform and the spectrogram of an utterance, drawn from left to right as its samples arrive. */
 export class Picture {
   /** @param {HTMLCanvasElement} wave @param {HTMLCanvasElement} spectrogram */
   constructor(wave, spectrogram) {
@@ -16,7 +16,7 @@ export class Picture {
   }
 
   /**
-   * @param {Float32Array} samples Of the whole utterance; they are filled in from the beginning.
+   * @param {Float32Array} samples The whole utterance's samples, filled from the beginning.
    * @param {number} rate Hz.
    */
   begin(samples, rate) {
@@ -26,8 +26,8 @@ export class Picture {
     this.drawn = 0;
     const hann = (_, k) => 0.5 - 0.5 * Math.cos((2 * Math.PI * (k + 0.5)) / this.size);
     this.window = Float64Array.from({ length: this.size }, hann);
-    this.scale = 2 / this.window.reduce((sum, weight) => sum + weight, 0); // so that a full-scale sine has 0 dB
-    this.spectrogram.width = this.wave.width = this.columns; // which clears them
+    this.scale = 2 / this.window.reduce((sum, weight) => sum + weight, 0); // so that a full-scale sine is 0 dB
+    this.spectrogram.width = this.wave.width = this.columns; // which also clears them
     this.spectrogram.height = this.size / 2;
     this.brush = this.spectrogram.getContext("2d");
     this.pen = this.wave.getContext("2d");
@@ -36,9 +36,9 @@ export class Picture {
   }
 
   /**
-   * Draw what can be drawn.
+   * Draw the columns whose samples have arrived.
    * @param {number} filled Samples that have arrived.
-   * @param {boolean} ended Whether no more will.
+   * @param {boolean} ended Whether no more samples will arrive.
    */
   draw(filled, ended) {
     const width = this.samples.length / this.columns;
@@ -46,20 +46,21 @@ export class Picture {
       const middle = (this.drawn + 0.5) * width;
       const last = Math.min(this.samples.length, Math.max(middle + this.size / 2, middle + width / 2));
       if (filled < last && !(ended && this.drawn * width < filled)) return;
-      this.#line(Math.floor(this.drawn * width), Math.min(filled, Math.ceil((this.drawn + 1) * width)));
-      this.#spectrum(Math.round(middle - this.size / 2), filled);
+      this.#waveformColumn(Math.floor(this.drawn * width), Math.min(filled, Math.ceil((this.drawn + 1) * width)));
+      this.#spectrumColumn(Math.round(middle - this.size / 2), filled);
     }
   }
 
-  /** How far each sample of the column reaches. */
-  #line(first, last) {
+  /** Draw the range of the column's samples. */
+  #waveformColumn(first, last) {
     const { height } = this.wave;
-    const piece = this.samples.subarray(first, Math.max(last, first + 1));
-    const low = Math.min(...piece), high = Math.max(...piece);
+    const range = this.samples.subarray(first, Math.max(last, first + 1));
+    const low = Math.min(...range), high = Math.max(...range);
     this.pen.fillRect(this.drawn, ((1 - high) / 2) * height, 1, Math.max(1, ((high - low) / 2) * height));
   }
 
-  #spectrum(start, filled) {
+  /** Draw the column's spectrum. */
+  #spectrumColumn(start, filled) {
     const re = new Float64Array(this.size), im = new Float64Array(this.size);
     for (let k = Math.max(0, -start); k < this.size && start + k < filled; k++) {
       re[k] = this.samples[start + k] * this.window[k];
@@ -75,11 +76,11 @@ export class Picture {
   }
 }
 
-/** @param {number} share 0 to 1. */
-function colour(share) {
-  const place = Math.min(1, Math.max(0, share)) * (MAGMA.length - 1);
-  const below = Math.min(Math.floor(place), MAGMA.length - 2);
-  return MAGMA[below].map((value, k) => value + (MAGMA[below + 1][k] - value) * (place - below));
+/** The colour of a level. @param {number} level 0 to 1. */
+function colour(level) {
+  const position = Math.min(1, Math.max(0, level)) * (MAGMA.length - 1);
+  const below = Math.min(Math.floor(position), MAGMA.length - 2);
+  return MAGMA[below].map((value, k) => value + (MAGMA[below + 1][k] - value) * (position - below));
 }
 
 /** The discrete Fourier transform of a power of two of complex numbers, in place (Cooley and Tukey, 1965). */

@@ -1,4 +1,4 @@
-/** Hands on what the microphone hears, channel by channel averaged. */
+/** Sends the microphone's samples, averaged over the channels. */
 class RecorderProcessor extends AudioWorkletProcessor {
   process([channels]) {
     if (channels.length > 0) {

@@ -1,21 +1,21 @@
 import { wavOf } from "/wav.js";
 
 const REASONS = {
-  NotAllowedError: "The browser may not use the microphone; allow it beside this page's address, or choose a file.",
-  NotFoundError: "There is no microphone here; choose a file.",
-  NotReadableError: "The microphone is in use by another program; end that, or choose a file.",
+  NotAllowedError: "The browser blocks the microphone; allow it in the address bar, or choose a file.",
+  NotFoundError: "No microphone was found; connect one, or choose a file.",
+  NotReadableError: "The microphone is in use by another program; close it, or choose a file.",
 };
 
-/** Records the microphone as WAV: what browsers record by themselves is compressed, in formats that few can read. */
+/** Records the microphone as WAV: the browsers' own recorder compresses, in formats that few programs read. */
 export class Recorder {
-  /** @param {(seconds: number) => void} ticked Is called while it records. */
+  /** @param {(seconds: number) => void} ticked Called while it records. */
   constructor(ticked) {
     this.ticked = ticked;
-    this.pieces = [];
+    this.chunks = [];
     this.length = 0; // samples
   }
 
-  /** Throws an Error that says what is wrong. */
+  /** Start recording. Throws an Error with a message for the user. */
   async start() {
     try {
       const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -27,21 +27,21 @@ export class Recorder {
     await this.context.audioWorklet.addModule("/recorder-worklet.js");
     const node = new AudioWorkletNode(this.context, "recorder", { numberOfOutputs: 0 });
     node.port.onmessage = ({ data }) => {
-      this.pieces.push(data);
+      this.chunks.push(data);
       this.length += data.length;
       this.ticked(this.length / this.context.sampleRate);
     };
     this.context.createMediaStreamSource(this.stream).connect(node);
   }
 
-  /** @returns {Blob} The WAV file. */
+  /** Stop recording. @returns {Blob} The WAV file. */
   stop() {
     this.stream.getTracks().forEach((track) => track.stop());
     const samples = new Float32Array(this.length);
-    let place = 0;
-    for (const piece of this.pieces) {
-      samples.set(piece, place);
-      place += piece.length;
+    let offset = 0;
+    for (const chunk of this.chunks) {
+      samples.set(chunk, offset);
+      offset += chunk.length;
     }
     this.context.close();
     return wavOf(samples.map((sample) => Math.min(1, Math.max(-1, sample))), this.context.sampleRate);

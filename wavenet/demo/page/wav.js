@@ -1,5 +1,5 @@
 /**
- * A WAV file of 16-bit PCM, the same bytes that `wavenet generate` writes of these samples.
+ * A WAV file of 16-bit PCM, with the same bytes as `wavenet generate` writes for these samples.
  * @param {Float32Array} samples In [-1, 1].
  * @param {number} rate Hz.
  * @returns {Blob}
@@ -23,7 +23,7 @@ export function wavOf(samples, rate) {
   return new Blob([view.buffer], { type: "audio/wav" });
 }
 
-/** A sample as libsndfile stores it: in 32 bits, rounded to even, and of these the upper 16. */
+/** A sample as libsndfile converts it: to 32 bits, rounded to even, of which the upper 16 are stored. */
 function pcm(sample) {
   const fine = sample * 2 ** 31, up = Math.round(fine);
   const rounded = Math.abs(fine % 1) === 0.5 && up % 2 !== 0 ? up - 1 : up;
