@@ -1,4 +1,4 @@
-"""An exported model says in onnxruntime what it says in torch, and its example makes the same audio without torch."""
+"""Export to ONNX: the same outputs in onnxruntime as in torch, and the same audio from the example without torch."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from wavenet.model import State
 pytestmark = pytest.mark.slow
 
 SAMPLES = 1000
-OF = {  # the conditions that each distribution is tried with; together all there are
+CONDITIONERS = {  # for each distribution; all types are tested
     "mulaw_categorical": ["speaker", "mel"],
     "logistic_mixture": ["gender", "language"],
     "gaussian": ["f0", "file"],
@@ -39,19 +39,19 @@ WITH_CONTEXT = ("mulaw_categorical",)
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Makes a model with an output distribution, exported: (model, folder), once for all tests."""
-    made = {}
+    """Return a function that exports a model with an output distribution, once: (model, folder)."""
+    exports = {}
 
     def make(distribution):
-        if distribution not in made:
-            conditioners = [name for name in OF[distribution] if name != "none"]
+        if distribution not in exports:
+            conditioners = [name for name in CONDITIONERS[distribution] if name != "none"]
             chosen = settings(conditioners, distribution in WITH_CONTEXT)
             if "speaker" in conditioners:
                 chosen.append("model.conditioners.speaker.dropout=0.1")
             torch.manual_seed(0)
             model = lively(build_model(f"model/distribution={distribution}", *chosen).eval())
-            made[distribution] = model, export(model, tmp_path_factory.mktemp(distribution) / "model")
-        return made[distribution]
+            exports[distribution] = model, export(model, tmp_path_factory.mktemp(distribution) / "model")
+        return exports[distribution]
 
     return make
 
@@ -62,10 +62,10 @@ def session(path):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def beginning(graph, batch):
-    """The zeros that a graph's states begin with; none for no graph."""
-    states = [one for one in (graph.get_inputs() if graph else []) if one.name.startswith("state_")]
-    return [np.zeros((batch, *one.shape[1:]), np.float32) for one in states]
+def initial_states(graph, batch):
+    """Return a graph's initial states, zeros; none for no graph."""
+    states = [each for each in (graph.get_inputs() if graph else []) if each.name.startswith("state_")]
+    return [np.zeros((batch, *state.shape[1:]), np.float32) for state in states]
 
 
 def named(states):
@@ -73,58 +73,60 @@ def named(states):
 
 
 class Exported:
-    """An exported folder, run for a batch: what a program of one's own would do with it."""
+    """An exported folder, run for a batch as a user's program would run it."""
 
     def __init__(self, folder):
         self.folder, self.meta = folder, json.loads((folder / "model.json").read_text())
         self.step = session(folder / "step.onnx")
         self.context = self.meta["pool"] and session(folder / "context.onnx")
 
-    def condition(self, told, batch, samples):
-        """The sum of all conditions, (B, condition_channels, samples)."""
+    def condition(self, conditions, batch, samples):
+        """Return the sum of all conditions, (B, condition_channels, samples)."""
         total = np.zeros((batch, self.meta["condition_channels"], samples), np.float32)
-        for name, one in self.meta["conditions"].items():
-            graph = session(self.folder / one["file"])
-            if "categories" in one:
-                values = graph.run(None, {name: np.array([one["categories"].index(word) for word in told[name]])})[0]
+        for name, about in self.meta["conditions"].items():
+            graph = session(self.folder / about["file"])
+            if "categories" in about:
+                indices = np.array([about["categories"].index(value) for value in conditions[name]])
+                values = graph.run(None, {name: indices})[0]
             else:
-                rows = [graph.run(None, {name: frames[None]})[0] for frames in told[name].numpy()]
+                rows = [graph.run(None, {name: frames[None]})[0] for frames in conditions[name].numpy()]
                 values = np.concatenate(rows)[..., :samples]
             total += values
         return total
 
     def run(self, condition, drawn, temperature):
-        """Samples (B, T) and parameters (B, P, T) of as many steps as there are uniforms (B, U, T)."""
+        """Return samples (B, T) and parameters (B, P, T) of one step for each of the uniforms (B, U, T)."""
         batch, _, samples = drawn.shape
-        heard, parameters = np.zeros((batch, samples + 1), np.float32), []
-        states, memory = beginning(self.step, batch), beginning(self.context, batch)
-        pool, said = self.meta["pool"], 0
+        audio, parameters = np.zeros((batch, samples + 1), np.float32), []
+        states, context_states = initial_states(self.step, batch), initial_states(self.context, batch)
+        pool, context_condition = self.meta["pool"], 0
         for t in range(samples):
-            feed = {"sample": heard[:, t : t + 1], "uniforms": drawn[:, :, t]}
+            feed = {"sample": audio[:, t : t + 1], "uniforms": drawn[:, :, t]}
             feed["temperature"] = np.array(temperature, np.float32)
             if pool and t and t % pool == 0:
-                said, *memory = self.context.run(None, {"samples": heard[:, t - pool : t]} | named(memory))
+                frame = {"samples": audio[:, t - pool : t]}
+                context_condition, *context_states = self.context.run(None, frame | named(context_states))
             if self.meta["condition_channels"]:
-                feed["condition"] = condition[:, :, t : t + 1] + said
-            heard[:, t + 1 : t + 2], of_next, *states = self.step.run(None, feed | named(states))
+                feed["condition"] = condition[:, :, t : t + 1] + context_condition
+            audio[:, t + 1 : t + 2], of_next, *states = self.step.run(None, feed | named(states))
             parameters.append(of_next)
-        return torch.from_numpy(heard[:, 1:].copy()), torch.from_numpy(np.stack(parameters, axis=-1))
+        return torch.from_numpy(audio[:, 1:].copy()), torch.from_numpy(np.stack(parameters, axis=-1))
 
 
 @pytest.mark.parametrize("distribution", choices("model/distribution"))
 def test_a_thousand_steps_are_those_of_the_model(exported, distribution):
     model, folder = exported(distribution)
     running = Exported(folder)
-    told = conditions_for(model, 2, SAMPLES)
+    conditions = conditions_for(model, 2, SAMPLES)
     drawn = uniforms([3, 4], 0, SAMPLES, model.distribution.num_uniforms)
-    audio, parameters = running.run(running.condition(told, 2, SAMPLES), drawn.numpy(), 0.8)
+    audio, parameters = running.run(running.condition(conditions, 2, SAMPLES), drawn.numpy(), 0.8)
 
     with torch.no_grad():
-        condition = model.condition(told, 2)
-        heard = torch.cat([torch.zeros(2, 1), audio[:, :-1]], dim=1)
-        truth, _ = model(heard, condition)
-    assert truth.std() > 0.1 and audio.std() > 1e-3  # so that the next line says something
-    torch.testing.assert_close(parameters, truth, rtol=1e-5, atol=1e-5)
+        condition = model.condition(conditions, 2)
+        inputs = torch.cat([torch.zeros(2, 1), audio[:, :-1]], dim=1)
+        expected, _ = model(inputs, condition)
+    assert expected.std() > 0.1 and audio.std() > 1e-3  # otherwise the next line would test nothing
+    torch.testing.assert_close(parameters, expected, rtol=1e-5, atol=1e-5)
     assert torch.equal(audio, model.distribution.sample(parameters, drawn, 0.8))
 
     if not isinstance(model.distribution, Mixture):  # where a rounded parameter may move a sample by a level of 16 bits
@@ -132,12 +134,12 @@ def test_a_thousand_steps_are_those_of_the_model(exported, distribution):
         assert torch.equal(audio, loop)
 
 
-def run_example(folder, output, *given):
+def run_example(folder, output, *args):
     """Run the folder's own program in a process in which torch cannot be imported; returns the samples, int16."""
     without = (
         "import runpy, sys; sys.modules['torch'] = None; del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
     )
-    program = [sys.executable, "-c", without, str(folder / "generate.py"), *given, f"output={output}"]
+    program = [sys.executable, "-c", without, str(folder / "generate.py"), *args, f"output={output}"]
     done = subprocess.run(program, capture_output=True, text=True, env={"PATH": ""})
     assert done.returncode == 0 and "x real time" in done.stdout, done.stderr
     with wave.open(str(output)) as file:
@@ -145,20 +147,20 @@ def run_example(folder, output, *given):
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
-def test_its_own_example_makes_the_same_audio_without_torch(exported, tmp_path):
+def test_the_example_generates_the_same_audio_without_torch(exported, tmp_path):
     model, folder = exported("mulaw_categorical")
     frames = conditions_for(model, 1, 800)["mel"][0]
     np.save(tmp_path / "mel.npy", frames.numpy())
     for speaker in ("bob", None):
-        told = {"mel": frames} | ({"speaker": speaker} if speaker else {})
-        audio = wavenet.generate(model, None, conditions=told, seed=7, backend="reference")[0]
-        given = [f"mel={tmp_path / 'mel.npy'}", "seed=7"] + ([f"speaker={speaker}"] if speaker else [])
+        conditions = {"mel": frames} | ({"speaker": speaker} if speaker else {})
+        audio = wavenet.generate(model, None, conditions=conditions, seed=7, backend="reference")[0]
+        args = [f"mel={tmp_path / 'mel.npy'}", "seed=7"] + ([f"speaker={speaker}"] if speaker else [])
         expected = (audio.numpy() * 32768).round().clip(-32768, 32767).astype("<i2")
-        assert np.array_equal(run_example(folder, tmp_path / "out.wav", *given), expected)
-    assert len(run_example(folder, tmp_path / "out.wav", *given, "seconds=0.05", "temperature=0.9")) == 400
+        assert np.array_equal(run_example(folder, tmp_path / "out.wav", *args), expected)
+    assert len(run_example(folder, tmp_path / "out.wav", *args, "seconds=0.05", "temperature=0.9")) == 400
 
 
-def test_what_an_exported_folder_holds(exported):
+def test_contents_of_an_exported_folder(exported):
     model, folder = exported("mulaw_categorical")
     conditions = ["condition_mel.onnx", "condition_speaker.onnx"]
     assert sorted(os.listdir(folder)) == [*conditions, "context.onnx", "generate.py", "model.json", "step.onnx"]
@@ -183,7 +185,7 @@ def test_a_folder_is_replaced_whole_and_only_if_it_holds_a_model(tmp_path, small
     (folder / "old.txt").write_text("of an older version")
     _levels.cache_clear()
     assert sorted(os.listdir(export(model, folder))) == ["generate.py", "model.json", "step.onnx"]
-    kept = mu_law_decode(torch.tensor([0, 15]), 16)  # a table must not hold what stood for numbers in tracing
+    kept = mu_law_decode(torch.tensor([0, 15]), 16)  # a table must not hold tracing's placeholders
     assert torch.equal(kept, torch.tensor([-1.0, 1.0]))
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -204,7 +206,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path, small, contour, monkeypatc
     assert not any(tmp_path.iterdir())
 
 
-def test_what_onnx_has_no_operator_for():
+def test_decompositions_of_functions_without_an_onnx_operator():
     p = torch.cat(
         [torch.rand(10_000, dtype=torch.float64), torch.tensor([2**-25, 0.075, 0.925, 1e-12, 1 - 2**-25]).double()]
     )
@@ -218,7 +220,7 @@ def test_what_onnx_has_no_operator_for():
             )
 
 
-def test_the_command_says_what_it_wrote_and_nothing_else(run, in_tmp, small):
+def test_the_command_prints_the_files_and_an_example(run, in_tmp, small):
     wavenet.save(small(speakers=("ann", "bob"), num_cycles=1, dilation_cycle=1), "model")
     lines = run("export_onnx", "checkpoint=model", "output=exported").splitlines()
     assert [line.split(":")[0] for line in lines[:-1]] == [

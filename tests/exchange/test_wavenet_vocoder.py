@@ -1,4 +1,4 @@
-"""Networks of wavenet_vocoder, with random weights, are the same networks here."""
+"""Import of wavenet_vocoder's checkpoints: the imported network has the same outputs."""
 
 import json
 import math
@@ -52,7 +52,7 @@ KINDS = {
 
 
 class Stretching(nn.Module):
-    """How later versions come from frames to samples: values are repeated and filtered, stage by stage."""
+    """The upsampling of later versions: values are repeated and filtered, stage by stage."""
 
     def __init__(self, upsample_scales, upsample_activation="none", freq_axis_kernel_size=1, cut=0):
         super().__init__()
@@ -71,7 +71,7 @@ class Stretching(nn.Module):
 
 
 class Later(vocoder.WaveNet):
-    """Later versions than PyPI's, by what they have otherwise: the sum of skips, and the way from frames to samples."""
+    """Later versions than PyPI's, which differ in the sum of skips and the upsampling."""
 
     def __init__(self, hparams, **arguments):
         super().__init__(**arguments, legacy=False)
@@ -98,15 +98,15 @@ class Later(vocoder.WaveNet):
         return x
 
 
-def made(kind, folder, zipped=True):
-    """Their network with random weights, its checkpoint and its hyperparameters, in files."""
+def create(kind, folder, zipped=True):
+    """Create a network of wavenet_vocoder with random weights, and write its checkpoint and hyperparameters."""
     hparams = {**NETWORK, **AUDIO, **kind}
     later = "output_distribution" in hparams
     passed = (*NETWORK, "out_channels", "cin_channels", "gin_channels", "n_speakers")
     arguments = {name: hparams[name] for name in passed if name in hparams}
     arguments["scalar_input"] = hparams["input_type"] == "raw"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # their weight_norm
+        warnings.simplefilter("ignore", FutureWarning)  # of wavenet_vocoder's weight_norm
         if later:
             network = Later(hparams, **arguments)
         else:
@@ -123,7 +123,7 @@ def made(kind, folder, zipped=True):
 
 @torch.no_grad()
 def lively(network):
-    """Weights of a size at which each part is heard in the parameters."""
+    """Scale the weights so that each part has an effect on the parameters."""
     for name, weight in network.named_parameters():
         if name.endswith("bias"):
             weight.copy_(0.2 * torch.randn_like(weight))
@@ -135,23 +135,23 @@ def lively(network):
             weight.mul_(2)
 
 
-def told(hparams, batch, samples):
-    """Conditions for their network and for ours."""
-    theirs, ours = {}, {}
+def make_conditions(hparams, batch, samples):
+    """Return conditions for the original network and for the imported one."""
+    original, imported = {}, {}
     if "cin_channels" in hparams:
         frames = torch.randn(batch, 5, samples // AUDIO["hop_size"])
-        ours["mel"] = frames
+        imported["mel"] = frames
         pad = hparams.get("cin_pad", 0)
-        theirs["c"] = nn.functional.pad(frames, (pad, pad), mode="replicate")
+        original["c"] = nn.functional.pad(frames, (pad, pad), mode="replicate")
         if not hparams.get("upsample_conditional_features"):
-            theirs["c"] = frames.repeat_interleave(AUDIO["hop_size"], dim=-1)
+            original["c"] = frames.repeat_interleave(AUDIO["hop_size"], dim=-1)
     if "gin_channels" in hparams:
-        theirs["g"], ours["speaker"] = torch.tensor([[2], [0]])[:batch], ["2", "0"][:batch]
-    return theirs, ours
+        original["g"], imported["speaker"] = torch.tensor([[2], [0]])[:batch], ["2", "0"][:batch]
+    return original, imported
 
 
-def heard(hparams, batch, samples):
-    """Audio as both hear it: the same classes, or the same numbers."""
+def make_inputs(hparams, batch, samples):
+    """Return the same audio as the input of each network: classes, or numbers."""
     if hparams["input_type"] == "raw":
         audio = torch.rand(batch, samples) * 2 - 1
         return audio[:, None], audio
@@ -162,31 +162,31 @@ def heard(hparams, batch, samples):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_parameters_for_the_same_input(tmp_path, kind):
-    network, hparams = made(KINDS[kind], tmp_path, zipped="speakers" not in kind)
+    network, hparams = create(KINDS[kind], tmp_path, zipped="speakers" not in kind)
     model = load(tmp_path / "model.pth").model
-    theirs, ours = told(hparams, 2, 120)
-    x, audio = heard(hparams, 2, 120)
+    original, imported = make_conditions(hparams, 2, 120)
+    x, audio = make_inputs(hparams, 2, 120)
     with torch.no_grad():
-        wanted = network(x, **theirs)[:, -model.distribution.parameter_channels :]
-        condition = model.condition(ours, 2)
+        wanted = network(x, **original)[:, -model.distribution.parameter_channels :]
+        condition = model.condition(imported, 2)
         assert wanted.std() > 0.3
         assert (model(audio, condition)[0] - wanted).abs().max() < 1e-4 * min(1, float(wanted.std()))
-        for name in theirs:  # each is heard, so that the line above says something about it
-            other = {**theirs, name: theirs[name].flip(0)}
+        for name in original:  # each has an effect, so that the line above tests it
+            other = {**original, name: original[name].flip(0)}
             assert (network(x, **other)[:, -wanted.shape[1] :] - wanted).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("kind", ["mulaw, mel", "logistic, mel and speakers"])
 def test_saved_and_run_by_the_native_loop(run, in_tmp, kind):
-    """Both are asked step by step what follows the audio that ours makes."""
-    network, hparams = made(KINDS[kind], in_tmp)
-    output = run("import_", "checkpoint=model.pth", "output=ours")
+    """Both networks predict each next sample of the audio that the imported one generates."""
+    network, hparams = create(KINDS[kind], in_tmp)
+    output = run("import_", "checkpoint=model.pth", "output=imported")
     assert "6 layers in 2 cycles, 3 taps" in output and "receptive field 29 samples (4 ms) at 8000 Hz" in output
-    assert "dropped  optimizer, global_step=1000" in output and "differs  mel is not computed from sound" in output
-    model = wavenet.load("ours")
+    assert "dropped  optimizer, global_step=1000" in output and "differs  mel is not computed from audio" in output
+    model = wavenet.load("imported")
     assert CPUBackend.unsupported_reason(model) is None
-    theirs, ours = told(hparams, 1, 240)
-    audio = wavenet.generate(model, None, conditions=ours, seed=2, backend="cpu")
+    original, imported = make_conditions(hparams, 1, 240)
+    audio = wavenet.generate(model, None, conditions=imported, seed=2, backend="cpu")
     assert audio.shape == (1, 240) and audio.std() > 0.01
     before = torch.cat([torch.zeros(1, 1), audio[:, :-1]], dim=1)
     x = before[:, None]
@@ -194,17 +194,17 @@ def test_saved_and_run_by_the_native_loop(run, in_tmp, kind):
         classes = wavenet.audio.mu_law_encode(before, hparams["out_channels"])
         x = nn.functional.one_hot(classes, hparams["out_channels"]).transpose(1, 2).float()
     with torch.inference_mode():
-        parameters = CPUBackend(model).parameters(before, model.condition(ours, 1))
-        assert (parameters - network(x, **theirs)).abs().max() < 1e-4
+        parameters = CPUBackend(model).parameters(before, model.condition(imported, 1))
+        assert (parameters - network(x, **original)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_nothing_in_a_checkpoint_is_run(tmp_path, zipped):
+def test_no_code_in_a_checkpoint_is_run(tmp_path, zipped):
     class Harm:
         def __reduce__(self):
             return (eval, (f"open({str(tmp_path / 'harm')!r}, 'w')",))
 
-    made(MULAW, tmp_path)
+    create(MULAW, tmp_path)
     contents = torch.load(tmp_path / "model.pth", weights_only=True)
     torch.save({**contents, "lr": Harm()}, tmp_path / "model.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(CheckpointError, match="eval") as error:
@@ -220,18 +220,18 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(("data", "says"), FILES)
-def test_what_is_no_checkpoint_is_refused(tmp_path, data, says):
-    made(MULAW, tmp_path)
+@pytest.mark.parametrize(("data", "message"), FILES)
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path, data, message):
+    create(MULAW, tmp_path)
     (tmp_path / "model.pth").write_bytes(data)
-    with pytest.raises(CheckpointError, match=says) as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         load(tmp_path / "model.pth")
     assert "\n" not in str(error.value)
 
 
-def test_old_files_are_looked_at_before_they_are_read(tmp_path, monkeypatch):
-    """Cut off, too long, or with numbers that would take memory: of `torch.save` before torch 1.6."""
-    made(MULAW, tmp_path, zipped=False)
+def test_old_files_are_checked_before_they_are_read(tmp_path, monkeypatch):
+    """Files of `torch.save` before torch 1.6 that are cut off, too long, or would take too much memory."""
+    create(MULAW, tmp_path, zipped=False)
     whole = (tmp_path / "model.pth").read_bytes()
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
     storage = pickle.dumps(768, protocol=2)[2:-1]  # numbers of the first matrix
@@ -242,10 +242,10 @@ def test_old_files_are_looked_at_before_they_are_read(tmp_path, monkeypatch):
             load(tmp_path / "model.pth")
 
 
-def test_files_that_are_missing_are_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.pth: cannot be read"):
         load(tmp_path / "model.pth")
-    made(MULAW, tmp_path)
+    create(MULAW, tmp_path)
     (tmp_path / "hparams.json").rename(tmp_path / "preset.json")
     with pytest.raises(CheckpointError, match=r"no hparams\.json beside it; give hparams=FILE\.json"):
         load(tmp_path / "model.pth")
@@ -256,50 +256,50 @@ def test_files_that_are_missing_are_named(tmp_path):
 
 WRONG = {
     "no stacks": ({"stacks": None}, "has no stacks"),
-    "stacks": ({"stacks": 4}, "layers=6 in stacks=4, which does not divide them"),
-    "huge": ({"layers": 10**9}, "layers=1000000000; it is a whole number from 1 to 500"),
+    "stacks": ({"stacks": 4}, "layers=6 in stacks=4; layers must be a multiple of stacks"),
+    "huge": ({"layers": 10**9}, "layers=1000000000; it must be a whole number from 1 to 500"),
     "layers": ({"layers": 8}, "with conv_layers.6.conv.weight, which the checkpoint does not have"),
     "fewer layers": ({"layers": 4}, "without conv_layers.4.conv.bias, which the checkpoint has"),
     "kernel": (
         {"kernel_size": 2},
-        r"conv_layers.0.conv.weight of the shape \(16, 12, 2\); the checkpoint's is \(16, 12, 3\)",
+        r"conv_layers.0.conv.weight of shape \(16, 12, 2\); the checkpoint's has \(16, 12, 3\)",
     ),
-    "input": ({"input_type": "mulaw"}, "input_type='mulaw'; what can be expressed is mulaw-quantize and raw"),
+    "input": ({"input_type": "mulaw"}, "input_type='mulaw'; supported are mulaw-quantize and raw"),
     "classes": ({"quantize_channels": 256}, "quantize_channels=256 and out_channels=64"),
     "output": ({"input_type": "raw", "output_distribution": "Beta"}, "output_distribution='Beta' with out_channels=64"),
-    "parts": ({"input_type": "raw"}, "'Logistic' with out_channels=64; what can be expressed is"),
-    "outside vectors": ({**SPEAKERS, "use_speaker_embedding": False}, "a vector for each utterance; that cannot be"),
+    "parts": ({"input_type": "raw"}, "'Logistic' with out_channels=64; supported are"),
+    "outside vectors": ({**SPEAKERS, "use_speaker_embedding": False}, "a vector for each utterance; only numbered"),
     "no speakers": ({"gin_channels": 4}, "has no n_speakers"),
     "no hop": ({**LOCAL, "hop_size": None}, "has no hop_size"),
     "scales": ({**LOCAL, "upsample_scales": [3, 3]}, r"upsample_scales=\[3, 3\], whose product is not the hop of 12"),
-    "even bands": ({**LOCAL, "freq_axis_kernel_size": 2}, "freq_axis_kernel_size=2; only odd ones"),
+    "even bands": ({**LOCAL, "freq_axis_kernel_size": 2}, "freq_axis_kernel_size=2; only odd sizes"),
     "net": ({**LATER, "upsample_net": "Other"}, "upsample_net='Other' with"),
     "activation": (
         {**LATER, "upsample_params": {"upsample_scales": [3, 4], "upsample_activation": "Tanh"}},
-        "upsample_activation='Tanh' and mode='nearest'; what can be expressed is none and ReLU, and nearest",
+        "upsample_activation='Tanh' and mode='nearest'; supported are none and ReLU, and nearest",
     ),
 }
 
 
 @pytest.mark.parametrize("which", WRONG)
-def test_what_does_not_fit_or_cannot_be_expressed_is_named(tmp_path, which):
-    _, hparams = made(MULAW, tmp_path)
-    changes, says = WRONG[which]
+def test_unsupported_and_mismatched_hyperparameters_are_named(tmp_path, which):
+    _, hparams = create(MULAW, tmp_path)
+    changes, message = WRONG[which]
     (tmp_path / "hparams.json").write_text(json.dumps({**hparams, **changes}))
-    with pytest.raises(CheckpointError, match=says) as error:
+    with pytest.raises(CheckpointError, match=message) as error:
         load(tmp_path / "model.pth")
     assert str(error.value).startswith(f"{tmp_path / 'hparams.json'}: ") and "\n" not in str(error.value)
 
 
 def test_a_mistake_on_the_command_line_is_one_line(run, in_tmp):
-    made(MULAW, in_tmp)
+    create(MULAW, in_tmp)
     (in_tmp / "hparams.json").write_text("{}")
     with pytest.raises(AssertionError, match=r"exit 2\n\nwavenet import: hparams\.json: has no sample_rate"):
         run("import_", "checkpoint=model.pth")
     assert not (in_tmp / "imported").exists()
 
 
-def test_what_is_said_to_differ(tmp_path):
+def test_differences_are_listed(tmp_path):
     kinds = {
         "mulaw, mel": [
             "rounded to the nearest class",
@@ -310,24 +310,24 @@ def test_what_is_said_to_differ(tmp_path):
         "later mulaw, mel": ["rounded to the nearest class", "the one below", "wavenet_vocoder's prep", "dropout"],
         "logistic, mel and speakers": [
             "rounded to 16 bits",
-            "has -7 when it draws",
+            "has -7 in generation and training",
             "wavenet_vocoder's prep",
             "dropout",
         ],
-        "later normal": ["rounded to 16 bits", "has -9 when it learns, though not", "dropout"],
+        "later normal": ["rounded to 16 bits", "has -9 in training, but not", "dropout"],
     }
-    for kind, says in kinds.items():
-        made(KINDS[kind], tmp_path)
+    for kind, expected in kinds.items():
+        create(KINDS[kind], tmp_path)
         differs = load(tmp_path / "model.pth").differs
-        assert len(differs) == len(says)
-        for line, part in zip(differs, says, strict=True):
+        assert len(differs) == len(expected)
+        for line, part in zip(differs, expected, strict=True):
             assert part in line
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_damaged_files_are_refused_in_one_line_or_harmless(tmp_path, zipped):
     chance = random.Random(3)
-    made(KINDS["mulaw, mel"], tmp_path, zipped)
+    create(KINDS["mulaw, mel"], tmp_path, zipped)
     whole, refused = (tmp_path / "model.pth").read_bytes(), 0
     for _ in range(60):
         damaged = bytearray(whole)

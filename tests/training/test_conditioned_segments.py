@@ -1,4 +1,4 @@
-"""A segment of an utterance is learnt as if the whole utterance had been there."""
+"""Predictions in a training segment equal those in the whole utterance."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ CASES = {
 
 
 def whole_and_segments(corpus, overrides, cut_context=0, cut_margin=0):
-    """The largest difference of a log-probability, over the predicted samples of several segments."""
+    """Return the largest difference of a log-probability over the predicted samples of several segments."""
     model = lively(build_model(*overrides)).double()
     some = add_features(replace(corpus, utterances=corpus.utterances[:2]), model.features, progress=False)
     context, margin = model.receptive_field + model.margin - cut_context, model.margin - cut_margin
@@ -39,15 +39,15 @@ def whole_and_segments(corpus, overrides, cut_context=0, cut_margin=0):
     whole = []
     with torch.inference_mode():
         for index in range(len(some.utterances)):
-            told = some.conditions(index)
-            whole.append(model.log_prob(some.read(index).double()[None], model.condition(told, 1))[0][0])
+            condition = model.condition(some.conditions(index), 1)
+            whole.append(model.log_prob(some.read(index).double()[None], condition)[0][0])
         worst = 0.0
         for i in range(12):
             segment = segments[i]
             waveform, predicted = segment["waveform"].double()[None], segment["predicted"]
             got = model.log_prob(waveform, model.condition(segment["conditions"], 1))[0][0][predicted]
-            heard = segment["waveform"][predicted]
-            places = [(n, place(some.read(n), heard)) for n in range(2)]
+            piece = segment["waveform"][predicted]
+            places = [(n, place(some.read(n), piece)) for n in range(2)]
             (number, start), *others = [(n, at) for n, at in places if at is not None]
             assert not others
             worst = max(worst, (got - whole[number][start : start + len(got)]).abs().max().item())
@@ -55,25 +55,25 @@ def whole_and_segments(corpus, overrides, cut_context=0, cut_margin=0):
 
 
 def place(waveform, piece):
-    """Where a piece of a waveform begins, or None."""
+    """Return where a piece of a waveform begins, or None."""
     windows = waveform.unfold(0, len(piece), 1)
     found = (windows == piece).all(dim=1).nonzero().flatten()
     return int(found[0]) if len(found) else None
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_predicted_in_a_segment_is_what_is_predicted_in_the_whole(corpus, case):
+def test_predictions_in_a_segment_equal_those_in_the_whole_utterance(corpus, case):
     assert whole_and_segments(corpus, CASES[case]) < 1e-9
 
 
-def test_and_no_less_is_enough(corpus):
-    """A frame less after the segment, or before it, and something else is predicted."""
+def test_a_smaller_margin_or_context_changes_the_predictions(corpus):
+    """One frame less after the segment, or before it."""
     assert whole_and_segments(corpus, CASES["mel"], cut_margin=8) > 1e-6
     assert whole_and_segments(corpus, CASES["mel"], cut_context=24) > 1e-6
 
 
-def test_the_segments_number_decides_what_is_dropped(corpus):
-    """So a resumed run drops the same, and two conditions of a segment go together."""
+def test_the_segments_number_decides_which_conditions_are_dropped(corpus):
+    """So a resumed run drops the same ones, and two conditions of a segment are dropped together."""
     overrides = ["model.conditioners.mel.dropout=0.5"]
     training = WaveNetTraining(lively(build_model(*settings(["mel"]), *overrides)), lr=0.1)
     model = training.model
@@ -90,8 +90,8 @@ def test_the_segments_number_decides_what_is_dropped(corpus):
     for i in range(8):
         batch = torch.utils.data.default_collate([first[i]])
         dropped = first[i]["dropout_uniform"] < 0.5
-        told = model.condition({} if dropped else batch["conditions"], 1)
-        log_prob = model.log_prob(batch["waveform"], told)[0][batch["predicted"]]
+        condition = model.condition({} if dropped else batch["conditions"], 1)
+        log_prob = model.log_prob(batch["waveform"], condition)[0][batch["predicted"]]
         torch.testing.assert_close(training.training_step(batch, i), -log_prob.mean())
         losses.append(bool(dropped))
     assert {True, False} == set(losses)

@@ -1,4 +1,4 @@
-"""The CPU's native training pass is the model's own function, in outputs and gradients."""
+"""Native training on a CPU has the same outputs and gradients as the model."""
 
 import math
 
@@ -13,11 +13,11 @@ from wavenet.distributions import OutputDistribution
 from wavenet.nn import Condition
 from wavenet.training import CPUNetwork
 
-LARGEST = 1e-5  # relative error of any gradient, as a vector; 2e-6 was the largest that was seen
+LARGEST = 1e-5  # relative error of any gradient, as a vector; the largest measured was 2e-6
 
 
 class Gaussian(OutputDistribution):
-    """A distribution with real-valued input and two parameters: nothing here is known to the native code."""
+    """A distribution with real-valued input and two parameters, which native code does not contain."""
 
     in_channels, parameter_channels, num_uniforms, baseline_bits = 1, 2, 2, 1.0
 
@@ -36,13 +36,13 @@ class Gaussian(OutputDistribution):
 
 
 def results(log_prob, model, inputs, precision):
-    """Log-probabilities and the gradients of all weights and inputs, for one direction of all samples."""
+    """Return log-probabilities, and the gradients of all weights and inputs for one direction of all samples."""
     waveform, condition = (None if x is None else x.detach().to(precision) for x in inputs)
-    told = None
+    wrapped = None
     if condition is not None:
-        told = Condition(condition.requires_grad_(), hop_length=1 if condition.shape[-1] > 1 else None)
+        wrapped = Condition(condition.requires_grad_(), hop_length=1 if condition.shape[-1] > 1 else None)
     model.zero_grad()
-    got = log_prob(waveform, told)
+    got = log_prob(waveform, wrapped)
     direction = torch.linspace(-1, 1, got.numel(), dtype=precision).sin().reshape(got.shape)
     (got * direction).sum().backward()
     gradients = {name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None}
@@ -52,7 +52,7 @@ def results(log_prob, model, inputs, precision):
 
 
 def check(model, waveform, condition=None):
-    """Compare with the model in float64, by what it loses itself in float32 where large terms cancel out."""
+    """Compare with the model in float64; where large terms cancel out, allow twice PyTorch's own error in float32."""
     inputs = (waveform, condition)
     native = results(CPUNetwork(model).log_prob, model, inputs, torch.float32)
     single = results(lambda x, h: model.log_prob(x, h)[0], model, inputs, torch.float32)
@@ -69,7 +69,7 @@ def check(model, waveform, condition=None):
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request):
-    """More threads than cores wait for each other for longer, but end."""
+    """Set the number of threads; more threads than cores wait for each other for longer, but finish."""
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -123,7 +123,7 @@ def test_gradients_reach_the_conditioners(small):
     ):
         waveform = torch.rand(2, 200) * 2 - 1
         gradients = []
-        for log_prob in (CPUNetwork(model).log_prob, lambda *given, model=model: model.log_prob(*given)[0]):
+        for log_prob in (CPUNetwork(model).log_prob, lambda *args, model=model: model.log_prob(*args)[0]):
             model.zero_grad()
             log_prob(waveform, model.condition(conditions, 2)).sum().backward()
             gradients.append([p.grad.clone() for p in model.conditioners.parameters() if p.grad is not None])
@@ -132,7 +132,7 @@ def test_gradients_reach_the_conditioners(small):
             torch.testing.assert_close(native, plain, rtol=1e-4, atol=1e-4)
 
 
-def test_a_distribution_that_it_has_never_seen():
+def test_a_distribution_unknown_to_native_code():
     conditioners = {"speaker": CategoricalEmbedding("speaker", ["a"], 4)}
     model = WaveNet(
         Gaussian(),
@@ -150,7 +150,7 @@ def test_a_distribution_that_it_has_never_seen():
 
 
 def test_two_passes_at_once_and_one_after_the_other(small):
-    """Their memory is not mixed up, and is used again."""
+    """Their buffers are separate, and are reused."""
     model = small()
     network, waveforms = CPUNetwork(model), torch.rand(3, 2, 400) * 2 - 1
 
@@ -180,7 +180,7 @@ def test_weights_are_read_at_every_call(small):
     torch.testing.assert_close(network.log_prob(waveform), model.log_prob(waveform)[0], rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_not_a_number_stays_that(small):
+def test_nan_stays_nan(small):
     for name in ("stack.layers.0.dilated.conv.weight", "head.1.bias"):
         model = small()
         with torch.no_grad():
@@ -188,7 +188,7 @@ def test_what_is_not_a_number_stays_that(small):
         assert CPUNetwork(model).log_prob(torch.rand(1, 50)).isnan().any()
 
 
-def test_it_refuses_what_it_cannot_do(small, monkeypatch):
+def test_unsupported_uses_are_rejected(small, monkeypatch):
     model = small()
     loss = CPUNetwork(model).log_prob(torch.rand(1, 50)).sum()
     loss.backward(retain_graph=True)
@@ -198,7 +198,7 @@ def test_it_refuses_what_it_cannot_do(small, monkeypatch):
     with torch.no_grad():
         model.head[1].bias.add_(1)
         nn.init.zeros_(model.stack.layers[0].dilated.conv.weight)
-    loss.backward()  # what was read was laid out anew, so later changes are no concern
+    loss.backward()  # the weights were copied when they were read, so later changes do not matter
 
     assert CPUNetwork.unsupported_reason(model) is None
     assert "float64" in CPUNetwork.unsupported_reason(small(dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""A signal saves first and ends with a code that says so."""
+"""A signal saves the run first, and ends it with an exit code for that signal."""
 
 import os
 import signal
@@ -28,17 +28,17 @@ def undisturbed(tmp_path_factory, speech):
         ("validation_step", 6, signal.SIGINT, 6),
     ],
 )
-def test_a_signal_saves_and_says_so(run, in_tmp, undisturbed, hook, step, signum, saved):
+def test_a_signal_saves_and_is_reported(run, in_tmp, undisturbed, hook, step, signum, saved):
     folder, settings = undisturbed
     if not (folder / "run").exists():
         run("train", *settings, f"run_dir={folder / 'run'}")
-    given = getattr(WaveNetTraining, hook)
+    original = getattr(WaveNetTraining, hook)
     before = signal.getsignal(signum)
 
     def terminated(self, *rest):
         if self.trainer.global_step == step:
             os.kill(os.getpid(), signum)
-        return given(self, *rest)
+        return original(self, *rest)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError) as stopped:
         patch.setattr(WaveNetTraining, hook, terminated)
@@ -62,7 +62,7 @@ def test_a_second_signal_kills(run, in_tmp, undisturbed, monkeypatch):
 
     def twice(self, *_):
         kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr(os, "kill", lambda *given: killed.append((given, signal.getsignal(signal.SIGTERM))))
+        monkeypatch.setattr(os, "kill", lambda *args: killed.append((args, signal.getsignal(signal.SIGTERM))))
         kill(os.getpid(), signal.SIGTERM)
         raise ValueError("it would be dead")
 
@@ -73,13 +73,13 @@ def test_a_second_signal_kills(run, in_tmp, undisturbed, monkeypatch):
     assert not os.path.exists("cut/checkpoints/last.ckpt")
 
 
-def test_accumulated_steps_are_finished_before_a_signal_is_heeded(run, in_tmp, undisturbed, monkeypatch):
-    given = WaveNetTraining.training_step
+def test_accumulated_steps_are_finished_before_a_signal_stops_the_run(run, in_tmp, undisturbed, monkeypatch):
+    original = WaveNetTraining.training_step
 
     def terminated(self, batch, batch_idx):
         if batch_idx == 3:  # the first half of the second step
             os.kill(os.getpid(), signal.SIGTERM)
-        return given(self, batch, batch_idx)
+        return original(self, batch, batch_idx)
 
     monkeypatch.setattr(WaveNetTraining, "training_step", terminated)
     with pytest.raises(AssertionError, match="saved after 2 steps"):

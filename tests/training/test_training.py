@@ -42,7 +42,7 @@ def same(a, b):
 
 
 def shown_by_tensorboard(run, tab):
-    """What the server has for a tab: of two things with one name, only the first."""
+    """Return the entries of a tab on the server, which has only the first of two with the same name."""
     events = EventMultiplexer().AddRunsFromDirectory(run).Reload()
     found = MultiplexerDataProvider(events, run).list_blob_sequences(
         RequestContext(), experiment_id="", plugin_name=tab
@@ -50,7 +50,7 @@ def shown_by_tensorboard(run, tab):
     return set(found.get("tensorboard", {}))
 
 
-def test_a_run_leaves_everything_behind(run, in_tmp, speech):
+def test_files_and_logs_of_a_run(run, in_tmp, speech):
     output = run(
         "train", *FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true",
         "run_dir=here", "preparation.trim_db=30",
@@ -84,14 +84,14 @@ PARTS = ("global_step", "state_dict", "current_model_state", "averaging_state", 
 
 
 def logged(folder):
-    """What a run logged, but not how fast it was."""
+    """Return what a run logged, except its speed."""
     with open(f"{folder}/csv/metrics.csv", newline="") as file:
         return [{k: v for k, v in line.items() if k != "samples_per_second"} for line in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, speech):
-    """A run of six steps with two validations, that nothing disturbs; and its settings."""
+    """An uninterrupted run of six steps with two validations, and its settings."""
     folder = tmp_path_factory.mktemp("whole")
     settings = [
         *TINY, "trainer.max_steps=6", "trainer.val_check_interval=4", "save_every_n_steps=3", "logger=csv",
@@ -114,15 +114,15 @@ def whole(tmp_path_factory, speech):
         ("on_train_end", 6, 6, 0),
     ],
 )
-def test_a_run_that_was_cut_ends_in_the_same_weights_and_log(run, in_tmp, whole, hook, step, saved, workers):
-    """Bit for bit, wherever it was cut: before the first save, after a save, in a validation, in the last one."""
+def test_an_interrupted_run_ends_with_the_same_weights_and_log(run, in_tmp, whole, hook, step, saved, workers):
+    """Bit for bit, wherever it stopped: before the first save, after a save, in a validation, in the last one."""
     from wavenet.training import checkpointing
 
-    given = getattr(checkpointing.LastCheckpoint, hook)
+    original = getattr(checkpointing.LastCheckpoint, hook)
 
     def then_cut(self, trainer, *rest):
         if hook == "on_train_batch_end":
-            given(self, trainer, *rest)
+            original(self, trainer, *rest)
         if trainer.global_step == step:
             raise SystemExit("power cut")
 
@@ -161,12 +161,12 @@ def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
         run("train", "resume=r")
 
 
-def test_the_fastest_form_is_chosen(run, in_tmp, speech, monkeypatch):
-    """Without a word, unless something is missing; what is learnt is the same."""
+def test_the_fastest_implementation_is_chosen(run, in_tmp, speech, monkeypatch):
+    """Silently, unless something is missing; the trained weights are the same."""
     settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "logger=none"]
     calls = []
     log_prob = CPUNetwork.log_prob
-    monkeypatch.setattr(CPUNetwork, "log_prob", lambda *given: (calls.append(1), log_prob(*given))[1])
+    monkeypatch.setattr(CPUNetwork, "log_prob", lambda *args: (calls.append(1), log_prob(*args))[1])
     run("train", *settings, "run_dir=native")
     assert len(calls) == 4
     run("train", *settings, "run_dir=narrow", "trainer.precision=bf16-mixed")
@@ -208,7 +208,7 @@ def test_two_processes_learn_the_same_as_one(run, in_tmp, speech):
     assert "done     5 steps" in resumed.stdout
 
 
-def test_averaged_weights_are_what_is_loaded_and_stream_exactly(run, in_tmp, speech):
+def test_the_averaged_weights_are_loaded_and_stream_exactly(run, in_tmp, speech):
     run("train", *FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "run_dir=r", "logger=none")
     model = wavenet.load("r/checkpoints/last.ckpt")
     saved = weights("r/checkpoints/last.ckpt")
@@ -222,7 +222,7 @@ def test_averaged_weights_are_what_is_loaded_and_stream_exactly(run, in_tmp, spe
 
 
 @pytest.mark.parametrize("setting", ["compile=true", "gradient_checkpointing=true", "trainer.precision=bf16-mixed"])
-def test_other_ways_to_compute_learn_the_same(run, in_tmp, speech, setting):
+def test_other_ways_to_compute_train_the_same_weights(run, in_tmp, speech, setting):
     settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "logger=none", "model.dilation_cycle=1"]
     run("train", *settings, "run_dir=plain")
     with warnings.catch_warnings():
@@ -231,13 +231,13 @@ def test_other_ways_to_compute_learn_the_same(run, in_tmp, speech, setting):
     plain, other = (weights(f"{name}/checkpoints/last.ckpt")["current_model_state"] for name in ("plain", "other"))
     assert plain.keys() == other.keys()
     for name, tensor in plain.items():
-        # Adam's step is the sign of a gradient when it is young: bfloat16 may turn a few near zero
+        # Adam's first steps are the signs of gradients: bfloat16 may flip a few near zero
         close = torch.isclose(other[name], tensor, rtol=1e-3, atol=1e-5 if "bf16" not in setting else 5e-3)
         assert close.float().mean() > 0.9, name
     wavenet.load("other")
 
 
-def test_no_validation_at_all(run, in_tmp, speech):
+def test_without_validation(run, in_tmp, speech):
     run(
         "train",
         *FOUR_STEPS,
@@ -266,14 +266,14 @@ def test_the_step_that_ends_a_run_is_validated(run, in_tmp, speech):
 
 @pytest.fixture
 def spoilt(monkeypatch):
-    """Numbers of segments whose log-probabilities are not numbers."""
+    """Numbers of segments whose log-probabilities are made NaN."""
     numbers = set()
     step = WaveNetTraining.training_step
 
     def broken(self, batch, batch_idx):
         factor = torch.tensor([float("nan") if int(n) in numbers else 1.0 for n in batch["segment"]])
         log_prob = self._log_prob
-        self._log_prob = lambda *given: log_prob(*given) * factor[:, None]
+        self._log_prob = lambda *args: log_prob(*args) * factor[:, None]
         try:
             return step(self, batch, batch_idx)
         finally:
@@ -313,46 +313,46 @@ def test_bad_losses_one_after_the_other_stop_the_run_and_keep_the_checkpoint(run
     assert wavenet.load("r") is not None
 
 
-def test_a_loss_at_the_baseline_is_remarked_on_once_and_after_learning_ends_the_run():
-    def steps(watch, *bits):
+def test_a_loss_at_the_baseline_warns_once_and_after_learning_ends_the_run():
+    def steps(monitor, *bits):
         for value in bits:
             trainer = SimpleNamespace(callback_metrics={"train/bits_per_sample": torch.tensor(value)}, global_step=7)
-            watch.on_train_batch_end(trainer, None, None, None, 0)
+            monitor.on_train_batch_end(trainer, None, None, None, 0)
 
-    watch = DivergenceMonitor(baseline_bits=8, patience=3)
+    monitor = DivergenceMonitor(baseline_bits=8, patience=3)
     with pytest.warns(UserWarning, match=r"at chance level \(8 bits.*smaller optimizer.lr"):
-        steps(watch, 8.1, 7.99, 7.98)
-    steps(watch, 7.98, 7.98)  # said once; a second warning would be an error
-    watch = DivergenceMonitor(baseline_bits=8, patience=3)
-    steps(watch, 8.0, 6.0, 7.9, 7.9, 5.0, 7.9, 7.9)
+        steps(monitor, 8.1, 7.99, 7.98)
+    steps(monitor, 7.98, 7.98)  # warned once; a second warning would be an error
+    monitor = DivergenceMonitor(baseline_bits=8, patience=3)
+    steps(monitor, 8.0, 6.0, 7.9, 7.9, 5.0, 7.9, 7.9)
     resumed = DivergenceMonitor(baseline_bits=8, patience=3)
-    resumed.load_state_dict(watch.state_dict())
+    resumed.load_state_dict(monitor.state_dict())
     with pytest.raises(FloatingPointError, match=r"by step 7 the loss has been back at chance level .* for 3 steps"):
         steps(resumed, float("nan"))
 
 
-def test_a_spike_is_told_from_the_beginning(small):
-    """A loss above chance level is refused only once something should have been learnt."""
+def test_a_high_loss_is_a_spike_only_after_the_first_steps(small):
+    """A step with a loss above chance level is skipped only once something should have been learnt."""
     training = WaveNetTraining(small(), lr=0.1)
     batch = {"waveform": torch.rand(2, 9), "predicted": torch.ones(2, 9, dtype=torch.bool), "conditions": {}}
     training.log = lambda *args, **kwargs: None
-    training._log_prob = lambda *given: torch.full((2, 9), -5.1 * math.log(2), requires_grad=True)
+    training._log_prob = lambda *args: torch.full((2, 9), -5.1 * math.log(2), requires_grad=True)
     for step, finite in ((199, True), (200, False)):
         training.trainer = SimpleNamespace(global_step=step)
         loss = training.training_step(batch, 0)  # 16 classes: 4 bits at chance level
         assert bool(loss.isfinite()) is finite
 
 
-def test_broken_weights_are_never_saved(run, in_tmp, speech, monkeypatch):
+def test_weights_that_are_not_finite_are_never_saved(run, in_tmp, speech, monkeypatch):
     from wavenet.training import checkpointing
 
-    given = checkpointing.LastCheckpoint.on_train_batch_end
+    original = checkpointing.LastCheckpoint.on_train_batch_end
 
     def spoil(self, trainer, pl_module, *rest):
         if trainer.global_step == 3:
             with torch.no_grad():
                 next(pl_module.parameters()).fill_(float("inf"))
-        given(self, trainer, pl_module, *rest)
+        original(self, trainer, pl_module, *rest)
 
     monkeypatch.setattr(checkpointing.LastCheckpoint, "on_train_batch_end", spoil)
     settings = [*FOUR_STEPS, "dataset=folder", f"dataset.root={speech}", "save_every_n_steps=1", "logger=none"]
@@ -369,7 +369,7 @@ def test_schedule():
     assert factors[100:] == pytest.approx([0.1] * 20)
 
 
-def test_decay_is_for_matrices_only(small):
+def test_weight_decay_is_on_matrices_only(small):
     training = WaveNetTraining(small(("ann",)), lr=0.1, weight_decay=0.5)
     training.trainer = SimpleNamespace(max_steps=10, precision="32-true")
     decayed, free = training.configure_optimizers()["optimizer"].param_groups

@@ -1,4 +1,4 @@
-"""Variants of the network in a whole life: trained, cut off, resumed, scored and heard."""
+"""Variants of the network: trained, interrupted, resumed, evaluated and sampled from."""
 
 import pytest
 import torch
@@ -18,18 +18,18 @@ each_warning = pytest.mark.filterwarnings("default:training takes several times 
 
 
 @each_warning
-def test_dropout_is_drawn_again_by_a_resumed_run(run, in_tmp, speech):
-    """To the bit, so what is dropped depends on the step only."""
+def test_a_resumed_run_repeats_the_dropout(run, in_tmp, speech):
+    """Bit for bit, so dropout depends on the step only."""
     settings = [
         *TINY, *VARIANT, "trainer.max_steps=4", "save_every_n_steps=2", "logger=none", "dataset=folder",
         f"dataset.root={speech}",
     ]  # fmt: skip
     with pytest.warns(UserWarning, match="has dropout"):
         run("train", *settings, "run_dir=whole")
-    given = checkpointing.LastCheckpoint.on_train_batch_end
+    original = checkpointing.LastCheckpoint.on_train_batch_end
 
     def then_cut(self, trainer, *rest):
-        given(self, trainer, *rest)
+        original(self, trainer, *rest)
         if trainer.global_step == 3:
             raise SystemExit("power cut")
 

@@ -1,4 +1,4 @@
-"""The log for Weights & Biases, offline: what `wandb sync` would send."""
+"""The log for Weights & Biases, offline: the data that `wandb sync` would send."""
 
 import json
 import struct
@@ -19,7 +19,7 @@ SETTINGS = [
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """The records of a file of wandb's, which is a log as LevelDB has it behind seven bytes of its own.
+    """Yield the records of a wandb file, which is a LevelDB log after a header of seven bytes.
 
     Blocks of 32 KiB hold pieces: checksum (4 bytes), length (2), type (1: whole, 2: first, 3: middle, 4: last).
     """
@@ -38,7 +38,7 @@ def records(path: Path) -> Iterator[bytes]:
 
 
 def entries(folder: Path) -> list[dict]:
-    """What a run logged, and its settings, as plain data; names within names are joined by a slash."""
+    """Return what a run logged, and its settings, as plain data; nested names are joined by a slash."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     found = []
@@ -52,17 +52,17 @@ def entries(folder: Path) -> list[dict]:
 
 @pytest.fixture
 def train(run):
-    """Train; returns the newest folder that wandb wrote."""
+    """Return a function that trains, and returns the newest folder that wandb wrote."""
 
     def call(*overrides):
         run("train", *overrides)
-        wandb.teardown()  # its own process writes the file to the end
+        wandb.teardown()  # waits for wandb's process, which completes the file
         return max(Path("r/wandb").glob("offline-run-*"))
 
     return call
 
 
-def test_numbers_settings_and_sound_are_kept_and_a_resumed_run_goes_on(train, in_tmp, speech):
+def test_metrics_settings_and_audio_are_stored_and_a_resumed_run_continues(train, in_tmp, speech):
     data = ["dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true"]
     first = train(*SETTINGS, *data)
     logged = entries(first)
@@ -86,7 +86,7 @@ def test_numbers_settings_and_sound_are_kept_and_a_resumed_run_goes_on(train, in
     assert max(steps) == 6
 
 
-def test_without_a_login_it_says_so(run, in_tmp, speech, monkeypatch):
+def test_a_missing_login_is_reported(run, in_tmp, speech, monkeypatch):
     for name in ("HOME", "NETRC"):
         monkeypatch.setenv(name, str(in_tmp / "nobody"))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
@@ -96,7 +96,7 @@ def test_without_a_login_it_says_so(run, in_tmp, speech, monkeypatch):
         run("train", *SETTINGS, *settings)
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch, tmp_path):
+def test_without_the_package_the_error_names_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr("wavenet.training.wandb_log.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "wavenet\[wandb\]"'):
         WandbLog(str(tmp_path))

@@ -1,6 +1,6 @@
 """Export of models to other programs, and import from them.
 
-`export_onnx` writes what onnxruntime needs to generate without torch; `load_wavenet_vocoder` takes over a checkpoint
+`export_onnx` writes what onnxruntime needs to generate without torch; `load_wavenet_vocoder` imports a checkpoint
 of r9y9's wavenet_vocoder. On the command line they are `wavenet export onnx` and `wavenet import`.
 """
 

@@ -1,12 +1,12 @@
 """Export for onnxruntime: graphs of one step with explicit states, and their description.
 
-            NAME (a number, or frames)      -> condition_NAME.onnx -> what is said of all samples, or each
-            the last `pool` samples, states -> context.onnx        -> what is said of the next `pool`, states
+            NAME (a number, or frames)      -> condition_NAME.onnx -> condition of all samples, or of each
+            the last `pool` samples, states -> context.onnx        -> condition of the next `pool`, states
                                                                             |  added up
     sample, uniforms, temperature, states   ----------------------> step.onnx -> sample, parameters, states
 
-The graphs are the model's own modules, traced. `model.json` names what goes in, and `generate.py` is a
-whole program that makes a WAV of them. A recording to be continued is heard by steps whose samples are not used.
+The graphs are the model's own modules, traced. `model.json` describes the inputs, and `generate.py` is a complete
+program that generates a WAV. To continue a recording, feed its samples to steps, and discard what those generate.
 """
 
 import json
@@ -39,7 +39,7 @@ class Step(nn.Module):
     """One step of generation, with everything that it depends on as an input: `WaveNet.forward` and one draw.
 
     Args:
-        model: Without a context stack; what that says is a part of the condition.
+        model: Without a context stack, whose output is a part of the condition.
     """
 
     def __init__(self, model: WaveNet) -> None:
@@ -56,16 +56,16 @@ class Step(nn.Module):
             sample: The last one, (B, 1); zeros at the beginning.
             uniforms: (B, distribution.num_uniforms) in [0, 1).
             temperature: (), above 0.
-            condition: (B, condition_channels, 1), or None for a model without.
-            states: The pasts of the convolutions that have one, (B, channels, samples) each; zeros at the beginning.
+            condition: (B, condition_channels, 1), or None for a model without conditions.
+            states: Past inputs of the convolutions with taps in the past, (B, channels, samples) each; zeros at first.
 
         Returns:
             The sample (B, 1), its distribution's parameters (B, parameter_channels), and the states after it.
         """
-        told = None if condition is None else Condition(condition)
-        parameters, after = self.model(sample, told, _complete(states, self.shapes, sample))
-        drawn = self.model.distribution.sample(parameters, uniforms.unsqueeze(-1), temperature)
-        return drawn, parameters.squeeze(-1), [state for state in after if state.shape[-1]]
+        constant = None if condition is None else Condition(condition)
+        parameters, new_states = self.model(sample, constant, _complete(states, self.shapes, sample))
+        next_sample = self.model.distribution.sample(parameters, uniforms.unsqueeze(-1), temperature)
+        return next_sample, parameters.squeeze(-1), [state for state in new_states if state.shape[-1]]
 
 
 class _Names(nn.Module):
@@ -75,8 +75,8 @@ class _Names(nn.Module):
         super().__init__()
         self.embedding = conditioner.embedding
 
-    def forward(self, told: Tensor) -> Tensor:
-        return self.embedding(told).unsqueeze(-1)
+    def forward(self, indices: Tensor) -> Tensor:
+        return self.embedding(indices).unsqueeze(-1)
 
 
 class _Frames(nn.Module):
@@ -86,13 +86,13 @@ class _Frames(nn.Module):
         super().__init__()
         self.conditioner = conditioner
 
-    def forward(self, told: Tensor) -> Tensor:
-        values = self.conditioner.read({self.conditioner.name: told}, 1).values
+    def forward(self, frames: Tensor) -> Tensor:
+        values = self.conditioner.read({self.conditioner.name: frames}, 1).values
         return values.repeat_interleave(self.conditioner.upsampling.hold, dim=-1)
 
 
 class _Context(nn.Module):
-    """A frame of samples (B, pool) and the stack's states -> the condition of the next frame, and the states."""
+    """Maps a frame of samples (B, pool) and the stack's states to the next frame's condition and the new states."""
 
     def __init__(self, context: ContextStack) -> None:
         super().__init__()
@@ -101,8 +101,9 @@ class _Context(nn.Module):
 
     def forward(self, samples: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         frame = self.context.beginning(samples)[:3]
-        _, (_, _, said, *after) = self.context.run(samples, [*frame, *_complete(states, self.shapes, samples)], phase=0)
-        return said, [state for state in after if state.shape[-1]]
+        states = _complete(states, self.shapes, samples)
+        _, (_, _, condition, *new_states) = self.context.run(samples, [*frame, *states], phase=0)
+        return condition, [state for state in new_states if state.shape[-1]]
 
 
 class _Graph(NamedTuple):
@@ -111,10 +112,10 @@ class _Graph(NamedTuple):
     Attributes:
         file: Its name in the folder.
         module: The module.
-        arguments: Examples of what its `forward` takes.
-        dynamic: Likewise, with the dimensions that may have any size.
+        arguments: Example arguments of its `forward`.
+        dynamic: Their dimensions that may have any size.
         inputs: Their names.
-        outputs: Names of what it returns.
+        outputs: Names of its outputs.
     """
 
     file: str
@@ -126,17 +127,18 @@ class _Graph(NamedTuple):
 
 
 def export(model: WaveNet, folder: str | Path) -> Path:
-    """Write a model as ONNX graphs with a program that uses them; the folder appears whole or not at all.
+    """Write a model as ONNX graphs with a program that uses them; the folder is written completely or not at all.
 
     Args:
-        model: The model; it stays as it is.
-        folder: Is made; one that holds an exported model already is replaced.
+        model: The model; it is not changed.
+        folder: Created; one that already holds an exported model is replaced.
 
     Returns:
         The folder, with step.onnx, model.json, generate.py, and a graph for each condition and the context stack.
 
     Raises:
-        ValueError: If the model has a condition or weights that cannot be exported, or something else stands there.
+        ValueError: If the model has a condition or weights that cannot be exported.
+        FileExistsError: If the folder holds something else.
         ModuleNotFoundError: If an extra is missing.
         OSError: If the folder cannot be written.
     """
@@ -157,7 +159,7 @@ def describe(model: WaveNet) -> dict[str, Any]:
     """Describe the graphs of a model for a program that uses them: the content of model.json.
 
     Raises:
-        ValueError: If a condition is of a kind that cannot be exported.
+        ValueError: If a condition has a type that cannot be exported.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -228,15 +230,15 @@ def _graphs(model: WaveNet) -> Iterator[_Graph]:
     if model.context is not None:
         yield _with_states(
             "context.onnx", _Context(model.context), model.context.stack.state_shapes,
-            {"samples": torch.zeros(2, model.context.pool)}, ["said"],
+            {"samples": torch.zeros(2, model.context.pool)}, ["context"],
         )  # fmt: skip
         model.context = None
     channels, uniforms = model.stack.condition_channels, model.distribution.num_uniforms
-    told = {"condition": torch.zeros(2, channels, 1)} if channels else {"": None}
+    condition = {"condition": torch.zeros(2, channels, 1)} if channels else {"": None}
     yield _with_states(
         "step.onnx", Step(model), model.state_shapes,
         {"sample": torch.zeros(2, 1), "uniforms": torch.full((2, uniforms), 0.5), "temperature": torch.tensor(1.0)}
-        | told,
+        | condition,
         ["next_sample", "parameters"],
     )  # fmt: skip
 
@@ -260,29 +262,29 @@ def _with_states(
 
 def _complete(states: list[Tensor], shapes: list[tuple[int, int]], like: Tensor) -> list[Tensor]:
     """Add the empty states of layers without a past, which are not inputs of a graph."""
-    left = iter(states)
-    return [next(left) if shape[1] else like.new_zeros(like.shape[0], *shape) for shape in shapes]
+    remaining = iter(states)
+    return [next(remaining) if shape[1] else like.new_zeros(like.shape[0], *shape) for shape in shapes]
 
 
 @torch.no_grad()
 def _trace(graph: _Graph, about: dict[str, str], path: Path) -> None:
     """Trace a module and write its graph, in one file."""
-    graph.module(*graph.arguments)  # fills the caches of tables, which else would keep what tracing computes with
+    graph.module(*graph.arguments)  # fills the caches of tables, which would otherwise keep the placeholders of tracing
     with _quiet():
         program = torch.export.export(graph.module, graph.arguments, dynamic_shapes=graph.dynamic)
         if any(node.target in DECOMPOSITIONS for node in program.graph.nodes):
             program = program.run_decompositions(DECOMPOSITIONS)
-        made = torch.onnx.export(
+        traced = torch.onnx.export(
             program, input_names=graph.inputs, output_names=graph.outputs, dynamo=True, verbose=False
         )
-    assert made is not None
-    made.model.metadata_props.update(about)
-    made.model.producer_name, made.model.producer_version = "wavenet", __version__
-    made.save(path, external_data=False)
+    assert traced is not None
+    traced.model.metadata_props.update(about)
+    traced.model.producer_name, traced.model.producer_version = "wavenet", __version__
+    traced.save(path, external_data=False)
 
 
 def _flat(about: dict[str, Any]) -> dict[str, str]:
-    """Return single values, as for a graph's metadata."""
+    """Return the scalar values as strings, for a graph's metadata."""
     return {name: str(value) for name, value in about.items() if isinstance(value, int | str) and name != "wavenet"}
 
 

@@ -1,17 +1,17 @@
-"""Models of r9y9's wavenet_vocoder (https://github.com/r9y9/wavenet_vocoder), 0.1.1 of PyPI and later layouts, as ours.
+"""Import of models of r9y9's wavenet_vocoder (https://github.com/r9y9/wavenet_vocoder), versions 0.1.1 and later.
 
-Theirs is the same network but for constants, which are folded into the weights here:
+Its network is the same except for constants, which are folded into the weights here:
 
 - A layer's output is scaled, x' = (x + W z) s with s = sqrt(1/2). With x = s^l u it is u' = u + s^-l W z: layer l's
   dilated convolution is multiplied by s^l, and its residual product by s^-l.
-- The skips are added up as (skips + h) s from layer to layer (up to 0.1.1), as they are (0.1.1 with legacy false),
-  or with sqrt(1 / layers) at the end (later): a factor for each layer.
-- Weights are normalised, w = g v / |v|; local and global conditions have matrices and biases of their own, here
-  one beside the other in the channels of one condition.
-- A sample comes in as a one-hot vector times a matrix, here an embedding; or as a number, here one of two features.
+- The skips are summed as (skips + h) s from layer to layer (up to 0.1.1), without a factor (0.1.1 with legacy
+  false), or with sqrt(1 / layers) at the end (later): a factor for each layer.
+- Weights are normalised, w = g v / |v|; local and global conditions have separate matrices and biases, here
+  side by side in the channels of one condition.
+- The input sample is a one-hot vector times a matrix, here an embedding; or a number, here one of two features.
 
-At step t both are told the condition c[t] and hear sample t - 1 when they generate sample t. (In training,
-wavenet_vocoder predicts sample t with c[t - 1].)
+At step t both generate sample t from the condition c[t] and sample t - 1. (In training, wavenet_vocoder predicts
+sample t with c[t - 1].)
 """
 
 import math
@@ -44,19 +44,19 @@ from wavenet.native.layout import LayerModules
 from wavenet.nn import Upsampling
 
 _SHRINK = math.sqrt(0.5)
-_ROOM = 64 * 2**20  # bytes beside eight times the weights: optimizer, averages
+_ROOM = 64 * 2**20  # bytes allowed beside eight times the weights, for optimizer and averages
 _SIZE = re.compile(r"(.*)(?:weight_g|parametrizations\.weight\.original0)")
 _DIRECTION = re.compile(r"(.*)(?:weight_v|parametrizations\.weight\.original1)")
-_OPTIONAL = re.compile(r"conv_layers\.\d+\.conv1x1[cg]\.bias")  # came and went
+_OPTIONAL = re.compile(r"conv_layers\.\d+\.conv1x1[cg]\.bias")  # only in some versions
 
 
 class Imported(NamedTuple):
     """An imported model.
 
     Attributes:
-        model: As one of this package.
-        dropped: What the file has besides weights, by name.
-        differs: In what the model's surroundings are others here, a sentence each.
+        model: The model as one of this package.
+        dropped: Names of the file's contents besides weights.
+        differs: What differs around the model, one sentence each.
     """
 
     model: WaveNet
@@ -65,7 +65,7 @@ class Imported(NamedTuple):
 
 
 def load(checkpoint: str | Path, hparams: str | Path | None = None) -> Imported:
-    """Read a checkpoint of wavenet_vocoder, weights only; nothing in it is run.
+    """Read a checkpoint of wavenet_vocoder, weights only; no code in it is run.
 
     Args:
         checkpoint: A file of its training, such as checkpoint_step001000000_ema.pth.
@@ -73,25 +73,25 @@ def load(checkpoint: str | Path, hparams: str | Path | None = None) -> Imported:
             beside the checkpoint.
 
     Returns:
-        The model and what there is to say of it.
+        The model, what was dropped and what differs.
 
     Raises:
-        CheckpointError: If a file is missing, damaged or from elsewhere, the two do not fit, or the model is one
-            that cannot be expressed; says which.
+        CheckpointError: If a file is missing, damaged or of another program, the two do not fit, or the model is not
+            supported; names the reason.
     """
     checkpoint = Path(checkpoint)
-    described = Path(hparams or checkpoint.with_name("hparams.json"))
-    if hparams is None and checkpoint.is_file() and not described.is_file():
+    hparams_path = Path(hparams or checkpoint.with_name("hparams.json"))
+    if hparams is None and checkpoint.is_file() and not hparams_path.is_file():
         raise CheckpointError(
             f"{checkpoint}: no hparams.json beside it; give hparams=FILE.json, the preset of its training"
         )
     with refusing(checkpoint):
         state, dropped = _read(checkpoint)
-    with refusing(described, fix=""):
-        network = vocoder_hparams.read(read_json(described))
+    with refusing(hparams_path, fix=""):
+        network = vocoder_hparams.read(read_json(hparams_path))
         _check(network, state)
         model = _build(network, state)
-        build_on_meta(describe(model), len(model.state_dict()))  # as whoever loads it will
+        build_on_meta(describe(model), len(model.state_dict()))  # as loading it will do
     return Imported(model.eval(), dropped, network.differs)
 
 
@@ -109,7 +109,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     weights = 0
     for name, tensor in plan["state_dict"].items():
         if not isinstance(name, str) or not isinstance(tensor, TensorPlan) or not tensor.dtype.is_floating_point:
-            raise ValueError(f"its state_dict has {name!a:.80}, which is no weight")
+            raise ValueError(f"its state_dict has {name!a:.80}, which is not a weight")
         weights += tensor.num_bytes
     check_file(path, 8 * weights + _ROOM)
     if archive:
@@ -135,7 +135,7 @@ def _folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         other = full.replace("weight_g", "weight_v").replace("original0", "original1")
         if other not in state or tensor.shape != (len(state[other]), *(1,) * (state[other].dim() - 1)):
-            raise ValueError(f"weight {name} has no direction of its size beside it")
+            raise ValueError(f"weight {name} has no direction (weight_v) of a matching size")
         direction = state[other].double()
         length = direction.flatten(1).norm(dim=1).clamp(min=1e-30).view(tensor.shape)
         result[f"{sized[1]}weight"] = tensor.double() * direction / length
@@ -146,30 +146,30 @@ def _shapes(network: Hyperparameters) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all weights of such a network."""
     sizes, up = network.sizes, network.upsampling
     inner, gates, skips = sizes["residual_channels"], sizes["gate_channels"], sizes["skip_out_channels"]
-    wanted: dict[str, tuple[int, ...]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
 
     def conv(name: str, outputs: int, inputs: int, taps: int = 1) -> None:
-        wanted[f"{name}.weight"], wanted[f"{name}.bias"] = (outputs, inputs, taps), (outputs,)
+        expected[f"{name}.weight"], expected[f"{name}.bias"] = (outputs, inputs, taps), (outputs,)
 
     conv("first_conv", inner, sizes["out_channels"] if network.output == "classes" else 1)
     for layer in range(sizes["layers"]):
         conv(f"conv_layers.{layer}.conv", gates, inner, sizes["kernel_size"])
         conv(f"conv_layers.{layer}.conv1x1_out", inner, gates // 2)
         conv(f"conv_layers.{layer}.conv1x1_skip", skips, gates // 2)
-        for name, channels in (("c", network.local), ("g", network.everywhere)):
+        for name, channels in (("c", network.local), ("g", network.global_)):
             if channels:
                 conv(f"conv_layers.{layer}.conv1x1{name}", gates, channels)
     conv("last_conv_layers.1", skips, skips)
     conv("last_conv_layers.3", sizes["out_channels"], skips)
-    if network.everywhere:
-        wanted["embed_speakers.weight"] = (network.speakers, network.everywhere)
+    if network.global_:
+        expected["embed_speakers.weight"] = (network.speakers, network.global_)
     for name, scale in zip(_stages(network), up.scales, strict=True):
-        wanted[f"{name}.weight"] = (1, 1, up.bands, 2 * scale + 1 if network.later else scale)
+        expected[f"{name}.weight"] = (1, 1, up.bands, 2 * scale + 1 if network.later else scale)
         if not network.later:
-            wanted[f"{name}.bias"] = (1,)
+            expected[f"{name}.bias"] = (1,)
     if up.widened:
-        wanted["upsample_net.conv_in.weight"] = (network.local, network.local, 2 * up.pad + 1)
-    return wanted
+        expected["upsample_net.conv_in.weight"] = (network.local, network.local, 2 * up.pad + 1)
+    return expected
 
 
 def _stages(network: Hyperparameters) -> list[str]:
@@ -183,20 +183,20 @@ def _stages(network: Hyperparameters) -> list[str]:
 
 
 def _check(network: Hyperparameters, state: dict[str, Tensor]) -> None:
-    """Check that there are exactly this network's weights.
+    """Check that the state has exactly this network's weights.
 
     Raises:
         ValueError: Names one that differs.
     """
-    wanted, another = _shapes(network), "it is of another model"
-    for name in (*wanted, *state):
+    expected, mismatch = _shapes(network), "the two are of different models"
+    for name in (*expected, *state):
         if name not in state and not _OPTIONAL.fullmatch(name):
-            raise ValueError(f"describes a network with {name}, which the checkpoint does not have; {another}")
-        if name not in wanted:
-            raise ValueError(f"describes a network without {name:.60}, which the checkpoint has; {another}")
-        if name in state and state[name].shape != wanted[name]:
-            is_ = tuple(state[name].shape)
-            raise ValueError(f"wants {name} of the shape {wanted[name]}; the checkpoint's is {is_}; {another}")
+            raise ValueError(f"describes a network with {name}, which the checkpoint does not have; {mismatch}")
+        if name not in expected:
+            raise ValueError(f"describes a network without {name:.60}, which the checkpoint has; {mismatch}")
+        if name in state and state[name].shape != expected[name]:
+            loaded = tuple(state[name].shape)
+            raise ValueError(f"needs {name} of shape {expected[name]}; the checkpoint's has {loaded}; {mismatch}")
 
 
 # ---- the network --------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def _check(network: Hyperparameters, state: dict[str, Tensor]) -> None:
 def _build(network: Hyperparameters, state: dict[str, Tensor]) -> WaveNet:
     """Build this package's model with these weights."""
     sizes = network.sizes
-    condition_channels = max(1, network.local + network.everywhere)
+    condition_channels = max(1, network.local + network.global_)
     model = WaveNet(
         _distribution(network),
         sizes["sample_rate"],
@@ -224,7 +224,7 @@ def _build(network: Hyperparameters, state: dict[str, Tensor]) -> WaveNet:
         _fill_ends(model.distribution, layout, state)
         for index, layer in enumerate(layout.layers):
             _fill_layer(layer, index, network, state)
-        if network.everywhere:
+        if network.global_:
             _set(parts["speaker"].embedding.weight, state["embed_speakers.weight"], (0, network.local))
         if network.local:
             _fill_features(parts["mel"], network, state)
@@ -240,10 +240,10 @@ def _distribution(network: Hyperparameters) -> OutputDistribution:
 
 
 def _conditioners(network: Hyperparameters, condition_channels: int) -> dict[str, Conditioner]:
-    made: dict[str, Conditioner] = {}
+    conditioners: dict[str, Conditioner] = {}
     up = network.upsampling
     if network.local:
-        made["mel"] = FileConditioner(
+        conditioners["mel"] = FileConditioner(
             "mel",
             network.local,
             condition_channels,
@@ -252,7 +252,7 @@ def _conditioners(network: Hyperparameters, condition_channels: int) -> dict[str
                 up.scales,
                 up.hop_length // math.prod(up.scales),
                 "nearest" if network.later else "transposed",
-                max(3, up.bands),  # so that what stands before the upsampling is one product, without an activation
+                max(3, up.bands),  # so that one matrix comes before the upsampling, without an activation
                 activation="relu" if up.relu else "none",
                 bias=bool(up.scales) and not network.later,
             ),
@@ -260,10 +260,10 @@ def _conditioners(network: Hyperparameters, condition_channels: int) -> dict[str
             2 * network.local,
             edges="replicate" if up.pad and not up.widened else "zeros",
         )
-    if network.everywhere:
+    if network.global_:
         names = [str(number) for number in range(network.speakers)]
-        made["speaker"] = CategoricalEmbedding("speaker", names, condition_channels)
-    return made
+        conditioners["speaker"] = CategoricalEmbedding("speaker", names, condition_channels)
+    return conditioners
 
 
 def _fill_ends(distribution: OutputDistribution, layout: Layout, state: dict[str, Tensor]) -> None:
@@ -273,18 +273,18 @@ def _fill_ends(distribution: OutputDistribution, layout: Layout, state: dict[str
     if isinstance(distribution, MuLawCategorical):
         _set(distribution.embedding.weight, first[..., 0].T)
         _set(conv.weight, torch.eye(len(first))[..., None])
-    else:  # the second of what it hears is the sample itself, but for a factor
+    else:  # the second input channel is the sample itself, times a factor
         _set(conv.weight, first / distribution.encode(torch.ones(1, 1))[0, 1, 0].double(), (0, 1))
     _set(conv.bias, state["first_conv.bias"])
     for part in ("weight", "bias"):
         hidden, output = layout.head
         _set(getattr(hidden, part), state[f"last_conv_layers.1.{part}"])
-        last = state[f"last_conv_layers.3.{part}"]  # a mixture of one has a weight there, which means nothing
+        last = state[f"last_conv_layers.3.{part}"]  # a mixture of one has a weight there, without effect
         _set(getattr(output, part), last[-distribution.parameter_channels :])
 
 
 def _fill_layer(layer: LayerModules, index: int, network: Hyperparameters, state: dict[str, Tensor]) -> None:
-    """Fill a gated layer; see the top of this file for the factors."""
+    """Fill a gated layer; see the module's docstring for the factors."""
     start, layers, shrunk = f"conv_layers.{index}.", network.sizes["layers"], _SHRINK**index
     _set(layer.dilated.weight, state[f"{start}conv.weight"] * shrunk)
     biases = [
@@ -303,7 +303,7 @@ def _fill_layer(layer: LayerModules, index: int, network: Hyperparameters, state
 
 
 def _fill_features(conditioner: Any, network: Hyperparameters, state: dict[str, Tensor]) -> None:
-    """From frames to samples; at its end x = relu(x) - relu(-x) goes into the first channels of the condition."""
+    """Fill the upsampling; at its end x = relu(x) - relu(-x) goes into the first channels of the condition."""
     same = torch.eye(network.local)[..., None]
     _set(conditioner.before.weight, state.get("upsample_net.conv_in.weight", same))
     _set(conditioner.before.bias, torch.zeros(network.local))
@@ -313,17 +313,17 @@ def _fill_features(conditioner: Any, network: Hyperparameters, state: dict[str, 
     _set(out_of.weight, torch.cat([same, -same], dim=1))
     _set(out_of.bias, torch.zeros_like(out_of.bias))
     for index, (name, taps) in enumerate(zip(_stages(network), conditioner.upsampling.filters, strict=True)):
-        theirs = state[f"{name}.weight"]
-        middle = [(ours - its) // 2 for ours, its in zip(taps.shape, theirs.shape, strict=True)]
-        _set(taps, theirs, tuple(middle))
+        loaded = state[f"{name}.weight"]
+        offsets = [(size - loaded_size) // 2 for size, loaded_size in zip(taps.shape, loaded.shape, strict=True)]
+        _set(taps, loaded, tuple(offsets))
         if not network.later:
             _set(conditioner.upsampling.biases[index], state[f"{name}.bias"])
 
 
-def _set(target: Tensor, values: Tensor, place: tuple[int, ...] = ()) -> None:
-    """Copy values into a weight, from an offset in each dimension; the rest becomes 0."""
+def _set(target: Tensor, values: Tensor, offsets: tuple[int, ...] = ()) -> None:
+    """Copy values into a weight, at an offset in each dimension; the rest becomes 0."""
     target.zero_()
-    begins = (*place, *[0] * (values.dim() - len(place)))
-    for dim, (begin, size) in enumerate(zip(begins, values.shape, strict=True)):
-        target = target.narrow(dim, begin, size)
+    starts = (*offsets, *[0] * (values.dim() - len(offsets)))
+    for dim, (start, size) in enumerate(zip(starts, values.shape, strict=True)):
+        target = target.narrow(dim, start, size)
     target.copy_(values)

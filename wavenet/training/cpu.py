@@ -16,11 +16,11 @@ from wavenet.native.layout import NetworkWeights
 from wavenet.native.verification import verify_training
 from wavenet.nn import Condition
 
-_SMALLEST = 2.0**-40  # of what scaled residuals shrink to; float32 bears the factors of all layers
+_SMALLEST = 2.0**-40  # product of all layers' residual scales, so that float32 can represent the factors
 
 
 class Matrices(NamedTuple):
-    """All weights, [input][output], rounded up to whole panels with zeros.
+    """All weights, [input][output], padded to whole panels with zeros.
 
     E encoded, C condition, R residual, H half, S skip, D hidden and P parameter channels. The order of 2 H
     outputs is that of `cpu_kernels`.
@@ -36,7 +36,7 @@ class Matrices(NamedTuple):
 
 
 class Biases(NamedTuple):
-    """All biases, rounded up in the same way."""
+    """All biases, padded in the same way."""
 
     input_bias: Tensor  # (R,)
     residual_bias: Tensor  # (layers - 1, R)
@@ -48,8 +48,8 @@ class Biases(NamedTuple):
 class CPUNetwork:
     """`wavenet.WaveNet.log_prob` from the beginning of an utterance, with the same gradients, but faster.
 
-    `cpu_kernels` says how. Its results differ from the model's by rounding only, and do not depend
-    on anything but the inputs and the number of threads.
+    See `cpu_kernels` for how. Its results differ from the model's by rounding only, and depend on nothing
+    but the inputs and the number of threads.
 
     A layer's output that is scaled, x' = s (x + W z), is computed as u' = u + s**-l W z with x = s**l u.
 
@@ -57,7 +57,7 @@ class CPUNetwork:
         model: The model; its weights are read at every call.
 
     Raises:
-        UnknownNetworkError: If it is another network than the native one.
+        UnknownNetworkError: If native code does not compute this network.
     """
 
     @staticmethod
@@ -69,7 +69,7 @@ class CPUNetwork:
         if layout.dropout:
             return "it computes the plain network, and the layers have dropout"
         if layout.residual_scale ** len(layout.layers) < _SMALLEST:
-            return f"residual_scale={layout.residual_scale:g} is too little for {len(layout.layers)} layers"
+            return f"residual_scale={layout.residual_scale:g} is too small for {len(layout.layers)} layers"
         return None
 
     def __init__(self, model: WaveNet) -> None:
@@ -85,7 +85,7 @@ class CPUNetwork:
         """Check the model again, as it may have been changed.
 
         Raises:
-            UnknownNetworkError: If it is another network now.
+            UnknownNetworkError: If native code does not compute it any more.
         """
         if self._layout.is_unchanged():
             return
@@ -106,7 +106,7 @@ class CPUNetwork:
         verify_training(self._model, self.parameters, self._layout.condition_channels)
 
     def log_prob(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
-        """Log-probability of each sample given all samples before it.
+        """Return the log-probability of each sample given all samples before it.
 
         Args:
             waveform: (B, T) in [-1, 1], float32.
@@ -115,11 +115,11 @@ class CPUNetwork:
         Returns:
             (B, T) in nats.
         """
-        heard = F.pad(waveform[:, :-1], (1, 0))
-        return self._model.distribution.log_prob(self.parameters(heard, condition), waveform)
+        inputs = F.pad(waveform[:, :-1], (1, 0))
+        return self._model.distribution.log_prob(self.parameters(inputs, condition), waveform)
 
     def parameters(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
-        """The distribution's parameters, as from `wavenet.WaveNet.forward`: (B, parameter_channels, T).
+        """Return the distribution's parameters, like `wavenet.WaveNet.forward`: (B, parameter_channels, T).
 
         Raises:
             ValueError: If a condition is missing, is given to a model without conditioners, or has another shape.
@@ -132,7 +132,7 @@ class CPUNetwork:
         steps = round_up(samples, unit)
 
         def rows(x: Tensor, before: int = 0) -> Tensor:
-            """(B, C, T) -> (B, before + steps, C rounded up), padded with zeros."""
+            """Convert (B, C, T) -> (B, before + steps, C rounded up), padded with zeros."""
             width = round_up(x.shape[1], panel)
             out = x.new_zeros(len(x), before + steps, self._stride(width))
             out[:, before : before + samples, : x.shape[1]] = x.transpose(1, 2)
@@ -149,18 +149,18 @@ class CPUNetwork:
         return parameters[:, :samples, : model.distribution.parameter_channels].transpose(1, 2)
 
     def _condition(self, waveform: Tensor, condition: Condition | None) -> Tensor | None:
-        """The layers' condition, with that of the context stack: (B, condition_channels, 1 or T), or None."""
+        """Return the layers' condition, with the context stack's: (B, condition_channels, 1 or T), or None."""
         condition, _ = self._model.with_context(waveform, condition, None)
         channels = self._layout.condition_channels
         if (condition is None) != (channels == 0):
-            given, wanted = ("no condition", "one") if condition is None else ("a condition", "none")
-            raise ValueError(f"CPUNetwork: {given} was given, but the model was built for {wanted}")
+            actual, expected = ("no condition", "one") if condition is None else ("a condition", "none")
+            raise ValueError(f"CPUNetwork: {actual} was given, but the model was built for {expected}")
         if condition is None:
             return None
         batch = len(waveform)
         if condition.values.shape[:2] != (batch, channels):
-            is_, wanted = tuple(condition.values.shape), f"({batch}, {channels}, L)"
-            raise ValueError(f"CPUNetwork: the condition's values are {is_}; for this model they must be {wanted}")
+            shape, expected = tuple(condition.values.shape), f"({batch}, {channels}, L)"
+            raise ValueError(f"CPUNetwork: the condition's values are {shape}; for this model they must be {expected}")
         return condition.upsampled(waveform.shape[1])
 
     def _matrices(self, weights: NetworkWeights, changing: bool) -> tuple[Matrices, Biases]:
@@ -168,12 +168,12 @@ class CPUNetwork:
         layout, layers, pad, order = self._layout, weights.layers, self._pad, self._order
         residual, half, condition = layout.residual_channels, layout.half_channels, layout.condition_channels
 
-        def stacked(given: Sequence[Tensor | None], *shape: int) -> Tensor:
-            there = [each for each in given if each is not None]
-            return torch.stack(there) if there else torch.zeros(max(1, len(given)), *shape)
+        def stacked(tensors: Sequence[Tensor | None], *shape: int) -> Tensor:
+            present = [each for each in tensors if each is not None]
+            return torch.stack(present) if present else torch.zeros(max(1, len(tensors)), *shape)
 
-        def turned(matrices: Tensor) -> Tensor:
-            """(..., outputs, inputs) -> (..., inputs, outputs), inputs rounded up."""
+        def transposed(matrices: Tensor) -> Tensor:
+            """Convert (..., outputs, inputs) -> (..., inputs, outputs), inputs rounded up."""
             return pad(matrices).transpose(-2, -1)
 
         dilated = self._scaled(torch.stack([layer.dilated for layer in layers]))
@@ -183,13 +183,13 @@ class CPUNetwork:
         if changing:
             conditioned = stacked([layer.condition for layer in layers], 2 * half, condition)
         matrices = Matrices(
-            input=pad(turned(weights.input.permute(2, 0, 1))),
-            dilated=order(turned(dilated.permute(0, 3, 1, 2))),
-            conditioned=order(turned(conditioned)),
-            to_residual=pad(turned(to_residual)),
-            to_skip=pad(turned(torch.stack([layer.skip for layer in layers]))),
-            head_0=pad(turned(weights.hidden)),
-            head_1=pad(turned(weights.output)),
+            input=pad(transposed(weights.input.permute(2, 0, 1))),
+            dilated=order(transposed(dilated.permute(0, 3, 1, 2))),
+            conditioned=order(transposed(conditioned)),
+            to_residual=pad(transposed(to_residual)),
+            to_skip=pad(transposed(torch.stack([layer.skip for layer in layers]))),
+            head_0=pad(transposed(weights.hidden)),
+            head_1=pad(transposed(weights.output)),
         )
         biases = Biases(
             input_bias=pad(torch.zeros(residual) if weights.input_bias is None else weights.input_bias),
@@ -201,17 +201,17 @@ class CPUNetwork:
         return matrices, biases
 
     def _fixed(self, weights: NetworkWeights, condition: Tensor | None) -> Tensor:
-        """Initial sums of the gated convolutions for a constant condition: (1 or B, layers, 2 H)."""
+        """Return the initial sums of the gated convolutions for a constant condition: (1 or B, layers, 2 H)."""
         layers = weights.layers
-        given = [layer.dilated_bias for layer in layers if layer.dilated_bias is not None]
-        fixed = torch.stack(given) if given else torch.zeros(len(layers), 2 * self._layout.half_channels)
+        biases = [layer.dilated_bias for layer in layers if layer.dilated_bias is not None]
+        fixed = torch.stack(biases) if biases else torch.zeros(len(layers), 2 * self._layout.half_channels)
         if condition is None:
             return self._order(fixed.unsqueeze(0))
         matrices = torch.stack([layer.condition for layer in layers if layer.condition is not None])
         return self._order(fixed + torch.einsum("lgc,bc->blg", matrices, condition[..., 0]))
 
     def _scaled(self, weights: Tensor, power: int = 1) -> Tensor:
-        """Weights of layers (first dimension) times residual_scale ** (power * layer)."""
+        """Multiply weights of layers (first dimension) by residual_scale ** (power * layer)."""
         scale = self._layout.residual_scale
         if scale == 1:
             return weights
@@ -219,16 +219,16 @@ class CPUNetwork:
         return weights * factors.float().view(-1, *[1] * (weights.dim() - 1))
 
     def _pad(self, x: Tensor) -> Tensor:
-        """The last dimension rounded up to whole panels."""
+        """Pad the last dimension to whole panels."""
         return F.pad(x, (0, -x.shape[-1] % self._kernels.PANEL))
 
     def _order(self, x: Tensor) -> Tensor:
-        """The last dimension, filters and then gates, in the order of `cpu_kernels`."""
+        """Reorder the last dimension, filters and then gates, as in `cpu_kernels`."""
         halves = self._pad(x.unflatten(-1, (2, -1)))
         return halves.unflatten(-1, (-1, self._kernels.LANES)).transpose(-3, -2).flatten(-3)
 
     def _stride(self, width: int) -> int:
-        """Stride in floats between rows of this many; see `cpu_kernels.stride`."""
+        """Return the stride in floats between rows of this width; see `cpu_kernels.stride`."""
         return self._kernels.stride(width) // 4
 
 
@@ -236,7 +236,7 @@ Schedule = list[list[tuple[int, int, int]]]
 
 
 def _schedule(batch: int, threads: int) -> Schedule:
-    """Jobs of each thread in order: (utterance, part, parts). The last utterances are shared."""
+    """Return the jobs of each thread in order: (utterance, part, parts). Threads share the last utterances."""
     left = batch % threads
     whole = batch - left
     jobs: Schedule = [[(u, 0, 1) for u in range(thread, whole, threads)] for thread in range(threads)]
@@ -244,11 +244,11 @@ def _schedule(batch: int, threads: int) -> Schedule:
         parts = threads // left
         for i in range(left * parts):
             jobs[i].append((whole + i // parts, i % parts, parts))
-    return [mine for mine in jobs if mine]
+    return [own_jobs for own_jobs in jobs if own_jobs]
 
 
 class _Network(torch.autograd.Function):
-    """(encoded, conditions, fixed, matrices, biases) -> parameters, all as rows; see `Matrices` for shapes."""
+    """Maps (encoded, conditions, fixed, matrices, biases) to parameters, all as rows; see `Matrices` for shapes."""
 
     @staticmethod
     def forward(
@@ -262,7 +262,7 @@ class _Network(torch.autograd.Function):
     ) -> Tensor:
         run = _Run(network, schedule, encoded, conditions, fixed, weights)
         ctx.run = run
-        ctx.save_for_backward(encoded, conditions, fixed, *weights)  # which finds out if they are changed
+        ctx.save_for_backward(encoded, conditions, fixed, *weights)  # so that autograd detects changes to them
         return run.forward()
 
     @staticmethod
@@ -271,7 +271,7 @@ class _Network(torch.autograd.Function):
         _ = ctx.saved_tensors
         run, ctx.run = ctx.run, None
         if run is None:
-            raise RuntimeError("CPUNetwork: backward was called a second time; what it needs is gone after the first")
+            raise RuntimeError("CPUNetwork: backward was called a second time; the first call frees its buffers")
         return None, None, *run.backward(grads[0])
 
 
@@ -320,7 +320,7 @@ class _Run:
         self._arrivals = torch.zeros(self._batch, dtype=torch.int64)
 
     def forward(self) -> Tensor:
-        """Parameters (B, steps, P)."""
+        """Return the parameters (B, steps, P)."""
         size = sum(self._stored)
         memory = self._network._free.pop(size, None)
         self._memory = torch.empty(size) if memory is None else memory
@@ -330,10 +330,10 @@ class _Run:
         half = self._sizes["half"]
         chunk = self._kernels.CHUNK
         scratches = torch.empty(len(self._schedule), chunk * self._network._stride(half))
-        nothing = dict.fromkeys(self._kernels.Scratch._fields, 0)
+        no_addresses = dict.fromkeys(self._kernels.Scratch._fields, 0)
 
         def work(worker: int) -> None:
-            scratch = self._kernels.Scratch(**nothing | {"gated": scratches[worker].data_ptr()})
+            scratch = self._kernels.Scratch(**no_addresses | {"gated": scratches[worker].data_ptr()})
             for u, part, parts in self._schedule[worker]:
                 utterance = self._utterance(u, parameters=parameters)
                 barrier = self._arrivals[u].data_ptr()
@@ -343,7 +343,7 @@ class _Run:
         return parameters
 
     def backward(self, parameters_grad: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of all inputs."""
+        """Return the gradients of all inputs."""
         kernels, sizes, stride = self._kernels, self._sizes, self._network._stride
         parameters_grad = parameters_grad.contiguous()
         packed = {name: _panels(m.transpose(-1, -2), kernels.PANEL) for name, m in self._matrices._asdict().items()}
@@ -353,8 +353,8 @@ class _Run:
         conditions_grad = torch.zeros_like(self._conditions)
         input_grad = torch.empty(self._batch, self._steps + self._pad, stride(sizes["residual"]))
         input_grad[:, self._steps :] = 0
-        parts_most = max(parts for jobs in self._schedule for _, _, parts in jobs)
-        fixed_grad = torch.zeros(self._batch, parts_most, sizes["layers"], 2 * sizes["half"])
+        max_parts = max(parts for jobs in self._schedule for _, _, parts in jobs)
+        fixed_grad = torch.zeros(self._batch, max_parts, sizes["layers"], 2 * sizes["half"])
         weights = self._matrices._asdict() | self._biases._asdict()
         offsets = list(accumulate((w.numel() for w in weights.values()), initial=0))
         grads = torch.zeros(workers, offsets[-1])
@@ -366,12 +366,12 @@ class _Run:
             "hidden_grad": sizes["hidden"],
             "parameters_grad": sizes["outputs"],
         }
-        room = list(accumulate((kernels.CHUNK * stride(width) for width in widths.values()), initial=0))
-        scratches = torch.empty(workers, room[-1])
+        starts = list(accumulate((kernels.CHUNK * stride(width) for width in widths.values()), initial=0))
+        scratches = torch.empty(workers, starts[-1])
 
         def work(worker: int) -> None:
-            own = {name: scratches[worker, at:].data_ptr() for name, at in zip(widths, room, strict=False)}
-            own |= {name: grads[worker].data_ptr() + 4 * at for name, at in zip(weights, offsets, strict=False)}
+            addresses = {name: scratches[worker, at:].data_ptr() for name, at in zip(widths, starts, strict=False)}
+            addresses |= {name: grads[worker].data_ptr() + 4 * at for name, at in zip(weights, offsets, strict=False)}
             for u, part, parts in self._schedule[worker]:
                 utterance = self._utterance(
                     u,
@@ -380,18 +380,18 @@ class _Run:
                     encoded_grad=encoded_grad[:, self._pad :],
                     conditions_grad=conditions_grad,
                 )
-                scratch = kernels.Scratch(**own, fixed=fixed_grad[u, part].data_ptr())
+                scratch = kernels.Scratch(**addresses, fixed=fixed_grad[u, part].data_ptr())
                 barrier = self._arrivals[u].data_ptr()
                 kernels.backward(net, utterance, scratch, part, parts, barrier, yield_address())
 
         self._network._workers.run(work, workers)
         self._network._free = {len(self._memory): self._memory}
         total = grads.sum(dim=0) if workers > 1 else grads[0]
-        of_weights = [total[a:b].view(w.shape) for (a, b), w in zip(pairwise(offsets), weights.values(), strict=True)]
+        weight_grads = [total[a:b].view(w.shape) for (a, b), w in zip(pairwise(offsets), weights.values(), strict=True)]
         fixed_grads = fixed_grad.sum(dim=1)
         if len(self._fixed) == 1:
             fixed_grads = fixed_grads.sum(dim=0, keepdim=True)
-        return encoded_grad, conditions_grad, fixed_grads, *of_weights
+        return encoded_grad, conditions_grad, fixed_grads, *weight_grads
 
     def _net(self, forwards: dict[str, Tensor], backwards: dict[str, Tensor]) -> Any:
         self._packed = forwards, backwards  # keeps the memory behind the addresses
@@ -403,23 +403,23 @@ class _Run:
         return self._kernels.Network(**self._sizes, **addresses)
 
     def _utterance(self, u: int, **rows: Tensor) -> Any:
-        """The addresses of utterance u."""
+        """Return the addresses of utterance u."""
         starts = list(accumulate(self._stored, initial=0))
         stored = [
             self._memory.data_ptr() + 4 * (start + size // self._batch * u)
             for start, size in zip(starts, self._stored, strict=False)
         ]
-        given = dict.fromkeys(self._kernels.Utterance._fields, 0) | {name: x[u].data_ptr() for name, x in rows.items()}
-        given |= dict(zip(("inputs", "gates", "skips", "hidden"), stored, strict=True))
-        given |= {
+        fields = dict.fromkeys(self._kernels.Utterance._fields, 0) | {name: x[u].data_ptr() for name, x in rows.items()}
+        fields |= dict(zip(("inputs", "gates", "skips", "hidden"), stored, strict=True))
+        fields |= {
             "steps": self._steps,
             "encoded": self._encoded[u, self._pad :].data_ptr(),
             "conditions": self._conditions[u].data_ptr(),
             "fixed": self._fixed[u if len(self._fixed) > 1 else 0].data_ptr(),
         }
-        return self._kernels.Utterance(**given)
+        return self._kernels.Utterance(**fields)
 
 
 def _panels(matrix: Tensor, panel: int) -> Tensor:
-    """(..., inputs, outputs) -> (..., panels, inputs, panel), in memory in this order."""
+    """Convert (..., inputs, outputs) -> (..., panels, inputs, panel), in memory in this order."""
     return matrix.unflatten(-1, (-1, panel)).transpose(-3, -2).contiguous()

@@ -1,16 +1,16 @@
 """The network's forward and backward pass on a CPU, compiled to machine code by numba when it is first used.
 
 A training step done layer by layer waits for memory: every layer's outputs are written, and read back
-by the next operation, long after they left the caches. Here time goes in chunks of CHUNK samples, and
-a chunk goes through the whole network while it is in the cache. What a layer needs of the past, it
-finds in its stored inputs; what it needs of the future's gradients, the backward pass, which runs from
-the last chunk to the first, has stored before.
+by the next operation, long after they left the caches. Here time is split into chunks of CHUNK samples, and
+a chunk goes through the whole network while it is in the cache. A layer reads past samples from its stored
+inputs, and gradients of later samples from memory: the backward pass runs from the last chunk to the first, and
+has stored them already.
 
 Stored for the backward pass are each layer's inputs, tanh(filter) and sigmoid(gate), and the two hidden
-layers of the head. Gradients of a layer's sums overwrite the gates they belong to.
+layers of the head. Gradients of a layer's sums overwrite its gates.
 
-**Layout.** Rows are samples, columns channels, rounded up to whole panels of PANEL channels with zeros.
-A matrix stands as panels of PANEL outputs, [panel][input][PANEL], as in generation. The outputs of
+**Layout.** Rows are samples; columns are channels, padded to whole panels of PANEL channels with zeros.
+A matrix is stored as panels of PANEL outputs, [panel][input][PANEL], as in generation. The outputs of
 a gated convolution alternate: LANES filters, then the LANES gates of the same channels.
 
 Addresses and strides are plain integers, in bytes.
@@ -40,7 +40,7 @@ CHUNK = 128  # samples that go through the network at once
 class Network(NamedTuple):
     """Sizes (channels, rounded to whole panels) and the addresses of the matrices and biases.
 
-    A matrix's name with `_back` is its transpose. Those of layers lie one after the other.
+    A matrix's name with `_back` is its transpose. The layers' matrices are stored one after the other.
     """
 
     layers: int
@@ -81,20 +81,20 @@ class Utterance(NamedTuple):
     steps: int  # S
     encoded: int  # (S, encoded), zeros before it
     conditions: int  # (S, condition)
-    fixed: int  # (layers, 2 * half): bias and lasting condition
+    fixed: int  # (layers, 2 * half): bias and constant condition
     inputs: int  # of the layers: (pad + S, residual) each, zeros before time 0
     gates: int  # (S + pad, 2 * half) each, zeros after the end
     skips: int  # (S, skip), rectified
     hidden: int  # (S, hidden), rectified
     parameters: int  # (S, outputs)
-    input_grad: int  # (S, residual), of the first layer's input, is written; zeros after the end
-    encoded_grad: int  # (S, encoded) is written
-    conditions_grad: int  # (S, condition) is written
+    input_grad: int  # (S, residual), of the first layer's input, an output; zeros after the end
+    encoded_grad: int  # (S, encoded), an output
+    conditions_grad: int  # (S, condition), an output
     parameters_grad: int  # (S, outputs)
 
 
 class Scratch(NamedTuple):
-    """Addresses of one thread's own memory: rows of CHUNK samples, and gradients that it adds to."""
+    """Addresses of one thread's buffers: rows of CHUNK samples, and gradients that it adds to."""
 
     gated: int  # (CHUNK, half)
     gated_grad: int  # (CHUNK, half)
@@ -141,7 +141,7 @@ def _add(b: Any, x: Any, y: Any, out: Any) -> None:
 
 @instruction(types.void, types.int64)
 def _rectify(b: Any, x: Any) -> None:
-    """max(x, 0) of LANES floats in place; what is not a number stays that."""
+    """Compute max(x, 0) of LANES floats in place; NaN stays NaN."""
     place = pointer(b, x, VECTOR)
     x = b.load(place, align=4)
     zero = constant(x, 0)
@@ -159,7 +159,7 @@ def _pass_where_positive(b: Any, x: Any, grad: Any) -> None:
 
 @instruction(types.void, types.int64, types.int64)
 def _gate(b: Any, sums: Any, gated: Any) -> None:
-    """Overwrite a panel of sums by tanh(filter) and sigmoid(gate), within 3e-7; write their products.
+    """Overwrite a panel of sums with tanh(filter) and sigmoid(gate), within 3e-7; write their products.
 
     With a = exp(-2 filter) and c = exp(-gate), both come from one division by (1 + a) * (1 + c).
     """
@@ -181,7 +181,7 @@ def _gate_again(b: Any, gates: Any, gated: Any) -> None:
 
 @instruction(types.void, types.int64, types.int64, types.int64)
 def _gate_back(b: Any, gates: Any, grad: Any, total: Any) -> None:
-    """Overwrite a panel of tanh and sigmoid by the gradients of their sums; add these to `total`."""
+    """Overwrite a panel of tanh and sigmoid with the gradients of their sums; add these to `total`."""
     places, totals = ([pointer(b, address, VECTOR, i) for i in range(2)] for address in (gates, total))
     tanh, sigmoid = (b.load(place, align=4) for place in places)
     grad = b.load(pointer(b, grad, VECTOR), align=4)
@@ -198,26 +198,26 @@ def _gate_back(b: Any, gates: Any, grad: Any, total: Any) -> None:
 
 @jit
 def stride(width):
-    """Bytes from a row of so many floats to the next: no large power of two, whose rows collide in the cache."""
+    """Return the bytes from a row of `width` floats to the next: no large power of two, whose rows collide in cache."""
     return 4 * width + (64 if width >= 128 else 0)
 
 
 @jit
 def multiply(x, x_row, x_step, rows, matrix, matrix_step, panel_size, panels, depth, out, out_row):
-    """out[r, n] += sum over k of x[r, k] * matrix[k, n]; n counts the outputs of whole panels.
+    """Compute out[r, n] += sum over k of x[r, k] * matrix[k, n]; n counts the outputs of whole panels.
 
     Args:
         x: Address of x[0, 0].
-        x_row: From x[r, k] to x[r + 1, k].
-        x_step: From x[r, k] to x[r, k + 1].
-        rows: A multiple of TILE_ROWS.
+        x_row: Bytes from x[r, k] to x[r + 1, k].
+        x_step: Bytes from x[r, k] to x[r, k + 1].
+        rows: Number of rows, a multiple of TILE_ROWS.
         matrix: Address of matrix[0, 0].
-        matrix_step: From matrix[k, n] to matrix[k + 1, n].
-        panel_size: From a panel to the next.
-        panels: Their number.
-        depth: Terms of a sum.
+        matrix_step: Bytes from matrix[k, n] to matrix[k + 1, n].
+        panel_size: Bytes from a panel to the next.
+        panels: Number of panels.
+        depth: Number of terms in a sum.
         out: Address of out[0, 0].
-        out_row: From out[r, n] to out[r + 1, n].
+        out_row: Bytes from out[r, n] to out[r + 1, n].
     """
     for panel in range(panels):
         for k in range(0, depth, DEPTH):
@@ -261,7 +261,7 @@ def copy(x, x_row, width, rows, out, out_row):
 
 @jit
 def add_all(rows, width, out):
-    """Add CHUNK rows to one."""
+    """Add CHUNK rows to one row, `out`."""
     for r in range(CHUNK):
         for i in range(0, 4 * width, 4 * LANES):
             _add(out + i, rows + r * stride(width) + i, out + i)
@@ -269,7 +269,7 @@ def add_all(rows, width, out):
 
 @jit
 def rectify(x, width):
-    """max(x, 0) in place."""
+    """Compute max(x, 0) in place."""
     for r in range(CHUNK):
         for i in range(0, 4 * width, 4 * LANES):
             _rectify(x + r * stride(width) + i)
@@ -288,7 +288,7 @@ def pass_where_positive(x, grad, width):
 
 @jit
 def inputs_of(net, utterance, layer, t):
-    """Address of a layer's input at time t; layer `net.layers` is the first one that there is no room for."""
+    """Return the address of a layer's input at time t; `layer` must be below `net.layers`."""
     at = utterance.inputs
     for i in range(layer + 1):
         pad = (net.taps - 1) * load_int(net.dilations, i)
@@ -298,7 +298,7 @@ def inputs_of(net, utterance, layer, t):
 
 @jit
 def gates_of(net, utterance, layer, t):
-    """Address of a layer's gates at time t."""
+    """Return the address of a layer's gates at time t."""
     at = utterance.gates
     for i in range(layer):
         at += stride(2 * net.half) * (utterance.steps + (net.taps - 1) * load_int(net.dilations, i))
@@ -316,10 +316,10 @@ def clear_pads(net, utterance):
 
 @jit
 def forward(net, utterance, scratch, part, parts, arrivals, yield_thread):
-    """Parameters for every sample of an utterance.
+    """Compute the parameters for every sample of an utterance.
 
-    `parts` threads may share it: of each CHUNK * parts samples every one has its chunk, and they meet
-    before each layer, which hears what the others' chunks hold.
+    `parts` threads may share it: each has one chunk of every CHUNK * parts samples, and they synchronise
+    before each layer, which reads the other threads' chunks.
 
     Args:
         net: A `Network`.
@@ -328,12 +328,12 @@ def forward(net, utterance, scratch, part, parts, arrivals, yield_thread):
         part: Number of this thread.
         parts: Threads that run this.
         arrivals: Address of a barrier's counter, int64.
-        offer: Address of the operating system's function that lets other threads run.
+        yield_thread: Address of the operating system's function that lets other threads run.
     """
     if part == 0:
         clear_pads(net, utterance)
     for t in range(part * CHUNK, utterance.steps, parts * CHUNK):
-        hear(net, utterance, t)
+        input_convolution(net, utterance, t)
         copy(net.skip_bias, 0, net.skip, CHUNK, utterance.skips + stride(net.skip) * t, stride(net.skip))
         for layer in range(net.layers):
             if parts > 1:
@@ -343,18 +343,18 @@ def forward(net, utterance, scratch, part, parts, arrivals, yield_thread):
 
 
 @jit
-def hear(net, utterance, t):
-    """The input convolution: from the encoded samples to the first layer's inputs."""
+def input_convolution(net, utterance, t):
+    """Compute the first layer's inputs from the encoded samples."""
     x, row = inputs_of(net, utterance, 0, t), stride(net.residual)
     copy(net.input_bias, 0, net.residual, CHUNK, x, row)
     for tap in range(net.input_taps):
-        heard = utterance.encoded + stride(net.encoded) * (t - (net.input_taps - 1 - tap))
-        forwards(heard, net.encoded, net.input + 4 * tap * net.encoded * net.residual, net.residual, x, row)
+        past = utterance.encoded + stride(net.encoded) * (t - (net.input_taps - 1 - tap))
+        forwards(past, net.encoded, net.input + 4 * tap * net.encoded * net.residual, net.residual, x, row)
 
 
 @jit
 def gated_layer(net, utterance, scratch, layer, t):
-    """One layer: writes its gates and the next layer's inputs, and adds to the skips."""
+    """Compute one layer: write its gates and the next layer's inputs, and add to the skips."""
     residual, half, skip, dilation = net.residual, net.half, net.skip, load_int(net.dilations, layer)
     row, gates_row = stride(residual), stride(2 * half)
     x, gates, gated = inputs_of(net, utterance, layer, t), gates_of(net, utterance, layer, t), scratch.gated
@@ -384,7 +384,7 @@ def gated_layer(net, utterance, scratch, layer, t):
 
 @jit
 def head(net, utterance, t):
-    """The head: from the sum of skips to the parameters."""
+    """Compute the parameters from the sum of skips."""
     skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
     skips, hidden = utterance.skips + row * t, utterance.hidden + hidden_row * t
     parameters = utterance.parameters + 4 * outputs * t
@@ -398,7 +398,7 @@ def head(net, utterance, t):
 
 @jit
 def backward(net, utterance, scratch, part, parts, arrivals, yield_thread):
-    """Gradients of an utterance, from its end to its beginning; once only, for it overwrites the gates.
+    """Compute the gradients of an utterance, from its end to its beginning; once only, as it overwrites the gates.
 
     Args:
         net: A `Network`.
@@ -407,12 +407,12 @@ def backward(net, utterance, scratch, part, parts, arrivals, yield_thread):
         part: Number of this thread.
         parts: Threads that run this.
         arrivals: Address of a barrier's counter, int64.
-        offer: Address of the operating system's function that lets other threads run.
+        yield_thread: Address of the operating system's function that lets other threads run.
     """
     row = stride(net.residual)
     for t in range(utterance.steps - (parts - part) * CHUNK, -1, -parts * CHUNK):
         head_back(net, utterance, scratch, t)
-        clear(scratch.residual_grad, row, net.residual, CHUNK)  # nobody hears the last layer's residual
+        clear(scratch.residual_grad, row, net.residual, CHUNK)  # the last layer's residual is not used
         if net.condition > 0:
             conditions = utterance.conditions_grad + stride(net.condition) * t
             clear(conditions, stride(net.condition), net.condition, CHUNK)
@@ -424,12 +424,12 @@ def backward(net, utterance, scratch, part, parts, arrivals, yield_thread):
         copy(scratch.residual_grad, row, net.residual, CHUNK, utterance.input_grad + row * t, row)
         if parts > 1:
             wait_for_all(arrivals, parts, yield_thread)
-        hear_back(net, utterance, scratch, t)
+        input_convolution_back(net, utterance, scratch, t)
 
 
 @jit
 def head_back(net, utterance, scratch, t):
-    """From the parameters' gradient to the skips'."""
+    """Compute the skips' gradient from the parameters'."""
     skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
     grad, hidden_grad, skip_grad = scratch.parameters_grad, scratch.hidden_grad, scratch.skip_grad
     copy(utterance.parameters_grad + 4 * outputs * t, 4 * outputs, outputs, CHUNK, grad, stride(outputs))
@@ -449,7 +449,7 @@ def head_back(net, utterance, scratch, t):
 
 @jit
 def gates_back(net, utterance, scratch, layer, t):
-    """From the skips' gradient, and that of the layer's output, to the gated convolution's."""
+    """Compute the gated convolution's gradient from the skips' and the layer's output's."""
     residual, half, skip, row, gates_row = net.residual, net.half, net.skip, stride(net.half), stride(2 * net.half)
     gates, gated, grad = gates_of(net, utterance, layer, t), scratch.gated, scratch.gated_grad
     for r in range(CHUNK):
@@ -472,7 +472,7 @@ def gates_back(net, utterance, scratch, layer, t):
 
 @jit
 def convolution_back(net, utterance, scratch, layer, t):
-    """From the gated convolution's gradient to that of the layer's input, which is added to its output's."""
+    """Compute the gradient of the layer's input from the gated convolution's, and add it to its output's."""
     residual, half, dilation = net.residual, net.half, load_int(net.dilations, layer)
     row, gates_row = stride(residual), stride(2 * half)
     x, gates = inputs_of(net, utterance, layer, t), gates_of(net, utterance, layer, t)
@@ -489,15 +489,15 @@ def convolution_back(net, utterance, scratch, layer, t):
 
 
 @jit
-def hear_back(net, utterance, scratch, t):
-    """From the first layer's input to the encoded samples."""
-    residual, encoded, row, heard_row = net.residual, net.encoded, stride(net.residual), stride(net.encoded)
+def input_convolution_back(net, utterance, scratch, t):
+    """Compute the encoded samples' gradient from that of the first layer's input."""
+    residual, encoded, row, encoded_row = net.residual, net.encoded, stride(net.residual), stride(net.encoded)
     add_all(scratch.residual_grad, residual, scratch.input_bias)
-    out = utterance.encoded_grad + heard_row * t
-    clear(out, heard_row, encoded, CHUNK)
+    out = utterance.encoded_grad + encoded_row * t
+    clear(out, encoded_row, encoded, CHUNK)
     for tap in range(net.input_taps):
         delay, at = net.input_taps - 1 - tap, 4 * tap * encoded * residual
-        heard = utterance.encoded + heard_row * (t - delay)
-        matrix_grad(heard, encoded, scratch.residual_grad, residual, scratch.input + at)
+        past = utterance.encoded + encoded_row * (t - delay)
+        matrix_grad(past, encoded, scratch.residual_grad, residual, scratch.input + at)
         later = utterance.input_grad + row * (t + delay)
-        forwards(later, residual, net.input_back + at, encoded, out, heard_row)
+        forwards(later, residual, net.input_back + at, encoded, out, encoded_row)
