@@ -294,11 +294,9 @@ def run(case: Case, seconds: float) -> dict[str, Any] | None:
     """Measure a case in its own process; return None if it ran out of GPU memory."""
     arguments = [json.dumps(asdict(case)), str(seconds)]
     command = [sys.executable, "-W", "ignore", "-m", "scripts.benchmarks.training", *arguments]
-    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(places), "WAVENET_BENCHMARK_THREADS": str(torch.get_num_threads()),
-    }  # fmt: skip
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment = os.environ | {"WAVENET_BENCHMARK_THREADS": str(torch.get_num_threads())}
+    checkout = Path(__file__).parents[2]  # where -m finds this package
+    process = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     if process.returncode and "OutOfMemoryError" in process.stderr:
         return None
     if process.returncode:

@@ -61,10 +61,13 @@ def speaker_model(**options):
     return model(CategoricalEmbedding("speaker", NAMES, 3), **options)
 
 
+def small_mel(rate):
+    return MelConditioner(rate, 3, n_fft=128, hop_length=8, n_mels=6, upsampling=Upsampling([2]), hidden_channels=5)
+
+
 def vocoder(**options):
     torch.manual_seed(0)
-    mel = MelConditioner(RATE, 3, n_fft=128, hop_length=8, n_mels=6, upsampling=Upsampling([2]), hidden_channels=5)
-    return model(mel, **options)
+    return model(small_mel(RATE), **options)
 
 
 @pytest.fixture(scope="module")
@@ -363,8 +366,7 @@ def test_the_shortest_sounds_and_the_lowest_rate(corpus):
     """Sounds of a single sample, at 1 kHz: no error."""
     low = replace(corpus, sample_rate=1000, utterances=corpus.utterances[4:])
     shortest = ReportSettings(sound_seconds=1e-9, utterances=1, utterance_seconds=1e-9, speed_seconds=1e-9, seed=2**62)
-    mel = MelConditioner(1000, 3, n_fft=128, hop_length=8, n_mels=6, upsampling=Upsampling([2]), hidden_channels=5)
-    built = model(mel, rate=1000)
+    built = model(small_mel(1000), rate=1000)
     found = report_on_model("m", built, add_features(low, built.features, progress=False), shortest)
     result, text = written(found)
     assert [s["samples"] for s in result["models"][0]["sounds"]] == [1] * 4

@@ -2,7 +2,7 @@
 
 Every file is treated as one from an unknown source. Loading goes straight through these steps:
 
-1. `find`: a path, a run's folder or a name on the Hugging Face Hub becomes a file or a folder here;
+1. `location`: a path, a run's folder or a name on the Hugging Face Hub becomes a file or a folder here;
 2. `plain_data`, `safetensors_file`, `torch_file`: what it says that it holds is read, and nothing of it is run;
 3. `upgrade`: what earlier versions wrote is brought to the format of this one;
 4. `validation`: the model that it describes is built without memory, of this package's own classes and those of modules

@@ -5,11 +5,12 @@ Hub reads the YAML at its beginning. All of it comes from the model and from `Wa
 written by anyone: the template escapes every value that is not marked as `Markdown` here.
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from wavenet.audio import LogMel, Pitch
 from wavenet.checkpoint.markdown import Markdown, escaped, literal
@@ -40,23 +41,27 @@ def card(model: WaveNet, place: str = HERE) -> str:
     Returns:
         Markdown with YAML before it.
     """
+    metadata = model.metadata or {}
+    title = place.rsplit("/", 1)[-1] if place != HERE else "A WaveNet"
+    bits, trained = _bits(metadata), Markdown(", ".join(_trained(metadata)))
+    return _template().render(
+        model=model, title=title, place=place, here=HERE, front_matter=_front_matter(model, metadata, title),
+        **_usage(model), **_architecture(model), **_data(metadata), **_results(model, metadata),
+        bits=None if bits is None else f"{bits:.4f}", trained=trained, scores=_scores(metadata),
+    )  # fmt: skip
+
+
+@functools.cache
+def _template() -> Template:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         finalize=lambda value: value if isinstance(value, Markdown) else escaped(str(value)),
     )  # fmt: skip
     environment.filters |= {
         "condition": _condition, "count": _count, "duration": _duration, "literal": literal, "markdown": Markdown,
-        "ms": lambda samples: f"{1000 * samples / model.sample_rate:.0f}", "plain": lambda value: f"{value:g}",
+        "ms": lambda samples, rate: f"{1000 * samples / rate:.0f}", "plain": lambda value: f"{value:g}",
     }  # fmt: skip
-    template = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
-    metadata = model.metadata or {}
-    title = place.rsplit("/", 1)[-1] if place != HERE else "A WaveNet"
-    bits, trained = _bits(metadata), Markdown(", ".join(_trained(metadata)))
-    return template.render(
-        model=model, title=title, place=place, here=HERE, front_matter=_front_matter(model, metadata, title),
-        **_usage(model), **_architecture(model), **_data(metadata), **_results(model, metadata),
-        bits=None if bits is None else f"{bits:.4f}", trained=trained, scores=_scores(metadata),
-    )  # fmt: skip
+    return environment.from_string(Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8"))
 
 
 def _front_matter(model: WaveNet, metadata: dict[str, Any], title: str) -> Markdown:
@@ -112,7 +117,7 @@ def _usage(model: WaveNet) -> dict[str, Any]:
         arguments.append(f"conditions={{{', '.join(items)}}}")
     return {
         "features": model.features,
-        "reads_files": any(features.reads_files for features in model.features),
+        "reads_files": _reads_files(model),
         "extras": "hub,pitch" if any(isinstance(features, Pitch) for features in model.features) else "hub",
         "arguments": Markdown(", ".join([*arguments, "seed=1"])),
     }
@@ -147,10 +152,10 @@ def _data(metadata: dict[str, Any]) -> dict[str, Any]:
     if entry_at(metadata, "data") is not None:
         names = ("utterances", "seconds", "speakers", "more_licences")
         data = {name: number_at(metadata, "data", name) for name in names}
-        data |= {"name": Markdown(escaped(text_at(metadata, "data", "name") or "(without a name)", 100))}
+        data |= {"name": escaped(text_at(metadata, "data", "name") or "(without a name)", 100)}
     return {
         "data": data,
-        "licences": [(Markdown(escaped(name, 100)), attribution) for name, attribution in licences],
+        "licences": [(escaped(name, 100), attribution) for name, attribution in licences],
         "licence_unknown": any(name == "unknown" for name, _ in licences),
     }
 
@@ -166,7 +171,7 @@ def _results(model: WaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
     evaluated = entry_at(metadata, "evaluation") is not None
     dataset = text_at(metadata, "evaluation", "dataset") or ""
     return {
-        "evaluated_on": Markdown(escaped(dataset, 100)) if evaluated else None,
+        "evaluated_on": escaped(dataset, 100) if evaluated else None,
         "validated_seconds": None if samples is None else samples / model.sample_rate,
         "validated_step": number_at(metadata, "validation", "step"),
     }
@@ -197,12 +202,16 @@ def _scores(metadata: dict[str, Any]) -> list[dict[str, Any]]:
         bits, as_16_bit, utterances = (number_at(scores, speaker, name) for name in names)
         if bits is not None and as_16_bit is not None:
             numbers = {"bits": f"{bits:.4f}", "as_16_bit": f"{as_16_bit:.4f}", "utterances": utterances}
-            rows.append({"speaker": Markdown(escaped(speaker, 60))} | numbers)
+            rows.append({"speaker": escaped(speaker, 60)} | numbers)
     return rows
 
 
 def _is_vocoder(model: WaveNet) -> bool:
-    return bool(model.features) and not any(features.reads_files for features in model.features)
+    return bool(model.features) and not _reads_files(model)
+
+
+def _reads_files(model: WaveNet) -> bool:
+    return any(features.reads_files for features in model.features)
 
 
 def _count(value: float | None) -> str:

@@ -59,11 +59,12 @@ def _with_weights(outline: WaveNet, state: dict[str, Tensor], trust: Trust) -> W
 
     One with classes of the user's is built once more: what their constructors compute need not be among the weights.
     """
-    if all(map(is_own, targets_of(describe(outline)))):
+    config = describe(outline)
+    if all(map(is_own, targets_of(config))):
         outline.load_state_dict(state, assign=True)
         return outline
     with torch.random.fork_rng(devices=[]):
-        model = build(describe(outline), trust)
+        model = build(config, trust)
     model.to(next(tensor.dtype for tensor in state.values() if tensor.is_floating_point()))
     model.load_state_dict(state)
     model.metadata = outline.metadata

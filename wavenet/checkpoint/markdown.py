@@ -11,7 +11,7 @@ class Markdown(str):
     """Text that is Markdown already, and is not to be escaped."""
 
 
-def escaped(text: str, length: int = 500) -> str:
+def escaped(text: str, length: int = 500) -> Markdown:
     r"""Text as it reads, on one line: no markup, HTML, formula, table cell or list can begin or end in it.
 
     >>> print(escaped("*Ann*\n---\n<b>$x|"))
@@ -21,7 +21,7 @@ def escaped(text: str, length: int = 500) -> str:
     line = re.sub(r"[&<>]", lambda match: _ENTITIES[match[0]], line)
     line = re.sub(r"[\\`*_\[\]|~$]", r"\\\g<0>", line)
     line = re.sub(r"^(\d+)([.)])(?= |$)", r"\1\\\2", line)
-    return re.sub(r"^[-#+=:]", r"\\\g<0>", line)
+    return Markdown(re.sub(r"^[-#+=:]", r"\\\g<0>", line))
 
 
 def literal(text: str) -> Markdown:

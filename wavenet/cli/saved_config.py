@@ -122,7 +122,7 @@ def _read(text: str, trust: Trust) -> DictConfig:
         _check_value(name, data.get(name, value), value)
     _check_groups(data, trust)
     check_batch(data.get("batch_size", 1), data.get("segment_length", 1))
-    merged = OmegaConf.merge(OmegaConf.create(defaults), OmegaConf.create(data))
+    merged = OmegaConf.merge(defaults, data)
     assert isinstance(merged, DictConfig)
     return merged
 
