@@ -45,7 +45,7 @@ class Fewer(MuLawCategorical):
 
 
 class Loud(CategoricalEmbedding):
-    """Names, said louder."""
+    """A categorical embedding with a setting of its own."""
 
     def __init__(self, loudness: float, **kwargs):
         super().__init__(**kwargs)

@@ -40,10 +40,10 @@ def section(text, title):
     return re.search(rf"^## {title}\n\n(.*?)\n\n(?=## |\Z)", text + "\n\n", re.DOTALL | re.MULTILINE)[1]
 
 
-def test_training_says_what_a_card_needs(run, in_tmp, speech):
+def test_training_stores_what_a_card_needs(run, in_tmp, speech):
     settings = [*TINY, "dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true", "logger=none"]
     settings += ["dataset.licence=CC-BY-4.0", "dataset.attribution=The speakers", "run_dir=r", "seed=5"]
-    said = run("train", *settings, "samples.final_seconds=0")
+    output = run("train", *settings, "samples.final_seconds=0")
     for name in ("last", "best"):
         metadata = wavenet.load(f"r/checkpoints/{name}.ckpt").metadata
         data, training, validation = metadata["data"], metadata["training"], metadata["validation"]
@@ -51,7 +51,7 @@ def test_training_says_what_a_card_needs(run, in_tmp, speech):
         assert data["licences"] == [{"name": "CC-BY-4.0", "attribution": "The speakers"}]
         assert (training["steps"], training["seed"], metadata["package"]) == (2, 5, wavenet.__version__)
         assert validation["step"] == 2 and 7 < validation["bits_per_sample"] < 9
-    assert f"done     2 steps, {validation['bits_per_sample']:.4f} bits" in said
+    assert f"done     2 steps, {validation['bits_per_sample']:.4f} bits" in output
     model = wavenet.load("r")
     again = wavenet.load(wavenet.save(model, "saved"))
     assert again.metadata == metadata
@@ -95,7 +95,7 @@ def test_scores_of_an_evaluation(run, in_tmp, speech):
     assert "evaluation" not in wavenet.load("r").metadata
 
 
-def test_a_resumed_run_knows_the_last_validation(small):
+def test_a_resumed_run_keeps_the_last_validation(small):
     training, again = WaveNetTraining(small(), lr=0.001), {}
     training.on_load_checkpoint({"wavenet": {"metadata": ABOUT}})
     training.on_save_checkpoint(again)
@@ -153,9 +153,9 @@ def test_licences_by_the_names_that_the_hub_has(small, names, expected):
     model.metadata = {"data": {"name": "x", "licences": [{"name": name} for name in names]}}
     metadata, text = front(card(model))
     assert metadata.get("license") == expected
-    said = section(text, "Data and licence")
-    assert all(f"- {name}\n" in said + "\n" for name in names)
-    assert ("fill this in" in said) == ("unknown" in names)
+    stated = section(text, "Data and licence")
+    assert all(f"- {name}\n" in stated + "\n" for name in names)
+    assert ("fill this in" in stated) == ("unknown" in names)
 
 
 @pytest.mark.parametrize("conditioners", [[], ["speaker"], ["gender", "language"], ["mel"], ["speaker", "mel"]])
@@ -199,14 +199,14 @@ def parsed(markdown):
 
 
 @pytest.mark.parametrize("words", WORDS)
-def test_nothing_that_a_stranger_wrote_is_more_than_text(small, words):
+def test_everything_from_the_file_is_shown_as_text(small, words):
     plain, model = small(("ann", "bob")), small((words, "bob"))
-    for each, said in ((plain, "said"), (model, words)):
-        each.metadata = ABOUT | {"package": said, "date": said, said: said}
+    for each, word in ((plain, "word"), (model, words)):
+        each.metadata = ABOUT | {"package": word, "date": word, word: word}
         score = {"bits_per_sample": 4.5, "as_16_bit": 9, "samples": 1, "utterances": 1}
-        each.metadata["evaluation"] = {"dataset": said, "scores": {said: score, "all": score}}
-        each.metadata["data"] = ABOUT["data"] | {"name": said, "hub": said}
-        each.metadata["data"]["licences"] = [{"name": said, "attribution": said}]
+        each.metadata["evaluation"] = {"dataset": word, "scores": {word: score, "all": score}}
+        each.metadata["data"] = ABOUT["data"] | {"name": word, "hub": word}
+        each.metadata["data"]["licences"] = [{"name": word, "attribution": word}]
     metadata, text = front(card(model))
     assert not metadata.keys() & {"license", "datasets"}
     shape, code = parsed(text)
@@ -256,7 +256,7 @@ def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, me
         {"training": [], "package": {}},
     ],
 )
-def test_a_card_takes_from_a_stranger_only_what_it_knows(small, tmp_path, metadata):
+def test_a_card_takes_only_known_fields_from_a_file(small, tmp_path, metadata):
     folder = wavenet.save(small(), tmp_path / "m")
     edit(folder, lambda config: config.update(metadata=metadata))
     model = wavenet.load(folder)

@@ -192,7 +192,7 @@ def test_a_checkpoint_saved_under_any_name_is_loaded(small, tmp_path):
         (lambda m: m.update(conditioners=[{} for _ in range(99)]), "a model has at most 32"),
     ],
 )
-def test_what_nobody_would_want_is_not_built(small, tmp_path, change, message):
+def test_useless_sizes_are_refused(small, tmp_path, change, message):
     folder = wavenet.save(small(("ann",), dilation_cycle=6, num_cycles=6), tmp_path / "m")
     edit(folder, lambda c: change(c["model"]))
     with pytest.raises(CheckpointError, match=message):

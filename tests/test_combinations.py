@@ -51,10 +51,10 @@ def model_of(combination):
 @each
 def test_whole_equals_chunks_equals_steps(combination):
     model = model_of(combination).double()
-    told = conditions_for(model, 2, 40)
+    conditions = conditions_for(model, 2, 40)
 
     def step(piece, state):
-        condition, layers, position = state or (model.condition(told, 2), None, 0)
+        condition, layers, position = state or (model.condition(conditions, 2), None, 0)
         now = None if condition is None else condition.slice(position, piece.shape[1])
         parameters, layers = model(piece, now, layers)
         return parameters, (condition, layers, position + piece.shape[1])
@@ -63,10 +63,10 @@ def test_whole_equals_chunks_equals_steps(combination):
 
 
 @each
-def test_it_is_trained_saved_loaded_and_speaks(combination, tmp_path):
+def test_it_is_trained_saved_loaded_and_generates(combination, tmp_path):
     model = model_of(combination)
-    told = conditions_for(model, 2, SAMPLES)
-    learn(model, told)
+    conditions = conditions_for(model, 2, SAMPLES)
+    learn(model, conditions)
     model = wavenet.load(wavenet.save(model, tmp_path / "model"))
 
     is_native = CPUBackend.unsupported_reason(model) is None
@@ -74,14 +74,14 @@ def test_it_is_trained_saved_loaded_and_speaks(combination, tmp_path):
     if is_native:
         waveform = torch.rand(2, SAMPLES) * 2 - 1
         with torch.inference_mode():
-            condition = model.condition(told, 2)
+            condition = model.condition(conditions, 2)
             expected, _ = model(waveform, condition)
             torch.testing.assert_close(CPUBackend(model).parameters(waveform, condition), expected, rtol=0, atol=1e-4)
-        check_cpu_audio(model, told)
-    check_reference_audio(copy.deepcopy(model).double(), told)
+        check_cpu_audio(model, conditions)
+    check_reference_audio(copy.deepcopy(model).double(), conditions)
 
 
-def learn(model, told):
+def learn(model, conditions):
     """Two steps of the CPU's native training, whose gradients are the model's own; all parameters have one."""
     network, waveform = CPUNetwork(model), torch.rand(2, SAMPLES) * 2 - 1
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
@@ -89,7 +89,7 @@ def learn(model, told):
         gradients = []
         for log_prob in (network.log_prob, lambda *given: model.log_prob(*given)[0]):
             model.zero_grad()
-            (-log_prob(waveform, model.condition(told, 2)).mean()).backward()
+            (-log_prob(waveform, model.condition(conditions, 2)).mean()).backward()
             gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         native, plain = gradients
         assert native.keys() == plain.keys() == dict(model.named_parameters()).keys()
@@ -100,17 +100,17 @@ def learn(model, told):
         optimizer.step()
 
 
-def check_cpu_audio(model, told):
+def check_cpu_audio(model, conditions):
     """The same to the bit for any threads and chunks, alone and in a batch, and continued from different places."""
-    options = {"conditions": told, "seed": 3, "backend": "cpu"}
+    options = {"conditions": conditions, "seed": 3, "backend": "cpu"}
     whole = wavenet.generate(model, SECONDS, num=2, threads=1, **options)
     assert whole.unique().numel() > 10
     for threads, chunk in ((2, 7), (1, 13), (3, 1)):
         made = wavenet.generate(model, SECONDS, num=2, threads=threads, chunk=chunk, **options)
         assert torch.equal(made, whole), (threads, chunk)
     for k in range(2):
-        theirs = {name: [value[k]] if isinstance(value, list) else value[k] for name, value in told.items()}
-        alone = wavenet.generate(model, SECONDS, **options | {"conditions": theirs, "seed": 3 + k})
+        single = {name: [value[k]] if isinstance(value, list) else value[k] for name, value in conditions.items()}
+        alone = wavenet.generate(model, SECONDS, **options | {"conditions": single, "seed": 3 + k})
         assert torch.equal(alone[0], whole[k])
     begun = wavenet.stream(model, [5 / 8000, 18 / 8000], num=2, **options)
     list(begun)
@@ -118,13 +118,13 @@ def check_cpu_audio(model, told):
     assert torch.equal(continued, torch.stack([whole[0, 5:45], whole[1, 18:58]]))
 
 
-def check_reference_audio(model, told):
+def check_reference_audio(model, conditions):
     """The same for any chunks, and what the whole sequence's parameters say with the same random numbers."""
-    options = {"conditions": told, "seed": 3, "backend": "reference", "num": 2}
+    options = {"conditions": conditions, "seed": 3, "backend": "reference", "num": 2}
     made = wavenet.generate(model, SECONDS, **options)
     assert torch.equal(wavenet.generate(model, SECONDS, chunk=7, **options), made)
-    heard = torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1).double()
+    inputs = torch.cat([torch.zeros(2, 1), made[:, :-1]], dim=1).double()
     with torch.inference_mode():
-        parameters, _ = model(heard, model.condition(told, 2))
+        parameters, _ = model(inputs, model.condition(conditions, 2))
         again = model.distribution.sample(parameters, uniforms([3, 4], 0, SAMPLES, model.distribution.num_uniforms))
     assert torch.equal(again.float(), made)

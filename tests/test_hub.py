@@ -26,7 +26,7 @@ FILES = {"README.md", "config.json", "model.safetensors"}
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path, in_tmp):
-    """A stand-in that the client knows as the Hub, with an empty cache and no token; nothing else can be reached."""
+    """A stand-in that the client takes for the Hub, with an empty cache and no token; nothing else can be reached."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "hf"
@@ -131,7 +131,7 @@ def test_a_saved_folder_is_pushed_with_the_card_that_its_owner_wrote(hub, small,
         ("../x", WRITER, r"\.\./x: not the name of a repository"),
     ],
 )
-def test_who_may_not_push_is_told_in_one_line(hub, small, repo, token, message, capsys):
+def test_a_push_without_permission_is_refused_in_one_line(hub, small, repo, token, message, capsys):
     with pytest.raises(CheckpointError, match=f"^{message}") as caught:
         wavenet.push_to_hub(small(), repo, token=token)
     assert "\n" not in str(caught.value) and hub.repos == {}
@@ -140,7 +140,7 @@ def test_who_may_not_push_is_told_in_one_line(hub, small, repo, token, message, 
     assert token is None or not any("gotten" in each or token in each for each in seen)
 
 
-def test_what_is_not_there_is_said_in_one_line(hub, small, tmp_path):
+def test_a_missing_repository_or_file_is_reported_in_one_line(hub, small, tmp_path):
     with pytest.raises(CheckpointError, match=r"^june/nothing: no such checkpoint here, and no repository") as caught:
         wavenet.load("june/nothing")
     assert "\n" not in str(caught.value)
@@ -275,8 +275,8 @@ def test_the_command_pushes(hub, small, tmp_path, run, monkeypatch):
     with pytest.raises(AssertionError, match="exit 2\n\nwavenet push: june/x: pushing needs a token"):
         run("push", "checkpoint=mine", "repo=june/x")
     monkeypatch.setenv("HF_TOKEN", WRITER)
-    said = run("push", "checkpoint=mine", "repo=june/x", "private=true", "message=mine")
-    assert f"pushed to {hub.url}/june/x\n" in said and WRITER not in said
+    output = run("push", "checkpoint=mine", "repo=june/x", "private=true", "message=mine")
+    assert f"pushed to {hub.url}/june/x\n" in output and WRITER not in output
     assert hub.repos["june/x"].private and hub.repos["june/x"].messages[-1] == "mine"
     assert same(wavenet.load("june/x"), model)
     with pytest.raises(AssertionError, match="exit 2\n\nwavenet push: june/x: no such checkpoint; give a run"):
@@ -285,11 +285,11 @@ def test_the_command_pushes(hub, small, tmp_path, run, monkeypatch):
 
 def test_a_model_of_the_hub_is_evaluated(hub, small, tmp_path, run, speech):
     hub.make("june/x", saved(small(("allison", "carlo", "june")), tmp_path / "saved"))
-    said = run(
+    output = run(
         "evaluate", "checkpoint=june/x", "dataset=folder", f"dataset.root={speech}",
         "dataset.speakers_from_folders=true",
     )  # fmt: skip
-    assert "written to evaluation.json" in said
+    assert "written to evaluation.json" in output
     result = json.loads((tmp_path / "evaluation.json").read_text())
     assert set(result["bits_per_sample"]) >= {"allison", "carlo", "june"}
     with pytest.raises(AssertionError, match="the run's dataset is unknown; give dataset=NAME"):

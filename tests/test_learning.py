@@ -1,4 +1,4 @@
-"""A small model learns tones and speaks them; told apart by speaker, it speaks the right one."""
+"""A small model learns tones and generates them; with a speaker as condition, it generates the right one."""
 
 import math
 
@@ -89,7 +89,7 @@ def test_a_tone_is_learnt_with_every_mixture(distribution):
     assert made.abs().max() > 0.3
 
 
-def test_the_asked_speakers_tone_is_spoken():
+def test_the_tone_of_the_requested_speaker_is_generated():
     speakers = ["low", "middle", "high"]
     model = build_model(tuple(speakers))
     learn(model, torch.stack([sines(tone) for tone in TONES]), speakers, 300)
@@ -123,23 +123,23 @@ def test_a_contour_is_followed(name):
     model = build_model(conditioners={name: conditioner})
     optimizer, native = torch.optim.AdamW(model.parameters(), lr=0.01), CPUNetwork(model)
 
-    def tell(count):
+    def examples(count):
         hertz, waveforms = glides(count)
         return waveforms, {name: hertz if name == "f0" else conditioner.features.extract(waveforms)}
 
     for _ in range(120):
-        waveforms, told = tell(4)
-        loss = -native.log_prob(waveforms, model.condition(told, 4)).mean()
+        waveforms, conditions = examples(4)
+        loss = -native.log_prob(waveforms, model.condition(conditions, 4)).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    waveforms, told = tell(6)
+    waveforms, conditions = examples(6)
     with torch.inference_mode():
         right, wrong = (
             -model.log_prob(waveforms, model.condition({name: features}, 6))[0].mean().item() / math.log(2)
-            for features in (told[name], told[name].roll(1, dims=0))
+            for features in (conditions[name], conditions[name].roll(1, dims=0))
         )
     assert wrong > 2 * right
 

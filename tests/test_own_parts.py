@@ -1,4 +1,4 @@
-"""Parts of one's own, in a module outside the package: trained, resumed, examined and heard, once they are trusted."""
+"""Parts of one's own, in a module outside the package: trained, resumed, evaluated and sampled, once trusted."""
 
 import csv
 import functools
@@ -79,9 +79,9 @@ def refused(run, command, *overrides):
     """The one line in which a command is refused."""
     with pytest.raises(AssertionError, match=r"^exit 2\n") as error:
         run(command, *overrides)
-    said = [line for line in str(error.value).splitlines()[1:] if line]
-    assert len(said) == 1, said
-    return said[0]
+    message = [line for line in str(error.value).splitlines()[1:] if line]
+    assert len(message) == 1, message
+    return message[0]
 
 
 def entries(run):
@@ -119,9 +119,9 @@ def test_training_and_evaluation_compute_the_same_network(place):
 def test_without_trust_a_checkpoint_is_refused_in_one_line_and_nothing_is_imported(here, run, command):
     overrides = {"push": ["repo=a/b"], "demo": ["port=0"]}.get(command, [])
     given = ["resume=run"] if command == "train" else ["checkpoint=run"]
-    said = refused(run, command, *given, *overrides)
-    assert said.startswith(f"wavenet {command.replace('_', ' ')}: run") or "/run/" in said
-    assert said.endswith(UNTRUSTED) and "_target_ 'mymodel." in said
+    message = refused(run, command, *given, *overrides)
+    assert message.startswith(f"wavenet {command.replace('_', ' ')}: run") or "/run/" in message
+    assert message.endswith(UNTRUSTED) and "_target_ 'mymodel." in message
     for trust in ("mymodel2", "my", "mymodel.sub", "wavenet"):
         assert UNTRUSTED in refused(run, command, *given, *overrides, f"trust=[{trust}]")
     assert not (here / "imported").exists() and "mymodel" not in sys.modules
@@ -142,7 +142,7 @@ def test_a_trust_that_is_none_is_named_on_the_command_line(here, run, wrong):
     assert "generate: trust" in refused(run, "generate", "checkpoint=run", f"trust={wrong}")
 
 
-def test_trust_goes_no_further_than_said(here):
+def test_trust_covers_only_the_named_modules(here):
     (here / "mymodel2.py").write_text("from mymodel import Scaled\nraise SystemExit('imported')\n")
     with pytest.raises(UntrustedError):
         module_class("mymodel2.Scaled", ["mymodel"])
@@ -170,7 +170,7 @@ def test_trust_goes_no_further_than_said(here):
     assert not (here / "called").exists()
 
 
-def test_a_config_that_says_whom_to_trust_is_refused(here, run):
+def test_a_config_that_sets_trust_is_refused(here, run):
     shutil.copytree("run", "lying")
     config = yaml.safe_load((here / "lying" / "config.yaml").read_text())
     (here / "lying" / "config.yaml").write_text(yaml.safe_dump(config | {"trust": ["mymodel"]}))
@@ -241,8 +241,8 @@ def test_a_mistake_is_named_before_anything_is_made(here, run, overrides, messag
 
 def test_a_run_goes_on_with_its_own_optimizer(here, run):
     shutil.copytree("run", "other")
-    said = refused(run, "train", "--config-dir", "conf", "resume=other", "trust=[mymodel]", "optimizer=sgd")
-    assert "optimizer._target_ is torch.optim.SGD; resume goes on with the run's mymodel.SignSGD" in said
+    message = refused(run, "train", "--config-dir", "conf", "resume=other", "trust=[mymodel]", "optimizer=sgd")
+    assert "optimizer._target_ is torch.optim.SGD; resume goes on with the run's mymodel.SignSGD" in message
     path = here / "other" / "checkpoints" / "last.ckpt"
     good = torch.load(path, weights_only=True)
     for change, message in (
@@ -464,7 +464,7 @@ def test_changes_in_a_classes_own_constructor_are_saved(tmp_path):
 
 
 @pytest.mark.filterwarnings("default:.*the model is a Scaled, not a WaveNet.*")
-def test_a_stack_and_a_context_of_ones_own_are_trained_resumed_and_heard(here, run):
+def test_a_stack_and_a_context_of_ones_own_are_trained_resumed_and_sampled(here, run):
     stack = "+model.make_stack={_target_: mymodel.Stack, _partial_: true}"
     context = "+model.context={_target_: mymodel.Context, condition_channels: 4, pool: 8, dilation_cycle: 2}"
     run("train", *OWN, *SMALL, stack, context, "run_dir=layers")

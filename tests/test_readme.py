@@ -50,7 +50,7 @@ def test_python_that_makes_sound(run, in_tmp):
     assert (in_tmp / "june" / "model.safetensors").is_file()
 
 
-def test_an_exported_model_speaks_without_torch(run, in_tmp):
+def test_an_exported_model_generates_without_torch(run, in_tmp):
     run("train", *TINY, "run_dir=runs/NAME", "logger=none", "samples.final_seconds=0")
     run("export_onnx", "checkpoint=runs/NAME", "output=exported")
     code = ONNX.replace('range(model["sample_rate"])', "range(800)")

@@ -37,7 +37,7 @@ def test_it_prints_what_it_shows(ran):
     assert ran[0] == "".join(blocks("text"))
 
 
-def test_the_tone_is_heard(ran):
+def test_the_tone_is_generated(ran):
     """By another way than the tutorial's: zero crossings, and what a sine of 440 Hz leaves over."""
     audio, rate = soundfile.read(ran[1] / "tone.wav")
     assert (rate, len(audio)) == (8000, 16000)

@@ -134,7 +134,7 @@ def test_training(in_tmp, monkeypatch, capsys):
         assert ratio["wavenet", "hand", keeps] == pytest.approx(expected)
 
 
-def test_a_case_that_fails_says_why():
+def test_a_failing_case_gives_the_reason():
     with pytest.raises(RuntimeError, match=r"measuring Case\(shape='no such shape'[\s\S]*KeyError"):
         training.run(training.Case("no such shape"), 0.01)
 

@@ -135,7 +135,7 @@ def test_what_stands_at_its_end_trains_loads_and_resumes(part):
             assert found[key] == value
 
 
-def test_what_is_beyond_is_refused_by_everybody(part):
+def test_values_beyond_a_bound_are_refused_everywhere(part):
     name, cfg, kinds = part
     good = describe(preflight._meta_model(cfg))
     build_on_meta(good)

@@ -51,7 +51,7 @@ def test_the_checkpoint_generates_each_of_its_speakers(trained, run, in_tmp):
         assert (rate, len(generated[speaker])) == (8000, 400)
     with pytest.raises(AssertionError, match="exit 2") as error:
         run("generate", f"checkpoint={trained[0] / 'run'}", "speaker=p280")
-    assert "wavenet generate: unknown speaker 'p280'; the model knows p225, p362, s5" in str(error.value)
+    assert "wavenet generate: unknown speaker 'p280'; choose from p225, p362, s5" in str(error.value)
 
 
 def test_python_generates_the_same_audio_as_the_command(trained, run, in_tmp):

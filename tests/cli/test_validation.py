@@ -256,7 +256,7 @@ def test_a_rate_and_settings_that_the_checkpoint_does_not_have(run, in_tmp, smal
     for command, overrides, message in (
         ("generate", ["checkpoint=saved", "+sample_rate=16000"], "sample_rate is 16000, but the checkpoint"),
         ("evaluate", ["checkpoint=saved", "sample_rate=16000"], "sample_rate is 16000, but the checkpoint"),
-        ("generate", ["checkpoint=saved", "speaker=bob"], "unknown speaker 'bob'; the model knows ann, 84"),
+        ("generate", ["checkpoint=saved", "speaker=bob"], "unknown speaker 'bob'; choose from ann, 84"),
         ("generate", ["checkpoint=saved", "seconds=86400", "num=65536"], "seconds and num: 65536 x 172800000 samples"),
         ("generate", ["checkpoint=mixture", "top_k=5"], "top_k is 5, but GaussianMixture has no classes"),
         ("generate", ["checkpoint=mixture", "guidance=2"], "guidance is 2, but it mixes logits"),

@@ -24,14 +24,14 @@ def test_none_is_no_condition():
 
 
 @each
-def test_utterances_are_told_apart_and_their_samples_are_covered(name):
+def test_utterances_differ_and_their_samples_are_covered(name):
     model, conditioner = conditioner_of(name)
-    told = conditions_for(model, 2, 40)
-    condition = conditioner(told, 2)
+    conditions = conditions_for(model, 2, 40)
+    condition = conditioner(conditions, 2)
     assert condition.values.shape[:2] == (2, 4)
     assert condition.num_samples >= 40
     assert not torch.equal(condition.values[0], condition.values[1])
-    second = {name: [value[1]] * 2 if isinstance(value, list) else value[1] for name, value in told.items()}
+    second = {name: [value[1]] * 2 if isinstance(value, list) else value[1] for name, value in conditions.items()}
     both = conditioner(second, 2)
     assert torch.equal(both.values[0], both.values[1])
     torch.testing.assert_close(both.values[1], condition.values[1])
@@ -50,9 +50,9 @@ def test_every_parameter_has_a_gradient(name):
 def test_below_dropout_stands_the_learned_vector(name):
     model, conditioner = conditioner_of(name, "dropout=0.25")
     torch.nn.init.normal_(conditioner.absent)
-    told = conditions_for(model, 4, 40)
-    whole = conditioner(told, 4)
-    condition = conditioner(told, 4, torch.tensor([0.0, 0.2499, 0.25, 0.99]))
+    conditions = conditions_for(model, 4, 40)
+    whole = conditioner(conditions, 4)
+    condition = conditioner(conditions, 4, torch.tensor([0.0, 0.2499, 0.25, 0.99]))
     assert (condition.hop_length, condition.offset) == (whole.hop_length, whole.offset)
     assert torch.equal(condition.values[:2], conditioner.absent.expand_as(condition.values[:2]))
     assert torch.equal(condition.values[2:], whole.values[2:])
@@ -61,15 +61,15 @@ def test_below_dropout_stands_the_learned_vector(name):
 
 
 @each
-def test_without_dropout_it_must_be_told(name):
+def test_without_dropout_a_value_must_be_given(name):
     model, conditioner = conditioner_of(name)
     assert conditioner.absent is None
-    told = conditions_for(model, 2, 40)
+    conditions = conditions_for(model, 2, 40)
     for nothing in ({}, {conditioner.name: None}):
         with pytest.raises(ValueError, match=f"the model needs (a )?{conditioner.name}: give "):
             conditioner(nothing, 2)
     # chance is of no concern to it
-    assert torch.equal(conditioner(told, 2, torch.zeros(2)).values, conditioner(told, 2).values)
+    assert torch.equal(conditioner(conditions, 2, torch.zeros(2)).values, conditioner(conditions, 2).values)
 
 
 @each
@@ -82,10 +82,10 @@ def test_its_description_builds_the_same_and_a_saved_model_comes_back(name, over
     assert describe(again) == describe(model)
     assert again.margin == model.margin
     assert again.features == model.features
-    told = conditions_for(model, 2, 40)
-    assert torch.equal(again.condition(told, 2).values, model.condition(told, 2).values)
+    conditions = conditions_for(model, 2, 40)
+    assert torch.equal(again.condition(conditions, 2).values, model.condition(conditions, 2).values)
     x = torch.rand(2, 40) - 0.5
-    assert torch.equal(again(x, again.condition(told, 2))[0], model(x, model.condition(told, 2))[0])
+    assert torch.equal(again(x, again.condition(conditions, 2))[0], model(x, model.condition(conditions, 2))[0])
 
 
 @each
@@ -111,7 +111,7 @@ def test_one_name_serves_the_whole_batch():
 
 def test_unknown_and_missing_names_list_the_known():
     speakers = CategoricalEmbedding("speaker", ["ann", "bob"], 4)
-    with pytest.raises(ValueError, match="unknown speaker 'eve'; the model knows ann, bob"):
+    with pytest.raises(ValueError, match="unknown speaker 'eve'; choose from ann, bob"):
         speakers({"speaker": "eve"}, 1)
     with pytest.raises(ValueError, match="needs a speaker: give speaker=NAME, one of ann, bob"):
         speakers({}, 1)

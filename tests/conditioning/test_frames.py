@@ -75,7 +75,7 @@ def test_a_piece_with_its_margin_is_the_same_as_the_whole(name, options):
 
 
 @each
-def test_what_does_not_change_is_told_without_a_change(name, options):
+def test_a_constant_feature_gives_a_constant_condition(name, options):
     """Also at the ends, beyond which the first and the last frame go on."""
     conditioner = KINDS[name](**options).double()
     values = conditioner({name: frames_for(name, 1).expand(-1, -1, 9)}, 1).values
@@ -87,17 +87,17 @@ def test_beyond_the_edges_the_upsampling_may_hear_zeros(options):
     """Frames that are far enough from the ends have the same condition, and the ends that of a pause."""
     conditioner = wild(FileConditioner("features", 4, 3, 24, **with_upsampling([6], edges="zeros", **options)))
     frames = frames_for("features", 9)
-    told = conditioner({"features": frames}, 1).values
+    values = conditioner({"features": frames}, 1).values
     reading = torch.nn.functional.pad(frames, [conditioner.context_frames] * 2, mode="replicate")
-    heard = torch.nn.functional.pad(conditioner.before(reading), (9, 9))
-    upsampled = conditioner.upsampling(heard)[..., 9 * 6 : -9 * 6]
-    torch.testing.assert_close(told, conditioner.after(upsampled), rtol=1e-12, atol=1e-12)
+    inputs = torch.nn.functional.pad(conditioner.before(reading), (9, 9))
+    upsampled = conditioner.upsampling(inputs)[..., 9 * 6 : -9 * 6]
+    torch.testing.assert_close(values, conditioner.after(upsampled), rtol=1e-12, atol=1e-12)
     conditioner.edges = "replicate"
     going_on = conditioner({"features": frames}, 1).values
     end = conditioner.upsampling.margin * 6
-    torch.testing.assert_close(told[..., end:-end], going_on[..., end:-end], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(values[..., end:-end], going_on[..., end:-end], rtol=1e-12, atol=1e-12)
     for edge in (slice(0, end), slice(-end, None)):
-        assert (told[..., edge] - going_on[..., edge]).abs().max() > 1e-3
+        assert (values[..., edge] - going_on[..., edge]).abs().max() > 1e-3
 
 
 def test_an_activation_and_a_bias_end_each_stage_of_the_upsampling():
@@ -105,9 +105,9 @@ def test_an_activation_and_a_bias_end_each_stage_of_the_upsampling():
     for bias, value in zip(upsample.biases, (0.5, -0.1), strict=True):
         bias.data.fill_(value)
     frames = torch.tensor([[[1.0, 1, 1, 1, -1, -1, -1, -1]]], dtype=torch.float64)
-    told = upsample(frames)[0, 0]
+    values = upsample(frames)[0, 0]
     # where all neighbours are alike: relu(relu(1 + 0.5) - 0.1), and relu(relu(-1 + 0.5) - 0.1)
-    torch.testing.assert_close(told[[12, 36]], torch.tensor([1.4, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(values[[12, 36]], torch.tensor([1.4, 0.0], dtype=torch.float64))
 
 
 @each
@@ -121,7 +121,7 @@ def test_it_may_be_given_in_several_forms(name, options):
 
 
 @each
-def test_an_utterance_of_a_batch_is_told_the_same_as_alone(name, options):
+def test_an_utterance_of_a_batch_is_conditioned_as_alone(name, options):
     """To the bit where no gradient is asked for: generated audio does not depend on the batch."""
     conditioner = wild(KINDS[name](**options)).float()
     frames = frames_for(name, 9, 3).float()
@@ -189,7 +189,7 @@ def test_the_network_reads_voicing_and_the_height_of_the_voice():
 
 @pytest.mark.parametrize("kind", ["nearest", "transposed"])
 @pytest.mark.parametrize("bands", [1, 3])
-def test_a_click_is_told_where_it_is_heard(kind, bands):
+def test_a_click_changes_the_condition_where_it_is_in_the_audio(kind, bands):
     """From the samples over the spectrogram to the condition: the change is centred on the click."""
     waveform, rate = read(PROMPTS / "june" / "june_001.flac", 8000)
     options = with_upsampling([4, 4], kind=kind, freq_kernel_size=bands)
@@ -199,14 +199,14 @@ def test_a_click_is_told_where_it_is_heard(kind, bands):
         first.weight.add_(first.weight.flip(-1))
     features = conditioner.features
 
-    def told(samples):
+    def condition_of(samples):
         with torch.no_grad():
             return conditioner({"mel": features.extract(samples)}, 1).upsampled(len(samples))[0]
 
-    quiet, times, late = told(waveform), torch.arange(len(waveform)), []
+    quiet, times, late = condition_of(waveform), torch.arange(len(waveform)), []
     for t in range(2000, len(waveform) - 2000, 97):
         clicked = waveform.clone()
         clicked[t] += 1.0
-        change = (told(clicked) - quiet).square().sum(dim=0)
+        change = (condition_of(clicked) - quiet).square().sum(dim=0)
         late.append(((change * times).sum() / change.sum()).item() - t)
     assert abs(np.mean(late)) < 8, late  # samples; a frame has 64

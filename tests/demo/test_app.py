@@ -119,7 +119,7 @@ def test_the_models_description(quick, models):
 def test_wrong_settings_are_named(quick):
     for request, message in (
         ({}, "the model needs a speaker: give speaker=NAME, one of allison, carlo, june"),
-        ({"conditions__speaker": "bob"}, "unknown speaker 'bob'; the model knows allison, carlo, june"),
+        ({"conditions__speaker": "bob"}, "unknown speaker 'bob'; choose from allison, carlo, june"),
         ({"seconds": 4}, "seconds is '4'; it must be a number above 0 and at most 3"),
         ({"seed": "x"}, "seed is 'x'; it must be a whole number"),
     ):

@@ -326,13 +326,13 @@ def test_differences_are_listed(tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_damaged_files_are_refused_in_one_line_or_harmless(tmp_path, zipped):
-    chance = random.Random(3)
+    rng = random.Random(3)
     create(KINDS["mulaw, mel"], tmp_path, zipped)
     whole, refused = (tmp_path / "model.pth").read_bytes(), 0
     for _ in range(60):
         damaged = bytearray(whole)
-        for _ in range(chance.choice([1, 4])):
-            damaged[chance.randrange(len(whole))] = chance.randrange(256)
+        for _ in range(rng.choice([1, 4])):
+            damaged[rng.randrange(len(whole))] = rng.randrange(256)
         (tmp_path / "model.pth").write_bytes(damaged)
         try:
             load(tmp_path / "model.pth")

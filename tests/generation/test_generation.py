@@ -281,7 +281,7 @@ def test_a_diverged_model_is_named(small):
         ({"backend": "abacus"}, "backend is 'abacus'; it must be auto or one of cpu, reference"),
         ({"weights": "int3"}, "weights is 'int3'; it must be float32, float16, bfloat16 or int8"),
         ({"weights": "int8", "backend": "reference"}, "weights is 'int8'; the reference backend takes the model's own"),
-        ({"speaker": "eve"}, "unknown speaker 'eve'; the model knows ann, bob"),
+        ({"speaker": "eve"}, "unknown speaker 'eve'; choose from ann, bob"),
         ({"speaker": None}, "needs a speaker: .* ann, bob"),
         ({"conditions": {"mood": "glad"}}, "not conditioned on mood; it takes speaker"),
         ({"prompt": torch.zeros(3, 10)}, r"prompt is \(3, 10\); it must be \(T,\) or \(1, T\)"),

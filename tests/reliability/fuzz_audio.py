@@ -152,11 +152,11 @@ def _judge(result: Result, batch: str, kinds: dict[str, str], outcome: dict | st
     result.peak = max(result.peak, outcome["memory"])
     result.seconds += outcome["seconds"]
     result.failures += [f"{batch}: {fault}" for fault in outcome["faults"]]
-    heard = collections.Counter([*outcome["used"], *(name for name, _ in outcome["skipped"])])
+    named = collections.Counter([*outcome["used"], *(name for name, _ in outcome["skipped"])])
     for name, kind in kinds.items():
-        if heard[name] != 1:
-            result.failures.append(f"{batch}: {name!r} ({kind}) is used or named {heard[name]} times")
-    result.failures += [f"{batch}: {name!r} is nobody's" for name in heard.keys() - kinds.keys()]
+        if named[name] != 1:
+            result.failures.append(f"{batch}: {name!r} ({kind}) is used or named {named[name]} times")
+    result.failures += [f"{batch}: {name!r} is nobody's" for name in named.keys() - kinds.keys()]
     result.failures += [f"{batch}: {name!r} without a reason" for name, reason in outcome["skipped"] if not reason]
     result.used.update(kinds[name] for name in outcome["used"] if name in kinds)
     result.skipped.update(kinds[name] for name, _ in outcome["skipped"] if name in kinds)

@@ -57,7 +57,7 @@ class Outcome:
     Attributes:
         case: The case.
         refused: Whether it was refused as it should be, with CheckpointError or exit code 2.
-        said: What was said.
+        output: What was printed.
         seconds: Wall clock.
         cpu: Seconds of the processor.
         megabytes: Growth of the process's peak memory.
@@ -66,7 +66,7 @@ class Outcome:
 
     case: Case
     refused: bool
-    said: str
+    message: str
     seconds: float
     cpu: float
     megabytes: float
@@ -74,15 +74,15 @@ class Outcome:
 
     def failures(self, timed: bool = True) -> list[str]:
         """Why it is not as it should be; a mutant may load as well, for a flipped bit can be another number."""
-        if self.case.kind == MUTANTS and not self.refused and not self.said:
+        if self.case.kind == MUTANTS and not self.refused and not self.message:
             return []
         if self.case.kind == GOOD:
-            return [f"refused: {self.said}"] if self.refused or self.said else []
+            return [f"refused: {self.message}"] if self.refused or self.message else []
         found = list(self.did)
         if not self.refused:
-            found.append(f"not refused: {self.said[-300:] or 'accepted'}")
-        elif self.said.count("\n") or len(self.said) > LETTERS or not _names_the_file(self.said, self.case):
-            found.append(f"not one clear line: {self.said}")
+            found.append(f"not refused: {self.message[-300:] or 'accepted'}")
+        elif self.message.count("\n") or len(self.message) > LETTERS or not _names_the_file(self.message, self.case):
+            found.append(f"not one clear line: {self.message}")
         if timed and self.seconds > SECONDS:
             found.append(f"{self.seconds:.2f} s")
         if self.megabytes > MEGABYTES:
@@ -118,7 +118,7 @@ def judge(cases: Iterable[Case], canary: Path, watched: Path) -> list[Outcome]:
 
 def mutants(good_model: Path, good_run: Path, folder: Path, count: int, seed: int = 0) -> Iterable[Case]:
     """Good files with a few bytes flipped, cut out or doubled."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     files = ["model/config.json", "model/model.safetensors", "run/checkpoints/last.ckpt", "run/config.yaml"]
     for number in range(count):
         place = folder / f"m{number:04d}"
@@ -126,17 +126,17 @@ def mutants(good_model: Path, good_run: Path, folder: Path, count: int, seed: in
         shutil.copytree(good_run, place / "run")
         name = files[number % len(files)]
         data = bytearray((place / name).read_bytes())
-        reach = len(data) if chance.random() < 0.5 else min(len(data), 5000)  # most of a file is weights
-        for _ in range(chance.choice([1, 1, 3, 10])):
-            spot = chance.randrange(min(reach, len(data)))
-            spot = spot if chance.random() < 0.7 else len(data) - 1 - spot
-            way = chance.random()
+        reach = len(data) if rng.random() < 0.5 else min(len(data), 5000)  # most of a file is weights
+        for _ in range(rng.choice([1, 1, 3, 10])):
+            spot = rng.randrange(min(reach, len(data)))
+            spot = spot if rng.random() < 0.7 else len(data) - 1 - spot
+            way = rng.random()
             if way < 0.7:
-                data[spot] ^= 1 << chance.randrange(8)
+                data[spot] ^= 1 << rng.randrange(8)
             elif way < 0.85:
-                del data[spot : spot + chance.randrange(1, 20)]
+                del data[spot : spot + rng.randrange(1, 20)]
             else:
-                data[spot:spot] = data[spot : spot + chance.randrange(1, 20)]
+                data[spot:spot] = data[spot : spot + rng.randrange(1, 20)]
         (place / name).write_bytes(data)
         command = "resume" if (name.startswith("run/") and number % 8 > 3) or name.endswith("yaml") else "load"
         path = place / ("model" if name.startswith("model") else "run")
@@ -162,7 +162,7 @@ def make_good(folder: Path) -> tuple[Path, Path]:
 
     report = _forked(work, folder)
     if "error" in report:
-        raise RuntimeError(report["error"] + report["said"])
+        raise RuntimeError(report["error"] + report["output"])
     return folder / "model", folder / "run"
 
 
@@ -185,18 +185,18 @@ def _in_child(case: Case, watched: Path) -> Outcome:
             _command("train", [f"resume={case.path}", "trainer.max_steps=4"])
 
     report = _forked(work, watched, did)
-    error, said = report.get("error", ""), report["said"].strip()
+    error, message = report.get("error", ""), report["output"].strip()
     if case.command == "load":
-        refused, said = error == "CheckpointError" and not said, said or report["message"]
+        refused, message = error == "CheckpointError" and not message, message or report["message"]
     else:
-        refused = error == "SystemExit" and report["message"] == "2" and said.startswith("wavenet train: ")
+        refused = error == "SystemExit" and report["message"] == "2" and message.startswith("wavenet train: ")
         error = "" if error == "SystemExit" and report["message"] == "0" else error
     if not refused and not error:
-        said = ""
+        message = ""
     elif not refused:
-        said = f"{error}: {report['message']}\n{said}"
+        message = f"{error}: {report['message']}\n{message}"
     return Outcome(
-        case, refused, said, report["seconds"], report["cpu"], report["megabytes"], report["did"] if refused else []
+        case, refused, message, report["seconds"], report["cpu"], report["megabytes"], report["did"] if refused else []
     )
 
 
@@ -221,7 +221,7 @@ def _forked(work: Callable[[], None], folder: Path, did: list[str] | None = None
         report.seek(0)
         text = report.read().decode()
         died = {"error": "died or hung", "message": "", "seconds": _PATIENCE, "cpu": 0, "megabytes": 0, "did": []}
-        return (json.loads(text) if text else died) | {"said": output.read().decode(errors="replace")}
+        return (json.loads(text) if text else died) | {"output": output.read().decode(errors="replace")}
 
 
 def _measured(work: Callable[[], None], folder: Path, output: int) -> dict[str, Any]:
@@ -267,8 +267,8 @@ def _watch(event: str, arguments: tuple[Any, ...], did: list[str]) -> None:
         did.append(f"{event}{arguments!r:.80}")
 
 
-def _names_the_file(said: str, case: Case) -> bool:
-    return any(str(place) in said for place in (case.path, case.path.name and case.path.parent))
+def _names_the_file(message: str, case: Case) -> bool:
+    return any(str(place) in message for place in (case.path, case.path.name and case.path.parent))
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -335,7 +335,7 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--every", type=int, default=1, help="try every so many cases of a kind only")
     parser.add_argument("--untimed", action="store_true", help="a slow machine fails nothing")
-    parser.add_argument("--verbose", action="store_true", help="print every line that was said")
+    parser.add_argument("--verbose", action="store_true", help="print every line that was printed")
     asked = parser.parse_args()
     print(machine_in_words())
     outcomes = run(asked.only, asked.mutants, asked.every)
@@ -344,7 +344,7 @@ def main() -> int:
     for outcome in outcomes:
         case, failures = outcome.case, outcome.failures(not asked.untimed)
         if asked.verbose:
-            print(f"{case.kind}, {case.name}, {case.command}: {outcome.said}")
+            print(f"{case.kind}, {case.name}, {case.command}: {outcome.message}")
         failed += bool(failures)
         for failure in failures:
             print(f"FAILED {case.kind}, {case.name}, {case.command}: {failure}")

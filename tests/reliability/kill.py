@@ -82,7 +82,7 @@ def training_seconds(run: Path) -> float:
     return (run / "checkpoints" / "last.ckpt").stat().st_mtime - (run / "config.yaml").stat().st_mtime
 
 
-def killed(settings: list[str], run: Path, chance: random.Random, most: int, tally: Tally, seconds: float) -> None:
+def killed(settings: list[str], run: Path, rng: random.Random, most: int, tally: Tally, seconds: float) -> None:
     """Train, killing the run up to so many times, and then let it end; `seconds` is what it takes undisturbed.
 
     A run may end before it was killed so often: when it was done by itself.
@@ -102,15 +102,15 @@ def killed(settings: list[str], run: Path, chance: random.Random, most: int, tal
             if last_life:
                 process.wait(_PATIENCE)
             else:
-                _kill(process, output, run, chance, distributed, tally, within)
+                _kill(process, output, run, rng, distributed, tally, within)
             output.seek(0)
-            said = output.read().decode(errors="replace")
+            printed = output.read().decode(errors="replace")
         if process.returncode == 0:
             return
         if last_life or not (
             distributed or process.returncode in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)
         ):
-            tally.faults.append(f"{run.name}: exit {process.returncode}: {said[-2000:]}")
+            tally.faults.append(f"{run.name}: exit {process.returncode}: {printed[-2000:]}")
             return
 
 
@@ -156,14 +156,14 @@ def _kill(
     process: subprocess.Popen,
     output: IO[bytes],
     run: Path,
-    chance: random.Random,
+    rng: random.Random,
     distributed: bool,
     tally: Tally,
     within: float,
 ) -> None:
-    aim, began = chance.choice(AIMS), time.time()
+    aim, began = rng.choice(AIMS), time.time()
     _await(process, lambda: _has_config(run, began) if aim == "the start" else _TRAINS in _said(output))
-    _await_moment(process, run, aim, chance, within)
+    _await_moment(process, run, aim, rng, within)
     if process.poll() is None and aim == "SIGTERM":
         process.terminate()
         process.wait(_PATIENCE)
@@ -173,8 +173,8 @@ def _kill(
         if process.returncode not in (0, 128 + signal.SIGTERM) and not too_late:
             tally.faults.append(f"{run.name}: exit {process.returncode} on SIGTERM")
     elif process.poll() is None:
-        alone = distributed and chance.random() < 0.5
-        victim = chance.choice([process.pid, *_children(process.pid)[:1]]) if alone else None
+        alone = distributed and rng.random() < 0.5
+        victim = rng.choice([process.pid, *_children(process.pid)[:1]]) if alone else None
         if victim is None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
@@ -187,9 +187,9 @@ def _kill(
             tally.moments["of one process alone"] += 1
 
 
-def _await_moment(process: subprocess.Popen, run: Path, aim: str, chance: random.Random, within: float) -> None:
+def _await_moment(process: subprocess.Popen, run: Path, aim: str, rng: random.Random, within: float) -> None:
     """Wait some time, and then for what is aimed at, but not for long."""
-    deadline = time.monotonic() + chance.uniform(0, within)
+    deadline = time.monotonic() + rng.uniform(0, within)
     checkpoints, last = run / "checkpoints", run / "checkpoints" / "last.ckpt"
     before = _changed(last)
     at_random = aim not in ("a checkpoint being written", "a validation")
@@ -202,7 +202,7 @@ def _await_moment(process: subprocess.Popen, run: Path, aim: str, chance: random
         elif _changed(last) != before and time.monotonic() > deadline:
             before = _changed(last)
             if _validation_due(last):
-                time.sleep(chance.uniform(0, 0.1))
+                time.sleep(rng.uniform(0, 0.1))
                 return
 
 
@@ -224,7 +224,7 @@ def _said(output: IO[bytes]) -> bytes:
 
 
 def _moment(run: Path, trains: bool) -> str:
-    """When a run was killed, as far as its folder and what it said tell."""
+    """When a run was killed, as far as its folder and what it printed tell."""
     last = run / "checkpoints" / "last.ckpt"
     if not trains:
         return "while it started"
@@ -297,7 +297,7 @@ def main() -> None:
     asked = parser.parse_args()
     print(machine_in_words(), flush=True)
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every resumption
-    chance = random.Random(asked.seed)
+    rng = random.Random(asked.seed)
     columns = {"run": 26, "runs": 4, "kills": 5, "SIGTERM": 7, "moments": 118, "as undisturbed": 14}
     print(header(columns), flush=True)
     everything = []
@@ -309,7 +309,7 @@ def main() -> None:
         while tally.kills < share and not tally.faults:
             run = folder / f"{name}-{tally.runs}"
             most = min(15, share - tally.kills)
-            killed(KINDS[kind], run, chance, most, tally, training_seconds(expected))
+            killed(KINDS[kind], run, rng, most, tally, training_seconds(expected))
             if not tally.faults:
                 tally.faults += faults(expected, run)
         moments = ", ".join(f"{count} {moment}" for moment, count in sorted(tally.moments.items()))

@@ -31,7 +31,7 @@ import torch
 import wavenet
 from scripts.benchmarks.table import header, line_of
 from tests.reliability.long_generation import resident
-from tests.reliability.models import KINDS, make, told
+from tests.reliability.models import KINDS, conditions_for, make
 from wavenet import WaveNet
 from wavenet.generation.sampler import Stream
 from wavenet.machine import machine_in_words
@@ -69,7 +69,7 @@ class Case:
             model,
             self.samples / rate,
             num,
-            conditions=told(model, covered, self.number),
+            conditions=conditions_for(model, covered, self.number),
             seed=100 * self.number,
             temperature=(1.0, 0.8, 0.5, 1.2)[self.number % 4],
             prompt=prompt,

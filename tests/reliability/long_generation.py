@@ -22,7 +22,7 @@ from torch import Tensor
 
 import wavenet
 from scripts.benchmarks.table import header, line_of
-from tests.reliability.models import KINDS, make, told
+from tests.reliability.models import KINDS, conditions_for, make
 from wavenet import WaveNet
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.sampler import Stream, StreamState
@@ -51,8 +51,8 @@ class Moment:
         drift: Largest difference of a sample's log-probability, nats.
         rounding: That of the parallel forward in float32 from the one in float64.
         state: Largest difference of a layer's state, over the largest number in it.
-        half: `drift`, had the parallel forward heard half of the receptive field: what the check can see. Infinite
-            before the whole of it was heard.
+        half: `drift`, if the parallel forward had half of the receptive field as input: what the check can see.
+            Infinite before the whole of it was there.
         redrawn: Share of the samples that the parallel forward would have drawn otherwise.
     """
 
@@ -127,7 +127,7 @@ def measure(
         chunk: Samples in a chunk.
         compared: Samples that are compared in each, at the beginning of a chunk.
     """
-    conditions = told(model, samples)
+    conditions = conditions_for(model, samples)
     next(wavenet.stream(model, seconds=None, conditions=conditions, backend=backend, chunk=2))  # compiles
     audio_stream = wavenet.stream(
         model, samples / model.sample_rate, conditions=conditions, seed=SEED, backend=backend, chunk=chunk
@@ -136,7 +136,7 @@ def measure(
     chunks = -(-samples // chunk)
     due = {chunks * (k + 1) // checks - 1 for k in range(checks)}
     result = Result(0, 0.0, [], [], 0)
-    heard = torch.zeros(1, 0)  # all that the network heard before the chunk, as far as it matters
+    inputs = torch.zeros(1, 0)  # the network's inputs before the chunk, as far as they matter
     kept = []  # to be compared when the stream has ended, for that takes memory of its own
     for number in range(chunks):
         before = audio_stream.state
@@ -144,8 +144,8 @@ def measure(
         made = next(audio_stream)
         result.seconds += time.perf_counter() - begun
         if number in due:
-            kept.append((before, heard, made[:, :compared].clone()))
-        heard = torch.cat([heard, before.model.previous, made[:, :-1]], dim=1)[:, -judge.reach :]
+            kept.append((before, inputs, made[:, :compared].clone()))
+        inputs = torch.cat([inputs, before.model.previous, made[:, :-1]], dim=1)[:, -judge.reach :]
         result.samples += made.shape[1]
         result.memory.append(resident())
     assert next(audio_stream, None) is None
@@ -166,17 +166,17 @@ class Judge:
         self.reach = model.receptive_field - 1 + self._frame  # samples before a prediction that are kept
 
     @torch.inference_mode()
-    def compare(self, before: StreamState, heard: Tensor, made: Tensor) -> Moment:
-        """Compare what is said of the samples (1, T) that were made after a state; `heard` ends with its past."""
+    def compare(self, before: StreamState, inputs: Tensor, made: Tensor) -> Moment:
+        """Compare the parameters of the samples (1, T) that were made after a state; `inputs` ends with its past."""
         position, distribution = before.positions[0], self._model.distribution
         now = torch.cat([before.model.previous, made[:, :-1]], dim=1)
         streamed = self._streamed(now, self._of(position, now.shape[1]), before.model)
-        past = self._last(heard, position, self._model.receptive_field - 1)
+        past = self._last(inputs, position, self._model.receptive_field - 1)
         parallel, exact = (self._parallel(model, past, now, position) for model in (self._model, self._exact))
         short = self._parallel(
-            self._model, self._last(heard, position, self._model.receptive_field // 2), now, position
+            self._model, self._last(inputs, position, self._model.receptive_field // 2), now, position
         )
-        said, whole, true, half = (
+        incremental, whole, true, half = (
             distribution.log_prob(p, made.to(p.dtype)).double() for p in (streamed, parallel, exact, short)
         )
         numbers = uniforms([SEED], position, made.shape[1], distribution.num_uniforms)
@@ -184,18 +184,18 @@ class Judge:
         again = distribution.sample(parallel, numbers)
         return Moment(
             position,
-            (said - whole).abs().max().item(),
+            (incremental - whole).abs().max().item(),
             (whole - true).abs().max().item(),
             self._state_error(before.model, past, position) if position else 0.0,
-            (said - half).abs().max().item() if position >= self._model.receptive_field else float("inf"),
+            (incremental - half).abs().max().item() if position >= self._model.receptive_field else float("inf"),
             ((again - made).abs() > bin_width).float().mean().item(),
         )
 
-    def _last(self, heard: Tensor, position: int, count: int) -> Tensor:
-        """The last `count` samples heard before a position, and those before them in the context stack's frame."""
+    def _last(self, inputs: Tensor, position: int, count: int) -> Tensor:
+        """The last `count` inputs before a position, and those before them in the context stack's frame."""
         start = max(0, position - count)
         start -= start % self._frame
-        return heard[:, heard.shape[1] - (position - start) :]
+        return inputs[:, inputs.shape[1] - (position - start) :]
 
     def _of(self, position: int, length: int) -> Condition | None:
         return None if self._condition is None else self._condition.slice(position, length)
@@ -212,12 +212,12 @@ class Judge:
         """The same from the stream's state, computed as the stream computes."""
         if isinstance(self._backend, CPUBackend):
             return self._backend.parameters(now, condition, state)
-        layers, said = state.layers, []
+        layers, incremental = state.layers, []
         for t in range(now.shape[1]):
             at = None if condition is None else condition.slice(t, 1)
             parameters, layers = self._model(now[:, t : t + 1], at, layers)
-            said.append(parameters)
-        return torch.cat(said, dim=-1)
+            incremental.append(parameters)
+        return torch.cat(incremental, dim=-1)
 
     def _state_error(self, state: State, past: Tensor, position: int) -> float:
         """Largest relative difference of a layer's state from the one after the parallel forward over `past`."""

@@ -32,7 +32,7 @@ def make(kind: str, tiny: bool = False, seed: int = 0) -> WaveNet:
     return lively(instantiate(cfg.model, _convert_="all")).eval()
 
 
-def told(model: WaveNet, samples: int, speaker: int = 0) -> dict[str, Any]:
+def conditions_for(model: WaveNet, samples: int, speaker: int = 0) -> dict[str, Any]:
     """Conditions for so many samples: a speaker, or the features of a real recording, over and over."""
     names: dict[str, Any] = {}
     for name, conditioner in model.conditioners.items():

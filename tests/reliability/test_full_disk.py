@@ -68,10 +68,10 @@ def test_training_goes_on_from_the_last_checkpoint_that_fitted(run, in_tmp, spee
     before = checkpoint.read_bytes()
     with pytest.raises(AssertionError) as stopped, largest_file(20_000):
         run("train", "resume=r", "trainer.max_steps=8")
-    said = str(stopped.value)
-    assert said.startswith("exit 2") and "Traceback" not in said
-    assert f"{checkpoint}: cannot be written: File too large; delete something there, or write elsewhere" in said
-    assert "What was saved there before is kept" in said and "resume=" in said
+    message = str(stopped.value)
+    assert message.startswith("exit 2") and "Traceback" not in message
+    assert f"{checkpoint}: cannot be written: File too large; delete something there, or write elsewhere" in message
+    assert "What was saved there before is kept" in message and "resume=" in message
     assert checkpoint.read_bytes() == before and not hidden(in_tmp / "r")
     assert "done     8 steps" in run("train", "resume=r", "trainer.max_steps=8")
 
@@ -95,9 +95,9 @@ def test_training_on_a_full_disk_and_after_it(run, in_tmp, speech, small_disk, m
         else:
             patch.setattr(LastCheckpoint, "on_train_start", fill)
         run("train", f"resume={small_disk}/r", "trainer.max_steps=8")
-    said = str(stopped.value)
-    assert said.startswith("exit 2") and "Traceback" not in said, said
-    assert "No space left on device; delete something there, or write elsewhere" in said
+    message = str(stopped.value)
+    assert message.startswith("exit 2") and "Traceback" not in message, message
+    assert "No space left on device; delete something there, or write elsewhere" in message
     assert (small_disk / "r" / "checkpoints" / "last.ckpt").read_bytes() == before
     assert not hidden(small_disk)
     ballast.unlink()

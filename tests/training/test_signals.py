@@ -44,7 +44,7 @@ def test_a_signal_saves_and_is_reported(run, in_tmp, undisturbed, hook, step, si
         patch.setattr(WaveNetTraining, hook, terminated)
         run("train", *settings, "run_dir=cut")
     assert str(stopped.value).startswith(f"exit {128 + signum}\n")
-    line = f"stopped  by {signum.name}; saved after {saved} steps; go on with resume=cut"
+    line = f"stopped  by {signum.name}; saved after {saved} steps; continue with resume=cut"
     assert line in str(stopped.value) and "Traceback" not in str(stopped.value)
     assert signal.getsignal(signum) is before
     assert weights("cut/checkpoints/last.ckpt")["global_step"] == saved

@@ -50,6 +50,11 @@ def entries(folder: Path) -> list[dict]:
     return found
 
 
+def run_id(folder: Path) -> str:
+    (file,) = folder.glob("run-*.wandb")
+    return file.stem.removeprefix("run-")
+
+
 @pytest.fixture
 def train(run):
     """Return a function that trains, and returns the newest folder that wandb wrote."""
@@ -81,9 +86,16 @@ def test_metrics_settings_and_audio_are_stored_and_a_resumed_run_continues(train
         assert picture.read_bytes().startswith(b"\x89PNG")
 
     again = train("resume=r", "trainer.max_steps=6")
-    assert again != first and again.name.rpartition("-")[2] == first.name.rpartition("-")[2]
+    assert again != first and run_id(again) == run_id(first)
     steps = {entry["trainer/global_step"] for entry in entries(again) if "train/bits_per_sample" in entry}
     assert max(steps) == 6
+
+
+def test_the_run_goes_on_under_its_id_when_two_began_in_the_same_second(tmp_path):
+    for folder in ("offline-run-20261126_144607-y5u9sjmb", "offline-run-20261126_144607-y5u9sjmb-1"):
+        (tmp_path / "wandb" / folder).mkdir(parents=True)
+        (tmp_path / "wandb" / folder / "run-y5u9sjmb.wandb").touch()
+    assert WandbLog(str(tmp_path), purge_step=4, offline=True).version == "y5u9sjmb"
 
 
 def test_a_missing_login_is_reported(run, in_tmp, speech, monkeypatch):

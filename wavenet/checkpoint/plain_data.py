@@ -76,14 +76,14 @@ def read_json(path: Path) -> Any:
 
 
 def check_json(data: Any) -> None:
-    """Check that a model's description, written as indented JSON, can be read again by `read_json`.
+    """Check that `read_json` accepts a model's description, once it is written as indented JSON.
 
     Raises:
         ValueError: If it is too large, or holds text that cannot be printed.
     """
     size = len(json.dumps(data, indent=2))
     if size > _MODEL_LIMIT:
-        raise ValueError(f"its description has {size} bytes; at most {_MODEL_LIMIT} can be read: name fewer categories")
+        raise ValueError(f"its description has {size} bytes; the limit is {_MODEL_LIMIT}: name fewer categories")
     check_plain(data)
 
 

@@ -73,8 +73,8 @@ def model_state(state: Any) -> dict[str, Any]:
     """The model's tensors of a training checkpoint's `state_dict`, under their own names.
 
     Raises:
-        ValueError: If it is no dict.
+        ValueError: If it is not a dict.
     """
     if not isinstance(state, dict):
-        raise ValueError("its state_dict is no dict")
+        raise ValueError("its state_dict is not a dict")
     return {str(name)[6:]: tensor for name, tensor in state.items() if str(name).startswith("model.")}

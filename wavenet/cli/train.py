@@ -116,7 +116,7 @@ def main(cfg: DictConfig) -> None:
         trainer.fit(module, data, ckpt_path=resumption and resumption.checkpoint, weights_only=True)
     except TrainingStopped as stopped:
         if trainer.is_global_zero:
-            print(f"stopped  by {stopped}; go on with resume={run}")
+            print(f"stopped  by {stopped}; continue with resume={run}")
         sys.exit(128 + stopped.signum)
     if trainer.is_global_zero:
         _print_end(trainer, run)

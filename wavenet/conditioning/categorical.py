@@ -64,6 +64,6 @@ class CategoricalEmbedding(Conditioner):
             raise ValueError(f"{len(names)} values of {self.name} were given for a batch of {batch_size}")
         for name in names:
             if not isinstance(name, str) or name not in self._index:
-                raise ValueError(f"unknown {self.name} {name!r}; the model knows {known}")
+                raise ValueError(f"unknown {self.name} {name!r}; choose from {known}")
         indices = torch.tensor([self._index[name] for name in names], device=self.embedding.weight.device)
         return Condition(self.embedding(indices).unsqueeze(-1))

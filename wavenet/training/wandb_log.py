@@ -94,7 +94,10 @@ class WandbLog(WandbLogger):
 
 
 def _last_id(run: Path) -> str | None:
-    """Return the run's id, from the newest folder `wandb/[offline-]run-DATE_TIME-ID`."""
-    folders = [folder.name for folder in (run / "wandb").glob("*run-*-*") if folder.is_dir()]
-    newest = max(folders, key=lambda name: name.removeprefix("offline-"), default="")
-    return newest.rpartition("-")[2] or None
+    """Return the run's id, from the newest file `wandb/[offline-]run-DATE_TIME-ID/run-ID.wandb`.
+
+    The folder's name does not tell it: a second one within the same second ends in "-1".
+    """
+    files = (run / "wandb").glob("*run-*/run-*.wandb")
+    newest = max(files, key=lambda file: file.parent.name.removeprefix("offline-"), default=None)
+    return newest.stem.removeprefix("run-") if newest else None
