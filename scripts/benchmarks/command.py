@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.benchmarks import data, generation, training, vocoder
+from scripts.benchmarks import contention, data, generation, training, vocoder
 from scripts.benchmarks.table import write_json
 from wavenet.audio import read
 from wavenet.evaluation.figures import draw_spectrograms
@@ -45,6 +45,11 @@ def main() -> None:
     )
     training_parser.set_defaults(run=_training)
 
+    contention_parser = subjects.add_parser("contention", help="training and generation beside a busy process")
+    contention_parser.add_argument("--rounds", type=int, default=5, help="measurements per line, alone and beside it")
+    contention_parser.add_argument("--seconds", type=float, default=3.0, help="minimum length of a measurement")
+    contention_parser.set_defaults(run=_contention)
+
     data_parser = subjects.add_parser("data", help="reading training segments")
     data_parser.add_argument("--segment", type=int, default=8000, help="predicted samples per segment")
     data_parser.add_argument("--context", type=int, default=1023, help="context samples before each segment")
@@ -63,7 +68,7 @@ def main() -> None:
     vocoder_parser.add_argument("--figure", type=Path, help="file for a figure of the first two recordings")
     vocoder_parser.set_defaults(run=_vocoder)
 
-    for each in (generation_parser, training_parser, data_parser, vocoder_parser):
+    for each in subjects.choices.values():
         each.add_argument("--output", type=Path, default=Path("benchmark.json"), help="JSON file for the results")
     args = parser.parse_args()
     print(machine_in_words(), flush=True)
@@ -108,6 +113,15 @@ def _training(args: argparse.Namespace) -> None:
                 largest[name] = training.largest_batch(shape, args.segment, checkpointing)
                 print(f"largest batch of {args.segment} samples that fits: {name} {largest[name]}", flush=True)
     write_json(args.output, rows, largest_batch=largest)
+
+
+def _contention(args: argparse.Namespace) -> None:
+    print(contention.HEADER, flush=True)
+    cases = contention.cases_for(torch.get_num_threads())
+    rows = contention.benchmark_contention(
+        cases, args.rounds, args.seconds, lambda row: print(contention.line(row), flush=True)
+    )
+    write_json(args.output, rows)
 
 
 def _data(args: argparse.Namespace) -> None:

@@ -150,7 +150,9 @@ def _seconds_of(run: Callable[[int], object], length: int, busy: int) -> float:
     return seconds
 
 
-def _runner(backend: CPUBackend | ReferenceBackend, batch: int) -> Callable[[int], object]:
+def runner(backend: CPUBackend | ReferenceBackend, batch: int) -> Callable[[int], object]:
+    """Return a function that generates a number of samples."""
+
     def run(length: int) -> object:
         return backend.run(State(torch.zeros(batch, 1), None), None, uniforms(range(batch), 0, length))
 
@@ -203,11 +205,11 @@ def benchmark_generation(
             expected, _ = model(x)
         cases: dict[tuple[str, str, int, int], Callable[[int], object]] = {}
         for many in (1, batch):
-            cases["reference", "float32", many, threads] = _runner(ReferenceBackend(model), many)
+            cases["reference", "float32", many, threads] = runner(ReferenceBackend(model), many)
             for used in dict.fromkeys((1, threads)):
-                cases["cpu", "float32", many, used] = _runner(CPUBackend(model, used), many)
+                cases["cpu", "float32", many, used] = runner(CPUBackend(model, used), many)
         for weights in narrow if shape == _NARROW else []:
-            cases["cpu", weights, 1, 1] = _runner(CPUBackend(model, 1, weights), 1)
+            cases["cpu", weights, 1, 1] = runner(CPUBackend(model, 1, weights), 1)
         incremental = _vocoder(shape)
         if incremental is not None:
             cases["wavenet-vocoder", "float32", 1, threads] = incremental

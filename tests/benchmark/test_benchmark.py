@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from scripts.benchmarks import data, floors, generation, training, vocoder
+from scripts.benchmarks import contention, data, floors, generation, training, vocoder
 from scripts.benchmarks.plain import PlainConv1d
 from tests.conftest import ROOT, TINY
 from wavenet import WaveNet
@@ -173,3 +173,11 @@ def test_vocoder(run, in_tmp, monkeypatch, capsys):
 def test_vocoder_trains_where_no_run_is_given(in_tmp):
     assert vocoder.train(in_tmp, "x", *TINY) > 0
     assert (in_tmp / "x" / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_contention(in_tmp, monkeypatch, capsys):
+    monkeypatch.setattr(contention, "cases_for", lambda threads: [contention.Case("training", "wavenet", 1, "passive")])
+    printed, result = script(monkeypatch, capsys, "contention", "--rounds", "1", "--seconds", "0.05")
+    assert "| training   | wavenet          | 1       | passive" in printed
+    (row,) = result["rows"]
+    assert row["alone"] > 0 and row["slower"] == pytest.approx(row["alone"] / row["beside"])

@@ -235,3 +235,12 @@ def test_the_console_command(in_tmp):
     generated = call("generate", "checkpoint=r", "seconds=0.02", "speaker=june")
     assert generated.returncode == 0, generated.stderr
     assert soundfile.info("out.wav").frames == 160
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_openmps_threads_sleep_while_they_wait_unless_the_user_decides(given):
+    code = "import wavenet.cli, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == [given or "PASSIVE", "False"]

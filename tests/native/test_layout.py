@@ -9,6 +9,9 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import wavenet
+from wavenet import WaveNet
+from wavenet.bounds import bounds_of
+from wavenet.checkpoint import constructor_parameters
 from wavenet.generation.cpu import CPUBackend
 from wavenet.native import Layout, UnknownNetworkError, native_unsupported_reason, unsupported_reason
 from wavenet.native.instructions import jit
@@ -151,6 +154,24 @@ def test_the_comparison_finds_what_the_layout_does_not(small, monkeypatch):
         wavenet.generate(model, 0.01)
     with pytest.raises(ValueError, match="no backend supports this model: cpu: its outputs differ by"):
         wavenet.generate(model, 0.01, backend="cpu")
+
+
+SETTINGS = {name: parameter.default for name, parameter in constructor_parameters(WaveNet).items()
+            if name in bounds_of(WaveNet) and parameter.default is not parameter.empty}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_of_the_network_is_computed_or_refused(small, name):
+    """A new setting that the layout does not know would be found by the comparison only, at each use."""
+    values = [value for value in (True, False, 2, 4, 0.5) if bounds_of(WaveNet)[name].accepts(value)]
+    changed = next(value for value in values if value != SETTINGS[name])
+    model = small(**{name: changed})
+    waveform = torch.rand(2, 50) * 2 - 1
+    expected = model(waveform)[0]
+    if unsupported_reason(model) is None:
+        torch.testing.assert_close(CPUBackend(model).parameters(waveform), expected, rtol=1e-4, atol=1e-4)
+    if CPUNetwork.unsupported_reason(model) is None:
+        torch.testing.assert_close(CPUNetwork(model).parameters(waveform), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_comparison_looks_at_every_gradient(small, monkeypatch):

@@ -1,7 +1,12 @@
 """Command line: `wavenet train|generate|evaluate|...`; the scripts of the same names run the same commands."""
 
+import os
 import runpy
 import sys
+
+# OpenMP's threads sleep while they wait, instead of keeping a core busy that another process, or another thread of
+# this one, could use. It is read when torch is loaded, so it is set before, unless the user has set it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS = ("train", "generate", "evaluate", "demo", "push", "export onnx", "import")
 _MODULES = {"import": "import_"}  # a keyword cannot be a module's name

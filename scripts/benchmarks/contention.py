@@ -1,0 +1,158 @@
+"""Benchmark of training and generation beside another busy process, which takes part of a core all the time.
+
+Threads that wait in a busy loop keep a core from the threads that they wait for, once there are fewer cores than busy
+threads. OpenMP does so by default; the commands set its policy to "passive" (`wavenet.cli`).
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scripts.benchmarks import generation, training
+from scripts.benchmarks.table import header, line_of, median_ratio
+
+_BUSY = "while True: pass"
+_CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        work: "training" of the default model, or "generation" of one utterance by the shape S.
+        network: "wavenet", which runs native code, or "wavenet, PyTorch".
+        threads: Threads of either.
+        policy: How OpenMP's threads wait: "active" or "passive".
+    """
+
+    work: str
+    network: str
+    threads: int
+    policy: str
+
+
+def cases_for(threads: int) -> list[Case]:
+    """Return what is measured on a machine with that many cores."""
+    networks = ("wavenet", "wavenet, PyTorch")
+    training = [Case("training", network, threads, policy) for network in networks for policy in ("active", "passive")]
+    return training + [Case("generation", "wavenet", count, "passive") for count in (1, threads)]
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        case: What was measured.
+        alone: Samples per second with no other process, median of the rounds.
+        beside: Samples per second beside a busy process, likewise.
+        slower: Time for a sample beside it relative to the time alone, median of the rounds' ratios.
+    """
+
+    case: Case
+    alone: float
+    beside: float
+    slower: float
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Keep a process busy on one core."""
+    process = subprocess.Popen([sys.executable, "-c", _BUSY])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def benchmark_contention(
+    cases: Sequence[Case], rounds: int = 5, seconds: float = 3.0, on_row: Callable[[Row], object] = print
+) -> list[Row]:
+    """Measure each case alone and beside a busy process, alternating in each round.
+
+    Args:
+        cases: What is measured.
+        rounds: Number of measurements of each case.
+        seconds: Minimum length of a measurement.
+        on_row: Called with each row.
+
+    Returns:
+        The rows.
+    """
+    alone: dict[Case, list[float]] = {case: [] for case in cases}
+    beside: dict[Case, list[float]] = {case: [] for case in cases}
+    for _ in range(rounds):
+        for case in cases:
+            alone[case].append(_rate(case, seconds))
+            with busy_process():
+                beside[case].append(_rate(case, seconds))
+    rows = []
+    for case in cases:
+        slower = median_ratio(alone[case], beside[case])
+        rows.append(Row(case, statistics.median(alone[case]), statistics.median(beside[case]), slower))
+        on_row(rows[-1])
+    return rows
+
+
+def _rate(case: Case, seconds: float) -> float:
+    """Measure in a new process: OpenMP reads its policy when it is loaded."""
+    environment = os.environ | {"OMP_WAIT_POLICY": case.policy, "OMP_NUM_THREADS": str(case.threads)}
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "scripts.benchmarks.contention",
+        json.dumps(asdict(case)),
+        str(seconds),
+    ]
+    process = subprocess.run(command, cwd=_CHECKOUT, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise RuntimeError(f"measuring {case} failed:\n{process.stderr}")
+    return float(process.stdout.splitlines()[-1])
+
+
+def _measure(case: Case, seconds: float) -> float:
+    if case.work == "training":
+        loop = "lightning" if case.network == "wavenet" else "hand"  # Lightning would take native code for both
+        return training.measure(training.Case("default", case.network, loop, batch=2, segment=8000), seconds)["rate"]
+    backend = generation.CPUBackend(generation.make_model("S"), threads=case.threads)
+    run = generation.runner(backend, batch=1)
+    run(1000)
+    samples, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        run(2000)
+        samples += 2000
+    return samples / (time.perf_counter() - began)
+
+
+_COLUMNS = {
+    "work": 10,
+    "network": 16,
+    "threads": 7,
+    "OpenMP waits": 12,
+    "alone, samples/s": 16,
+    "beside": 8,
+    "x slower": 8,
+}
+HEADER = header(_COLUMNS)
+
+
+def line(row: Row) -> str:
+    """Format a row as a line of the Markdown table that `HEADER` begins."""
+    case = row.case
+    numbers = [f"{row.alone:.0f}", f"{row.beside:.0f}", f"{row.slower:.2f}"]
+    return line_of([case.work, case.network, str(case.threads), case.policy, *numbers], _COLUMNS)
+
+
+if __name__ == "__main__":
+    print(_measure(Case(**json.loads(sys.argv[1])), float(sys.argv[2])))
