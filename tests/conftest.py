@@ -43,14 +43,23 @@ TINY = [  # settings with which any configuration runs in seconds
     "trainer.devices=1",
     "trainer.precision=32-true",
 ]
+LONGEST = (
+    "tests/benchmark/test_benchmark.py",
+    "tests/generation/test_",
+    "tests/reliability/test_kill.py",
+    "tests/test_learning.py",
+    "tests/test_own_parts.py",
+    "tests/test_readme.py",
+    "tests/training/test_training.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that run a command as slow, and put the longest file first: no process waits for it at the end."""
+    """Mark tests that run a command as slow, and put the longest files first: no process waits for them at the end."""
     for item in items:
         if "run" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/test_learning.py"))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(autouse=True)

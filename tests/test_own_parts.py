@@ -300,7 +300,7 @@ class Tail(nn.Module):
 
 
 class Several(WaveNet):
-    """Says by a class, and by a class with settings, what it is made of."""
+    """Takes a class, and a class with settings, to build its parts from."""
 
     def __init__(self, make_tail, other=None, **kwargs):
         super().__init__(**kwargs)

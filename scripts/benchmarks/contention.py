@@ -92,9 +92,9 @@ def benchmark_contention(
     beside: dict[Case, list[float]] = {case: [] for case in cases}
     for _ in range(rounds):
         for case in cases:
-            alone[case].append(_rate(case, seconds))
+            alone[case].append(measure_in_process(case, seconds))
             with busy_process():
-                beside[case].append(_rate(case, seconds))
+                beside[case].append(measure_in_process(case, seconds))
     rows = []
     for case in cases:
         slower = median_ratio(alone[case], beside[case])
@@ -103,25 +103,19 @@ def benchmark_contention(
     return rows
 
 
-def _rate(case: Case, seconds: float) -> float:
-    """Measure in a new process: OpenMP reads its policy when it is loaded."""
+def measure_in_process(case: Case, seconds: float) -> float:
+    """Return the samples per second of a case in a new process: OpenMP reads its policy when it is loaded."""
     environment = os.environ | {"OMP_WAIT_POLICY": case.policy, "OMP_NUM_THREADS": str(case.threads)}
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "scripts.benchmarks.contention",
-        json.dumps(asdict(case)),
-        str(seconds),
-    ]
+    arguments = [json.dumps(asdict(case)), str(seconds)]
+    command = [sys.executable, "-W", "ignore", "-m", "scripts.benchmarks.contention", *arguments]
     process = subprocess.run(command, cwd=_CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     if process.returncode:
         raise RuntimeError(f"measuring {case} failed:\n{process.stderr}")
     return float(process.stdout.splitlines()[-1])
 
 
-def _measure(case: Case, seconds: float) -> float:
+def measure(case: Case, seconds: float) -> float:
+    """Return the samples per second of a case."""
     if case.work == "training":
         loop = "lightning" if case.network == "wavenet" else "hand"  # Lightning would take native code for both
         return training.measure(training.Case("default", case.network, loop, batch=2, segment=8000), seconds)["rate"]
@@ -155,4 +149,4 @@ def line(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    print(_measure(Case(**json.loads(sys.argv[1])), float(sys.argv[2])))
+    print(measure(Case(**json.loads(sys.argv[1])), float(sys.argv[2])))

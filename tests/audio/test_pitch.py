@@ -19,6 +19,7 @@ def middles(pitch, length):
     return torch.arange(pitch.num_frames(length)) * pitch.hop_length + pitch.hop_length // 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "hop"), [(8000, 64), (8000, 80), (8000, 37), (22050, 256)])
 def test_a_gliding_pitch_is_tracked(rate, hop):
     seconds = torch.arange(2 * rate) / rate
@@ -66,6 +67,7 @@ def test_a_recording_shorter_than_two_periods_has_no_pitch(length):
     assert torch.equal(pitch.extract(torch.rand(length)), torch.zeros(1, pitch.num_frames(length)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hop", [1, 8, 1000, 4096])
 def test_any_hop_length_works(hop):
     pitch = Pitch(8000, hop)

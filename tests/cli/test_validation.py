@@ -108,6 +108,7 @@ def refused(command, cfg, key, value):
     assert "; it must be " in message and "\n" not in message
 
 
+@pytest.mark.slow
 def test_every_setting_of_every_option_has_a_range(every):
     command, found = every
     lacking = [key for key in found if type_of_setting(command, key) is None]
@@ -160,6 +161,7 @@ def test_every_setting_refuses_what_it_is_not(every):
             refused(command, cfg, key, value)
 
 
+@pytest.mark.slow
 def test_every_setting_takes_its_ends_and_what_the_configs_have(every):
     command, found = every
     for key in found:

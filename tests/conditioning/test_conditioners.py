@@ -68,7 +68,7 @@ def test_without_dropout_a_value_must_be_given(name):
     for nothing in ({}, {conditioner.name: None}):
         with pytest.raises(ValueError, match=f"the model needs (a )?{conditioner.name}: give "):
             conditioner(nothing, 2)
-    # chance is of no concern to it
+    # the uniforms have no effect on it
     assert torch.equal(conditioner(conditions, 2, torch.zeros(2)).values, conditioner(conditions, 2).values)
 
 

@@ -27,7 +27,7 @@ from wavenet.model import State
 
 pytestmark = pytest.mark.slow
 
-SAMPLES = 1000
+SAMPLES = {"mulaw_categorical": 1000}  # for the others 300
 CONDITIONERS = {  # for each distribution; all types are tested
     "mulaw_categorical": ["speaker", "mel"],
     "logistic_mixture": ["gender", "language"],
@@ -114,12 +114,13 @@ class Exported:
 
 
 @pytest.mark.parametrize("distribution", choices("model/distribution"))
-def test_a_thousand_steps_are_those_of_the_model(exported, distribution):
+def test_its_steps_are_those_of_the_model(exported, distribution):
     model, folder = exported(distribution)
+    samples = SAMPLES.get(distribution, 300)
     running = Exported(folder)
-    conditions = conditions_for(model, 2, SAMPLES)
-    drawn = uniforms([3, 4], 0, SAMPLES, model.distribution.num_uniforms)
-    audio, parameters = running.run(running.condition(conditions, 2, SAMPLES), drawn.numpy(), 0.8)
+    conditions = conditions_for(model, 2, samples)
+    drawn = uniforms([3, 4], 0, samples, model.distribution.num_uniforms)
+    audio, parameters = running.run(running.condition(conditions, 2, samples), drawn.numpy(), 0.8)
 
     with torch.no_grad():
         condition = model.condition(conditions, 2)

@@ -324,6 +324,7 @@ def test_differences_are_listed(tmp_path):
             assert part in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [True, False])
 def test_damaged_files_are_refused_in_one_line_or_harmless(tmp_path, zipped):
     rng = random.Random(3)

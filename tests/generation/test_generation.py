@@ -87,7 +87,7 @@ def test_shape_range_and_seed(small, backend, dtype):
 
 
 @each_backend
-@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_chunk_length_changes_nothing(small, backend, dtype, chunk):
     model = small(("ann",), dtype)
     whole = wavenet.generate(model, 0.1, speaker="ann", num=2, backend=backend)

@@ -51,7 +51,7 @@ def test_the_checksums_of_an_ogg_file_are_those_that_its_encoder_writes():
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])
 def test_a_header_is_patched_where_it_lies(tmp_path, ending):
-    """The same lie, told by all formats, is believed as far as the rate and refused as far as the channels."""
+    """The same wrong header in all formats: its rate is taken as it is, its number of channels is refused."""
     clip = next(clip for clip in mutants.clips(0, 10) if clip[0] == ending)
     (tmp_path / f"x.{ending}").write_bytes(mutants.patched(clip, rate=7919))
     assert read(tmp_path / f"x.{ending}")[1] == 7919

@@ -100,11 +100,11 @@ def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: 
 
     >>> from wavenet.distributions import MuLawCategorical
     >>> model = WaveNet(MuLawCategorical(), sample_rate=8000, num_cycles=1).eval()
-    >>> talk = stream(model, seed=1, chunk=100)       # no seconds: it never ends
-    >>> next(talk).shape
+    >>> audio_stream = stream(model, seed=1, chunk=100)       # no seconds: it never ends
+    >>> next(audio_stream).shape
     torch.Size([1, 100])
-    >>> kept = talk.state                             # to continue from here, now or later
-    >>> torch.equal(next(talk), next(stream(model, seed=1, chunk=100, state=kept)))
+    >>> kept = audio_stream.state                             # to continue from here, now or later
+    >>> torch.equal(next(audio_stream), next(stream(model, seed=1, chunk=100, state=kept)))
     True
     """
     return Stream(model, seconds, num, **options)
