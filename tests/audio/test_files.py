@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import resource
 import sys
 import tracemalloc
@@ -78,7 +79,14 @@ def test_a_prime_rate_needs_no_table_of_gigabytes(rate):
         (lambda p: p.write_bytes(b"RIFF, but not really a wave file"), "not readable"),
         (lambda p: soundfile.write(p, np.zeros(0), 8000), "empty"),
         (lambda p: soundfile.write(p, np.array([0.1, np.nan]), 8000, subtype="FLOAT"), "NaN"),
-        (lambda p: soundfile.write(p, np.array([0.1, 1.7]), 8000, subtype="FLOAT"), r"reach 1\.7, beyond"),
+        (
+            lambda p: soundfile.write(p, np.array([0.1, 1.7]), 8000, subtype="FLOAT"),
+            r"reach 1\.7, .* 4\.6 dB above full scale; .* 0\.5882 or",
+        ),
+        (
+            lambda p: soundfile.write(p, 0.1 + np.outer(np.sin(np.arange(99)), [0.5, -0.5]), 8000),
+            "opposite phase",
+        ),
     ],
 )
 def test_bad_files_are_named_with_their_reason(tmp_path, make, reason):
@@ -171,6 +179,29 @@ def test_a_loud_recording_in_a_lossy_format_is_clipped_to_full_scale(tmp_path, e
     assert waveform.abs().max() == 1
 
 
+@pytest.mark.parametrize("peak", [1.0000001, 1.02, 1.12])
+def test_floats_a_little_above_full_scale_are_clipped(tmp_path, peak):
+    soundfile.write(tmp_path / "x.wav", np.array([0.1, -peak, peak]), 8000, subtype="FLOAT")
+    assert torch.equal(read(tmp_path / "x.wav")[0], torch.tensor([0.1, -1.0, 1.0]))
+
+
+@pytest.mark.parametrize("peak", [1.13, 3.0, 32768.0])
+def test_floats_far_above_full_scale_are_read_after_the_advice(tmp_path, peak):
+    samples = np.array([0.1, -peak, peak])
+    soundfile.write(tmp_path / "x.wav", samples, 8000, subtype="FLOAT")
+    with pytest.raises(AudioError) as error:
+        read(tmp_path / "x.wav")
+    factor = float(re.search(r"multiply them by (\S+) or less", str(error.value))[1])
+    soundfile.write(tmp_path / "x.wav", samples * factor, 8000, subtype="FLOAT")
+    assert 0.99 < read(tmp_path / "x.wav")[0].max() <= 1
+
+
+def test_channels_that_cancel_only_partly_are_averaged(tmp_path):
+    left = np.sin(np.arange(999))
+    soundfile.write(tmp_path / "x.wav", np.stack([left, -0.9 * left], axis=1) / 2, 8000, subtype="FLOAT")
+    torch.testing.assert_close(read(tmp_path / "x.wav")[0], torch.from_numpy(left / 40).float())
+
+
 def test_a_full_disk_is_reported_and_no_file_is_left(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
@@ -199,6 +230,8 @@ def test_trimming_cuts_the_ends_and_keeps_pauses():
     waveform = torch.cat([quiet, tone(440, 8000), quiet, tone(440, 8000), quiet])
     trimmed = trim_silence(waveform, 8000, 40)
     assert 12000 <= trimmed.shape[0] <= 12000 + 4 * 200
+    for offset in (0.01, -0.3):
+        assert torch.equal(trim_silence(waveform + offset, 8000, 40), trimmed + offset)
     assert trim_silence(tone(440, 8000), 8000, 40).shape[0] == 4000
     with pytest.raises(ValueError, match="threshold_db is 0"):
         trim_silence(waveform, 8000, 0)

@@ -1,3 +1,4 @@
+import csv
 import os
 import re
 import shutil
@@ -201,6 +202,23 @@ def test_folder_with_an_index(tones, mark, end):
         corpus.values("language")
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_an_index_as_other_programs_write_it(tones, delimiter):
+    lines = [["Speaker", " FILE", "Instrument"], ["ann", r"in\b.wav", "oboe, low; high"], ["bob", r".\a.wav", ""]]
+    with (tones / "index.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(lines)
+    assert {u.id: u.conditions for u in Folder(tones).scan().utterances} == {
+        "in/b.wav": {"speaker": "ann", "Instrument": "oboe, low; high"}, "a.wav": {"speaker": "bob"}
+    }  # fmt: skip
+
+
+def test_a_backslash_may_be_part_of_a_name(tones):
+    (tones / "a.wav").rename(tones / r"in\a.wav")
+    (tones / "index.csv").write_text("file,speaker\nin\\a.wav,ann\n")
+    (utterance,) = Folder(tones).scan().utterances
+    assert utterance.id == r"in\a.wav"
+
+
 def test_the_indexs_speakers_take_precedence_over_the_folders(tones):
     (tones / "index.csv").write_text("speaker,file\nann,a.wav\nbob,in/b.wav\n,in/c.wav\n")
     scan = Folder(tones, speakers_from_folders=True).scan()
@@ -218,7 +236,9 @@ def test_the_indexs_speakers_take_precedence_over_the_folders(tones):
         (b"file,x,x\n", r"line 1: two columns are named 'x'"),
         (b"file,x,\n", r"line 1: two columns are named '', or one has no name"),
         (b"file,x\na.wav,1\nin/b.wav\n", r"line 3: 1 values for 2 columns"),
-        (b"file,x\na.wav,1,2\n", r"line 2: 3 values for 2 columns; .*in quotes"),
+        (b"file,x\na.wav,1,2\n", r"line 2: 3 values for 2 columns; .*in quotes if it has the separator"),
+        (b"file;x\n..\\a.wav;1\n", r"line 2: file is '\.\./a\.wav'; give a path inside the folder"),
+        (b"path;who\na.wav;ann\n", r"line 1: one column must be 'file'.*the columns are path;who"),
         (b'file,x\na.wav,"1\n', r"line 2: .*fix the quotes"),
         (b"file,x\n\n,1\n", r"line 3: file is ''; give a path inside the folder"),
         (b"file,x\n../a.wav,1\n", r"line 2: file is '\.\./a\.wav'; give a path inside the folder"),

@@ -135,7 +135,7 @@ BAD = {
     "a cut-off FLAC": (encoded(NOISE, 8000, format="FLAC")[:5000], ""),
     "no samples": (encoded(NOISE[:0], 8000), "empty, no samples"),
     "not numbers": (encoded(np.where(NOISE > 0.49, np.nan, NOISE), 8000, subtype="FLOAT"), "holds NaN or infinite"),
-    "too loud": (encoded(NOISE * 100, 8000, subtype="FLOAT"), "beyond [-1, 1]"),
+    "too loud": (encoded(NOISE * 100, 8000, subtype="FLOAT"), "above full scale"),
     "too long": (encoded(np.tile(NOISE, 4), 8000), "longer than 3 s"),
     "hours of silence": (encoded(np.zeros(2**24, np.int16), 8000, format="FLAC"), "longer than 3 s"),
     "an absurd rate": (encoded(NOISE, 8000).replace((8000).to_bytes(4, "little"), (7).to_bytes(4, "little")), "7 Hz"),

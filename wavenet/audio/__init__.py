@@ -1,7 +1,7 @@
 """Waveforms: files, resampling, mu-law, and features such as the mel spectrogram."""
 
 from wavenet.audio.features import Features, FileFeatures, read_frames
-from wavenet.audio.files import AudioError, claimed_seconds, file_name_for, format_of, read, write
+from wavenet.audio.files import AudioError, claimed_seconds, file_name_for, format_of, looks_like_audio, read, write
 from wavenet.audio.mel import LogMel, log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
 from wavenet.audio.pitch import Pitch
@@ -20,6 +20,7 @@ __all__ = [
     "file_name_for",
     "format_of",
     "log_mel_spectrogram",
+    "looks_like_audio",
     "mu_law_compand",
     "mu_law_decode",
     "mu_law_encode",

@@ -1,8 +1,10 @@
 """Reading and writing of audio files."""
 
 import io
+import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import torch
 from torch import Tensor
 
 from wavenet.atomic_files import atomic_write, os_error_reason
+from wavenet.audio import compressed
+from wavenet.audio.containers import incomplete
 from wavenet.audio.resample import resample
 from wavenet.bounds import RATES
 
@@ -20,10 +24,21 @@ MAX_CHANNELS = 64
 MAX_SECONDS = 12 * 3600  # of one file, which is loaded into memory
 _SAMPLES_PER_BYTE = 1000  # more than any format achieves for sound; pure silence can be smaller still
 _UNKNOWN = 2**63 - 1  # frames of a file that was written to a pipe, whose header lacks the length
-_PIPED = 0x7FFFF000  # bytes; programs that write to a pipe put this size or more into the header
-_SLACK = 64  # bytes of tolerance; some programs count their header twice, or a byte that they do not write
 _OVERSHOOT = 2.0  # peak that lossy formats may reach for a loud recording; samples are clipped to [-1, 1]
+_TIPS = 10 ** (1 / 20)  # peak, 1 dB above full scale, up to which samples of other formats are clipped as well
+_CANCELLED = 0.01  # span of the averaged channels relative to the widest channel's, below which they cancel
+_FAINT = 2e-3  # span of the widest channel, below which a file is silent anyway
 _BLOCK = 2**22  # samples decoded at once
+_HEAD = 16  # bytes that show a file's format
+_SOUND = re.compile(
+    rb"(RIFF|RIFX|RF64)....WAVE|riff\x2e\x91\xcf\x11|FORM....(AIF[FC]|8SVX)|fLaC|OggS|\.snd|dns\.|caff|NIST_1A|"
+    rb"Creative Voice|ID3|\xff[\xfb\xfa\xf3\xf2]",
+    re.DOTALL,
+)
+_READABLE = {f".{name.lower()}" for name in soundfile.available_formats()} - {".mat", ".mat4", ".mat5"}
+_ALIASES = {".aif", ".aifc", ".opus", ".oga", ".pcm", ".sph", ".wave", ".snd"}
+AUDIO_SUFFIXES = frozenset(_READABLE | _ALIASES | compressed.SUFFIXES)
+_OTHER_SUFFIXES = {".csv", ".jpeg", ".jpg", ".json", ".lab", ".md", ".npy", ".png", ".textgrid", ".txt", ".xml"}
 
 
 class AudioError(ValueError):
@@ -33,9 +48,11 @@ class AudioError(ValueError):
 def read(
     path: str | os.PathLike[str], sample_rate: int | None = None, max_seconds: float = MAX_SECONDS
 ) -> tuple[Tensor, int]:
-    """Read a file of any format that soundfile supports, as mono.
+    """Read a file of any format that soundfile supports, or PyAV if it is installed (see `compressed`), as mono.
 
-    Memory is allocated for the samples in the file, whatever its header claims.
+    Memory is allocated for the samples in the file, whatever its header claims. Samples beyond full scale are
+    clipped, as when a file is played: lossy formats decode a loud recording to somewhat more than full scale, and files
+    of floats may exceed it by up to 1 dB. What is louder would be distorted, and is refused.
 
     Args:
         path: The file.
@@ -47,19 +64,74 @@ def read(
 
     Raises:
         AudioError: If the file is missing, unreadable, truncated, empty or too long, its header has an implausible
-            rate, number of channels or length, or it contains samples that are not numbers or are outside
-            [-1, 1] by more than a lossy format causes for a loud recording.
+            rate, number of channels or length, it contains samples that are not numbers or are too far outside
+            [-1, 1], or its channels cancel each other.
     """
     path = Path(path)
     try:
-        with _open(path, max_seconds) as sound:
-            rate = sound.samplerate
-            waveform = torch.from_numpy(_read_mono(path, sound, max_seconds))
+        samples, rate = _decode(path, max_seconds) if _is_compressed(path) else _read(path, max_seconds)
     except (soundfile.SoundFileError, OSError, MemoryError) as error:
         raise AudioError(f"{path}: not readable as audio ({_reason(error)})") from error
+    if not len(samples):
+        raise AudioError(f"{path}: empty, no samples")
+    waveform = torch.from_numpy(samples)
     if sample_rate is None:
         return waveform, rate
     return resample(waveform, rate, sample_rate), sample_rate
+
+
+def _read(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
+    with _open(path, max_seconds) as sound:
+        lossy = sound.format in ("OGG", "MP3")
+        samples = _average(path, _blocks(sound), sound.samplerate, max_seconds, lossy)
+        _check_frames(path, sound, len(samples))
+        return samples, sound.samplerate
+
+
+def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
+    if not compressed.is_installed():
+        raise AudioError(f"{path}: {compressed.how_to_read(path)}")
+    try:
+        sound = compressed.decode(path)
+        _check_header(path, sound.sample_rate, sound.channels)
+        return _average(path, sound.blocks, sound.sample_rate, max_seconds, lossy=True), sound.sample_rate
+    except AudioError:
+        raise
+    except ValueError as error:
+        raise AudioError(f"{path}: {error}") from error
+
+
+def _is_compressed(path: Path) -> bool:
+    """Return whether a file is of a format that soundfile does not read, by its content, or by its name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if compressed.is_compressed(head):
+        return True
+    return path.suffix.lower() in compressed.SUFFIXES and not looks_like_sound(head)
+
+
+def looks_like_sound(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is of one of soundfile's common formats."""
+    return _SOUND.match(head) is not None
+
+
+def looks_like_audio(path: Path) -> bool:
+    """Return whether a file is audio, by its name or, if that does not tell, by its content; hidden files are not."""
+    suffix = path.suffix.lower()
+    if path.name.startswith(".") or suffix in _OTHER_SUFFIXES:
+        return False
+    if suffix in AUDIO_SUFFIXES:
+        return True
+    try:
+        if not path.is_file():  # opening a pipe could block for ever
+            return False
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return looks_like_sound(head) or compressed.is_compressed(head)
 
 
 def claimed_seconds(path: str | os.PathLike[str]) -> float | None:
@@ -70,6 +142,8 @@ def claimed_seconds(path: str | os.PathLike[str]) -> float | None:
     """
     path = Path(path)
     try:
+        if _is_compressed(path):
+            return None
         with _open(path) as sound:
             return None if sound.frames == _UNKNOWN else sound.frames / sound.samplerate
     except (soundfile.SoundFileError, OSError) as error:
@@ -93,36 +167,31 @@ def _open(path: Path, max_seconds: float = MAX_SECONDS) -> Iterator[_SequentialF
         raise AudioError(f"{path}: no such file")
     if not path.is_file():  # reading a pipe could block for ever
         raise AudioError(f"{path}: not a file, but a {'folder' if path.is_dir() else 'pipe or a device'}")
-    if path.suffix.lower() == ".raw":
+    if path.suffix.lower() in (".raw", ".pcm"):
         raise AudioError(f"{path}: raw samples without a header; convert it to .wav")
     with path.open("rb", buffering=0) as file:  # the system's error is clearer than the decoder's
-        head = file.read(8)
-        file.seek(0)
         # soundfile opens Unicode paths only; on Windows it cannot take an open file instead.
         sound = _SequentialFile(str(path) if os.name == "nt" else file.fileno(), closefd=False)
         with sound:
-            _check_complete(path, head)
-            yield _check_header(path, sound, max_seconds)
+            _check_complete(path, sound)
+            _check_header(path, sound.samplerate, sound.channels)
+            if sound.frames != _UNKNOWN:
+                _check_length(path, sound.frames, sound.samplerate, max_seconds)
+            yield sound
 
 
-def _check_header(path: Path, sound: _SequentialFile, max_seconds: float) -> _SequentialFile:
-    if not MIN_RATE <= sound.samplerate <= MAX_RATE:
-        raise AudioError(f"{path}: its header says {sound.samplerate} Hz; a recording has {MIN_RATE} to {MAX_RATE}")
-    if sound.channels > MAX_CHANNELS:
-        raise AudioError(f"{path}: its header says {sound.channels} channels; a recording has up to {MAX_CHANNELS}")
-    if sound.frames != _UNKNOWN:
-        _check_length(path, sound.frames, sound.samplerate, max_seconds)
-    return sound
+def _check_header(path: Path, rate: int, channels: int) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(f"{path}: its header says {rate} Hz; a recording has {MIN_RATE} to {MAX_RATE}")
+    if channels > MAX_CHANNELS:
+        raise AudioError(f"{path}: its header says {channels} channels; a recording has up to {MAX_CHANNELS}")
 
 
-def _check_complete(path: Path, head: bytes) -> None:
-    # libsndfile reads a truncated WAV or AIFF as a shorter file.
-    if head[:4] not in (b"RIFF", b"FORM"):
-        return
-    claimed = 8 + int.from_bytes(head[4:], "little" if head[:4] == b"RIFF" else "big")
-    size = path.stat().st_size
-    if size + _SLACK < claimed < _PIPED:
-        raise AudioError(f"{path}: cut off; its header says {claimed} bytes, it has {size}")
+def _check_complete(path: Path, sound: _SequentialFile) -> None:
+    with path.open("rb") as file:  # apart from the decoder's, whose position must not change
+        reason = incomplete(file, path.stat().st_size, sound.format, sound.frames)
+    if reason is not None:
+        raise AudioError(f"{path}: {reason}")
 
 
 def _check_length(path: Path, frames: int, rate: int, max_seconds: float) -> None:
@@ -134,34 +203,52 @@ def _check_length(path: Path, frames: int, rate: int, max_seconds: float) -> Non
         raise AudioError(f"{path}: {frames / rate:.0f} s of sound in {size} bytes; it is damaged, or all silence")
 
 
-def _read_mono(path: Path, sound: _SequentialFile, max_seconds: float) -> np.ndarray:
-    """Return all samples of a file, channels averaged, (T,) float32; decoded in blocks until none are left."""
-    blocks: list[np.ndarray] = []
-    frames, peak = 0, 0.0
-    limit = _OVERSHOOT if sound.format in ("OGG", "MP3") else 1.0
-    block_frames = max(1, min(sound.frames, _BLOCK // sound.channels))
-    while True:
-        block = sound.read(block_frames, dtype="float32", always_2d=True)
-        if not len(block):
-            break
+def _blocks(sound: _SequentialFile) -> Iterator[np.ndarray]:
+    """Decode a file in blocks (frames, channels) until no samples are left."""
+    frames = max(1, min(sound.frames, _BLOCK // sound.channels))
+    while len(block := sound.read(frames, dtype="float32", always_2d=True)):
+        yield block
+
+
+def _average(path: Path, blocks: Iterable[np.ndarray], rate: int, max_seconds: float, lossy: bool) -> np.ndarray:
+    """Return all samples of a file, channels averaged, (T,) float32, clipped to [-1, 1] and checked."""
+    averaged: list[np.ndarray] = []
+    frames, peak, low, high = 0, 0.0, np.zeros(0), np.zeros(0)
+    for block in filter(len, blocks):
         if not np.isfinite(block).all():
             raise AudioError(f"{path}: holds NaN or infinite samples")
         frames += len(block)
-        _check_length(path, frames, sound.samplerate, max_seconds)
+        _check_length(path, frames, rate, max_seconds)
         peak = max(peak, float(np.abs(block).max()))
-        if peak > 1:
-            block = block.clip(-1, 1)
-        blocks.append(block.mean(axis=1) if sound.channels > 1 else block[:, 0])
+        clipped = block.clip(-1, 1) if peak > 1 else block
+        averaged.append(clipped.mean(axis=1) if block.shape[1] > 1 else clipped[:, 0])
+        low = np.minimum(low, clipped.min(axis=0)) if len(averaged) > 1 else clipped.min(axis=0)
+        high = np.maximum(high, clipped.max(axis=0)) if len(averaged) > 1 else clipped.max(axis=0)
+    waveform = averaged[0] if len(averaged) == 1 else np.concatenate([*averaged, np.zeros(0, np.float32)])
+    _check_levels(path, peak, lossy, float((high - low).max(initial=0)), waveform)
+    return waveform
+
+
+def _check_frames(path: Path, sound: _SequentialFile, frames: int) -> None:
     if sound.frames not in (frames, _UNKNOWN) and sound.format != "MP3":  # whose length may be an estimate
         raise AudioError(
             f"{path}: cut off or damaged; its header says {sound.frames / sound.samplerate:.3f} s, "
             f"it ends after {frames / sound.samplerate:.3f}"
         )
-    if not frames:
-        raise AudioError(f"{path}: empty, no samples")
-    if peak > limit:
-        raise AudioError(f"{path}: samples reach {peak:g}, beyond [-1, 1]; scale the file down by that factor")
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _check_levels(path: Path, peak: float, lossy: bool, span: float, waveform: np.ndarray) -> None:
+    if peak > (_OVERSHOOT if lossy else _TIPS):
+        decibels = 20 * math.log10(peak)
+        raise AudioError(
+            f"{path}: samples reach {peak:.6g}, which is {decibels:.1f} dB above full scale; multiply them by "
+            f"{math.floor(1e4 / peak) / 1e4 if peak < 100 else 1 / peak:.4g} or less"
+        )
+    if span > _FAINT and float(np.ptp(waveform)) < _CANCELLED * span:
+        raise AudioError(
+            f"{path}: its channels are in opposite phase and cancel each other when averaged; keep one of them: "
+            "ffmpeg -i IN -af 'pan=mono|c0=c0' OUT.wav"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -6,10 +6,12 @@ from torch import Tensor
 def trim_silence(waveform: Tensor, sample_rate: int, threshold_db: float, frame_seconds: float = 0.025) -> Tensor:
     """Cut the quiet beginning and end of a recording; pauses inside it are kept.
 
+    A frame's level is that around its own mean, so a constant offset, which is not heard, does not count.
+
     Args:
         waveform: (T,).
         sample_rate: Hz.
-        threshold_db: A frame is quiet when its RMS is more than this many dB below the loudest frame's.
+        threshold_db: A frame is quiet when its level is more than this many dB below the loudest frame's.
         frame_seconds: Length of a frame; the cut is at frame boundaries, so up to one frame of
             silence stays at either end.
 
@@ -25,7 +27,7 @@ def trim_silence(waveform: Tensor, sample_rate: int, threshold_db: float, frame_
     num_frames = waveform.shape[0] // frame
     if num_frames < 2:
         return waveform
-    power = waveform[: num_frames * frame].reshape(num_frames, frame).square().mean(dim=1)
+    power = waveform[: num_frames * frame].reshape(num_frames, frame).var(dim=1, correction=0)
     loud = (power >= power.max() * 10 ** (-threshold_db / 10)).nonzero()
     first, last = int(loud[0]), int(loud[-1])
     end = waveform.shape[0] if last == num_frames - 1 else min(waveform.shape[0], (last + 2) * frame)

@@ -6,12 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import soundfile
-
+from wavenet.audio import looks_like_audio
 from wavenet.data.origin import Origin
-
-_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".opus", ".oga"}
-AUDIO_SUFFIXES = frozenset(_SUFFIXES - {".raw", ".mat", ".mat4", ".mat5", ".txt"})
 
 
 class DatasetError(ValueError):
@@ -112,10 +108,8 @@ def download(corpus: Callable[..., object], root: Path) -> None:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """Return the audio files directly in a folder, by suffix, sorted; hidden files are ignored."""
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
-    )
+    """Return the audio files directly in a folder, by name or content, sorted; hidden files are ignored."""
+    return sorted(filter(looks_like_audio, folder.iterdir()))
 
 
 def sub_folders(folder: Path) -> list[Path]:

@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 
-from wavenet.data.dataset import AUDIO_SUFFIXES, DatasetError, Scan, Skipped, Utterance, one_line, why_missing
+from wavenet.audio import looks_like_audio
+from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, one_line, why_missing
 from wavenet.data.index_csv import INDEX, read_index
 from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
 
 
 class Folder:
-    """All audio files below a folder, in any format that soundfile reads.
+    """All audio files below a folder, in any format that `wavenet.audio.read` reads.
 
     A table `index.csv` in the folder may give their conditions: its column `file` contains their paths,
     relative to the folder, and every other column is a named condition, such as a language or an
@@ -107,7 +108,7 @@ class Folder:
                     skip(path, "a link to a folder, which is not followed; move the folder here")
             for file in sorted(files):
                 path = Path(folder) / file
-                if path.suffix.lower() in AUDIO_SUFFIXES and not file.startswith("."):
+                if looks_like_audio(path):
                     paths.append(path)
         return paths, skipped
 

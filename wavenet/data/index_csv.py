@@ -5,17 +5,21 @@ import io
 import posixpath
 from pathlib import Path
 
-from wavenet.data.dataset import DatasetError, one_line
+from wavenet.data.dataset import DatasetError, one_line, why_missing
 
 INDEX = "index.csv"
+_DELIMITERS = (",", ";", "\t")
+_COLUMNS = frozenset({"file", "speaker", "language", "gender", "licence", "license", "attribution"})
 
 
 def read_index(path: Path) -> dict[str, dict[str, str]]:
     """Read the named conditions of files from a table.
 
     Args:
-        path: UTF-8 comma-separated values, with or without a byte order mark. The first line names
-            the columns, of which one is `file`: a path relative to the table's folder, with slashes.
+        path: UTF-8 values separated by commas, semicolons or tabs, with or without a byte order mark. The first line
+            names the columns, of which one is `file`: a path relative to the table's folder, with slashes or, where
+            there is no such file, with backslashes. Capital letters do not matter in the names of the columns that
+            this package itself uses, such as `File` or `Speaker`.
 
     Returns:
         The other columns' values by name, for each file in the table's order; one line each, empty ones are omitted.
@@ -32,20 +36,34 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DatasetError(f"{path}, line {line}: not UTF-8; save the table as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     files: dict[str, dict[str, str]] = {}
     try:
-        names = [name.strip() for name in next(reader, [])]
+        names = [_column(name) for name in next(reader, [])]
         _check_names(path, names)
         for row in reader:
             if row:
-                file, values = _entry(f"{path}, line {reader.line_num}", names, row)
+                file, values = _entry(f"{path}, line {reader.line_num}", path.parent, names, row)
                 if file in files:
                     raise DatasetError(f"{path}, line {reader.line_num}: '{file}' is listed twice; keep one line")
                 files[file] = values
     except csv.Error as error:
         raise DatasetError(f"{path}, line {reader.line_num}: {error}; fix the quotes") from error
     return files
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the columns of a table: the first candidate with which one of them is `file`."""
+    header = text.splitlines()[0] if text else ""
+    for delimiter in _DELIMITERS:
+        if "file" in map(_column, next(csv.reader([header], delimiter=delimiter), [])):
+            return delimiter
+    return _DELIMITERS[0]
+
+
+def _column(name: str) -> str:
+    name = name.strip()
+    return name.lower() if name.lower() in _COLUMNS else name
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -61,13 +79,15 @@ def _check_names(path: Path, names: list[str]) -> None:
             )
 
 
-def _entry(place: str, names: list[str], row: list[str]) -> tuple[str, dict[str, str]]:
+def _entry(place: str, folder: Path, names: list[str], row: list[str]) -> tuple[str, dict[str, str]]:
     if len(row) != len(names):
         raise DatasetError(
-            f"{place}: {len(row)} values for {len(names)} columns; give one for each, in quotes if it contains a comma"
+            f"{place}: {len(row)} values for {len(names)} columns; give one for each, in quotes if it has the separator"
         )
     values = {name: value.strip() for name, value in zip(names, row, strict=True)}
     path = values.pop("file")
+    if "\\" in path and why_missing(folder / path) is not None:  # elsewhere than on Windows, a name may contain one
+        path = path.replace("\\", "/")
     file = posixpath.normpath(path) if path else ""
     if not file or posixpath.isabs(file) or file.split("/")[0] in {".", ".."}:
         raise DatasetError(f"{place}: file is '{path}'; give a path inside the folder, relative to it")
