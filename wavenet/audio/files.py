@@ -1,8 +1,10 @@
 """Reading and writing of audio files."""
 
+import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +25,7 @@ _UNKNOWN = 2**63 - 1  # frames of a file that was written to a pipe, whose heade
 _PIPED = 0x7FFFF000  # bytes; programs that write to a pipe put this size or more into the header
 _SLACK = 64  # bytes of tolerance; some programs count their header twice, or a byte that they do not write
 _OVERSHOOT = 2.0  # peak that lossy formats may reach for a loud recording; samples are clipped to [-1, 1]
+_MAX_NAME = 100  # bytes of a file name made from a name
 _BLOCK = 2**22  # samples decoded at once
 
 
@@ -205,7 +208,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
         AudioError: If it is not one that soundfile writes.
     """
     suffix = Path(path).suffix
-    if suffix[1:].upper() not in soundfile.available_formats():
+    if not soundfile.check_format(suffix[1:].upper()):  # which headerless RAW fails
         raise AudioError(f"{path}: '{suffix}' is not an audio format; use .wav or .flac")
     return suffix[1:].upper()
 
@@ -217,3 +220,24 @@ def file_name_for(name: str) -> str:
     'Zoë__p_225'
     """
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def unique_file_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a file name for each name: that of `file_name_for`, with a hash where it is too long or not unique.
+
+    File systems may ignore case, and limit names to 255 bytes.
+
+    >>> list(unique_file_names(["a b", "a_b", "june"]).values())
+    ['a_b-c8687a08', 'a_b-648fa9b3', 'june']
+    """
+    plain = {name: file_name_for(name) for name in names}
+    count = Counter(file.casefold() for file in plain.values())
+    return {
+        name: file if count[file.casefold()] == 1 and len(file.encode()) <= _MAX_NAME else _with_hash(file, name)
+        for name, file in plain.items()
+    }
+
+
+def _with_hash(file: str, name: str) -> str:
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{file.encode()[:_MAX_NAME].decode(errors='ignore')}-{digest}"

@@ -5,7 +5,8 @@ import io
 import posixpath
 from pathlib import Path
 
-from wavenet.data.dataset import DatasetError, one_line
+from wavenet.data.dataset import DatasetError
+from wavenet.names import normalise
 
 INDEX = "index.csv"
 
@@ -35,7 +36,7 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     files: dict[str, dict[str, str]] = {}
     try:
-        names = [name.strip() for name in next(reader, [])]
+        names = [normalise(name) for name in next(reader, [])]
         _check_names(path, names)
         for row in reader:
             if row:
@@ -71,4 +72,4 @@ def _entry(place: str, names: list[str], row: list[str]) -> tuple[str, dict[str,
     file = posixpath.normpath(path) if path else ""
     if not file or posixpath.isabs(file) or file.split("/")[0] in {".", ".."}:
         raise DatasetError(f"{place}: file is '{path}'; give a path inside the folder, relative to it")
-    return file, {name: one_line(value) for name, value in values.items() if value}
+    return file, {name: normalise(value) for name, value in values.items() if value}
