@@ -1,7 +1,16 @@
 """Waveforms: files, resampling, mu-law, and features such as the mel spectrogram."""
 
 from wavenet.audio.features import Features, FileFeatures, read_frames
-from wavenet.audio.files import AudioError, claimed_seconds, file_name_for, format_of, looks_like_audio, read, write
+from wavenet.audio.files import (
+    AudioError,
+    claimed_seconds,
+    file_name_for,
+    format_of,
+    looks_like_audio,
+    read,
+    unique_file_names,
+    write,
+)
 from wavenet.audio.mel import LogMel, log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
 from wavenet.audio.pitch import Pitch
@@ -28,5 +37,6 @@ __all__ = [
     "read_frames",
     "resample",
     "trim_silence",
+    "unique_file_names",
     "write",
 ]

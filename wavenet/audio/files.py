@@ -1,9 +1,11 @@
 """Reading and writing of audio files."""
 
+import hashlib
 import io
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,7 @@ _OVERSHOOT = 2.0  # peak that lossy formats may reach for a loud recording; samp
 _TIPS = 10 ** (1 / 20)  # peak, 1 dB above full scale, up to which samples of other formats are clipped as well
 _CANCELLED = 0.01  # span of the averaged channels relative to the widest channel's, below which they cancel
 _FAINT = 2e-3  # span of the widest channel, below which a file is silent anyway
+_MAX_NAME = 100  # bytes of a file name made from a name
 _BLOCK = 2**22  # samples decoded at once
 _HEAD = 16  # bytes that show a file's format
 _SOUND = re.compile(
@@ -292,7 +295,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
         AudioError: If it is not one that soundfile writes.
     """
     suffix = Path(path).suffix
-    if suffix[1:].upper() not in soundfile.available_formats():
+    if not soundfile.check_format(suffix[1:].upper()):  # which headerless RAW fails
         raise AudioError(f"{path}: '{suffix}' is not an audio format; use .wav or .flac")
     return suffix[1:].upper()
 
@@ -304,3 +307,24 @@ def file_name_for(name: str) -> str:
     'Zoë__p_225'
     """
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def unique_file_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a file name for each name: that of `file_name_for`, with a hash where it is too long or not unique.
+
+    File systems may ignore case, and limit names to 255 bytes.
+
+    >>> list(unique_file_names(["a b", "a_b", "june"]).values())
+    ['a_b-c8687a08', 'a_b-648fa9b3', 'june']
+    """
+    plain = {name: file_name_for(name) for name in names}
+    count = Counter(file.casefold() for file in plain.values())
+    return {
+        name: file if count[file.casefold()] == 1 and len(file.encode()) <= _MAX_NAME else _with_hash(file, name)
+        for name, file in plain.items()
+    }
+
+
+def _with_hash(file: str, name: str) -> str:
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{file.encode()[:_MAX_NAME].decode(errors='ignore')}-{digest}"

@@ -47,6 +47,8 @@ def load(
     with refusing(path):
         model = _with_weights(model, state, trust)
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it has no memory for weights")
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(

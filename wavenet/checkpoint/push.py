@@ -63,7 +63,7 @@ def push_to_hub(
         if not re.fullmatch(r"[!-~]+", token):  # an error about another one would quote all of it
             raise CheckpointError(
                 f"{repo}: pushing needs a token with write access{', and this is not one' * bool(token)}; create one "
-                f"at {TOKENS}, then run hf auth login, or pass it as token="
+                f"at {TOKENS}, then run hf auth login, or set HF_TOKEN; or, from Python, pass it as token="
             )
         api = huggingface_hub.HfApi(token=token, library_name="wavenet")
         with one_line(repo, pushing=True, token=token):

@@ -1,5 +1,6 @@
 """Common parts of the commands: their configuration and how they report errors."""
 
+import io
 import logging
 import os
 import signal
@@ -19,7 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wavenet.atomic_files import os_error_reason
 from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
+from wavenet.cli.quoting import quoted
 from wavenet.cli.validation import check
+from wavenet.names import one_line
 
 _PACKAGE = Path(__file__).parents[1]
 _USER_ERRORS = (
@@ -28,6 +31,7 @@ _USER_ERRORS = (
 )  # fmt: skip
 _VERBOSE_LOGGERS = ("httpx", "httpx2")  # they log each request
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_SIGPIPE = 13  # Windows has no name for it
 
 
 def config_dir() -> Path:
@@ -52,6 +56,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                     check(name, cfg)
                     function(cfg)
                 except _USER_ERRORS as error:
+                    if isinstance(error, BrokenPipeError) and not _is_read("\n"):  # it may be another pipe
+                        _end_unread()
                     if wanted == "1":
                         raise
                     _end(name, _reason(error))
@@ -66,14 +72,25 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
         def main() -> None:
             nonlocal wanted
             wanted = os.environ.get(_FULL_ERROR)
+            _escape_what_the_terminal_lacks()
+            arguments = sys.argv[1:]
+            sys.argv[1:] = quoted(name, arguments)
             try:
                 with _full_error("1"):  # so that Hydra raises its errors instead of printing them
                     run()
+            except OSError as error:  # of Hydra's own files, or of a command's last output
+                if wanted == "1":
+                    raise
+                _end(name, _reason(error))
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 if wanted == "1":
                     raise
-                overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+                overrides = [argument for argument in arguments if not argument.startswith("-")]
                 _end(name, explain_composition_error(error, name, config_dir(), overrides))
+            finally:
+                sys.argv[1:] = arguments
+                if not _is_read():
+                    _end_unread()
 
         return main
 
@@ -94,8 +111,30 @@ def _full_error(value: str | None) -> Iterator[None]:
             os.environ[_FULL_ERROR] = before
 
 
+def _escape_what_the_terminal_lacks() -> None:
+    """Print escapes in place of characters that the terminal's encoding lacks, such as those of a name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_read(text: str = "") -> bool:
+    """Print a text, and return whether the output is still read: False once its reader has ended, such as `head`."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _end_unread() -> NoReturn:
+    """End as other programs do whose output nobody reads any more: without a message, with SIGPIPE's exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
+    sys.exit(128 + _SIGPIPE)
+
+
 def _end(name: str, reason: str) -> NoReturn:
-    print(f"wavenet {name.replace('_', ' ')}: {' '.join(reason.split())}", file=sys.stderr)
+    print(f"wavenet {name.replace('_', ' ')}: {one_line(' '.join(reason.split()))}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -38,6 +38,8 @@ def explain_composition_error(error: Exception, command: str, folder: Path, over
     several = re.match(r"Ambiguous value for argument '([^']*)'", first)
     if several:
         return f"{several[1]}: several values; write KEY=[A,B] for a list, or add --multirun to run once with each"
+    if command == "push" and any(_key(each) == "token" for each in overrides):  # the message must not show it
+        return "token is not a setting, as other users see a command line; run hf auth login, or set HF_TOKEN"
     return _explain_key_error(first, command, folder, overrides) or " ".join(str(error).split())
 
 

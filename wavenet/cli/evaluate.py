@@ -21,6 +21,7 @@ from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.evaluation import Clips
 from wavenet.machine import machine_in_words
 from wavenet.model import WaveNet
+from wavenet.names import one_line
 from wavenet.native import with_rounded_weights
 from wavenet.report import ModelReport, ReportSettings, compare, render, report_on_model
 from wavenet.report.model_report import finite
@@ -140,13 +141,15 @@ def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], obje
 
 
 def _print(report: ModelReport) -> None:
-    print(report.name)
+    print(one_line(report.name))
     print(f"{'speaker':<16} {'bits/sample':>11} {'as 16-bit':>9} {'utterances':>10} {'seconds':>8}  interval of bits")
-    for name, score in report.result["bits_per_sample"].items():
-        seconds = score["samples"] / report.corpus.sample_rate
+    for speaker, score in report.result["bits_per_sample"].items():
+        name, seconds = one_line(speaker), score["samples"] / report.corpus.sample_rate
         bits, bits_16, ends = score["value"], score["as_16_bit"], score["interval"]
         interval = "none, only one utterance" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-        print(f"{name:<16} {bits:>11.4f} {bits_16:>9.4f} {score['utterances']:>10} {seconds:>8.1f}  {interval}")
+        print(
+            f"{one_line(name):<16} {bits:>11.4f} {bits_16:>9.4f} {score['utterances']:>10} {seconds:>8.1f}  {interval}"
+        )
     if report.result["resynthesis"]:
         for reason, count in report.result["resynthesis"]["reasons"].items():
             print(f"not available for {count} utterance(s): {reason}")

@@ -1,6 +1,7 @@
 """`wavenet export onnx`: a model for onnxruntime, with an example program that generates audio."""
 
 import json
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -8,6 +9,7 @@ from omegaconf import DictConfig
 from wavenet import load
 from wavenet.cli.command import command, plain
 from wavenet.exchange.onnx import EXAMPLE, export
+from wavenet.names import one_line
 
 
 @command("export_onnx")
@@ -17,8 +19,8 @@ def main(cfg: DictConfig) -> None:
     description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     for path in sorted(folder.iterdir()):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    settings = " ".join(_setting(name, condition) for name, condition in description["conditions"].items())
-    print(f"python {folder / EXAMPLE} seconds=2 seed=0 {settings}".rstrip())
+    settings = [_setting(name, condition) for name, condition in description["conditions"].items()]
+    print(one_line(shlex.join(["python", str(folder / EXAMPLE), "seconds=2", "seed=0", *settings])))
 
 
 def _setting(name: str, condition: dict[str, list[str]]) -> str:

@@ -16,6 +16,7 @@ from wavenet.cli.validation import check_rate
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.generation.sampler import check_room
 from wavenet.model import WaveNet
+from wavenet.names import one_line
 
 DEFAULT_SECONDS = 2.0
 
@@ -79,8 +80,10 @@ def main(cfg: DictConfig) -> None:
 
 def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> dict[str, Any]:
     """Return the model's conditions: the names given, or else the first category, and features from files."""
-    conditions = plain(cfg.conditions) if cfg.conditions else {}
-    conditions |= {name: cfg[name] for name in ("speaker", "mel") if cfg[name] is not None}
+    settings = plain(cfg)
+    conditions = (settings["conditions"] or {}) | {
+        name: settings[name] for name in ("speaker", "mel") if settings[name] is not None
+    }
     conditions = {name: value for name, value in conditions.items() if value is not None}
     unused = conditions.keys() - model.conditioners.keys()
     if unused:
@@ -101,12 +104,13 @@ def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> di
             continue
         if name in conditions:
             names = conditions[name]
-            several = isinstance(names, list | ListConfig)
+            several = isinstance(names, list)
             conditions[name] = [str(each) for each in names] if several else str(names)  # 225 may be a name
         elif conditioner.absent is None:
             conditions[name] = conditioner.categories[0]
             if len(conditioner.categories) > 1:
-                print(f"{name}={conditions[name]} (none was given; the model has {', '.join(conditioner.categories)})")
+                known = ", ".join(conditioner.categories)
+                print(one_line(f"{name}={conditions[name]} (none was given; the model has {known})"))
     return conditions
 
 

@@ -7,24 +7,25 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.bounds import check_batch
 from wavenet.checkpoint import check_json, check_reconstructs, constructor_parameters, describe
 from wavenet.checks import memory_of_this_machine
 from wavenet.cli.command import plain
+from wavenet.cli.literal import build, literals
 from wavenet.cli.saved_config import checked_yaml
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.cli.validation import arguments_of, check, check_known
 from wavenet.data import Corpus, Dataset
 from wavenet.model import WaveNet
+from wavenet.names import normalise
 from wavenet.native import Layout, UnknownNetworkError
 from wavenet.training import WaveNetTraining, make_optimizer
 
 _SET_BY_TRAIN = {
     "max_epochs", "min_epochs", "check_val_every_n_epoch", "num_sanity_val_steps", "use_distributed_sampler",
-    "enable_model_summary", "default_root_dir", "logger", "callbacks", "enable_checkpointing",
+    "enable_model_summary", "default_root_dir", "logger", "callbacks", "enable_checkpointing", "plugins",
 }  # fmt: skip
 _SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing", "optimizer"}
 _USABLE = 0.8  # fraction of the memory; the rest is for the system, and for what is not counted here
@@ -115,7 +116,7 @@ def make_dataset(cfg: DictConfig) -> Dataset:
     Raises:
         ValueError: If it has no name for the folder of its prepared audio.
     """
-    dataset = instantiate(cfg)
+    dataset = build("dataset", cfg)
     name = getattr(dataset, "name", None)
     if not isinstance(name, str) or not name.isprintable() or set(name) & set(" /\\") or name in ("", ".", ".."):
         raise ValueError(
@@ -133,36 +134,31 @@ def fill_categories(cfg: DictConfig, corpus: Corpus) -> None:
         corpus: The training corpus.
 
     Raises:
-        ValueError: If the dataset has names that are not among those given, or that a config cannot hold.
+        ValueError: If the dataset has names that are not among those given.
     """
     for key, conditioner in (cfg.model.get("conditioners") or {}).items():
         if "categories" not in conditioner:
             continue
         names = corpus.values(conditioner.name)
-        reserved = next((name for name in names if "${" in name or name == "???"), None)
-        if reserved is not None:
-            raise ValueError(
-                f"model.conditioners.{key}.categories: the dataset has the name {reserved!r}, which a config takes "
-                "for a reference; rename it"
-            )
-        if conditioner.categories is None:
-            conditioner.categories = names
-        unknown = sorted(set(names) - {str(category) for category in conditioner.categories})
+        given = plain(conditioner)["categories"]
+        categories = names if given is None else [normalise(str(category)) for category in given]
+        conditioner.categories = literals(categories)
+        unknown = sorted(set(names) - set(categories))
         if unknown:
             raise ValueError(
-                f"model.conditioners.{key}.categories is {list(conditioner.categories)}, but the dataset has "
+                f"model.conditioners.{key}.categories is {categories}, but the dataset has "
                 f"{', '.join(unknown)}, too; add them, or use null for all names"
             )
 
 
 def _meta_model(cfg: DictConfig) -> WaveNet:
     """Build the model on the meta device: shapes without memory for the weights."""
-    settings = OmegaConf.create({"model": OmegaConf.to_container(cfg.model, resolve=True)})
+    settings = OmegaConf.create({"model": literals(OmegaConf.to_container(cfg.model, resolve=True))})
     for conditioner in (settings.model.get("conditioners") or {}).values():
         if "categories" in conditioner and conditioner.categories is None:
             conditioner.categories = ["?"]
     with torch.device("meta"):
-        return instantiate(settings.model, _convert_="all")
+        return build("model", settings.model)
 
 
 def _check_optimizer(cfg: DictConfig, model: WaveNet) -> None:

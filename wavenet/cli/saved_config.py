@@ -27,6 +27,7 @@ from wavenet.checkpoint import (
     upgrade_model,
 )
 from wavenet.cli.command import config_dir, plain
+from wavenet.cli.literal import is_literal, literal, literals
 from wavenet.cli.schema import type_of_setting
 from wavenet.cli.targets import LOGGERS, SCHEDULE, WANDB, resolve_class
 from wavenet.types import format_value
@@ -69,15 +70,15 @@ def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConf
     with refusing(path, fix=""):
         cfg = _read(read_text(path, _LIMIT), trust)
         _check_links(run)
-    cfg.resume, cfg.run_dir = None, str(run)
+    cfg.resume, cfg.run_dir = None, literal(str(run))
     if "save_dir" in (cfg.logger or ()):
-        cfg.logger.save_dir = str(run)
+        cfg.logger.save_dir = literal(str(run))
     if "offline" in (cfg.logger or ()):
         cfg.logger.offline = True
     if "download" in cfg.dataset:
         cfg.dataset.download = False
     if not any(Path(cfg.preparation.cache_dir).glob("*Hz/table.json")):
-        cfg.preparation.cache_dir = cache_dir
+        cfg.preparation.cache_dir = literal(cache_dir)
     return cfg
 
 
@@ -95,7 +96,7 @@ def checked_yaml(cfg: DictConfig) -> str:
         ValueError: If it could not be loaded again; names the key, its value and the fix.
     """
     settings = kept(cfg)
-    text = OmegaConf.to_yaml(OmegaConf.create(settings))
+    text = OmegaConf.to_yaml(OmegaConf.create(literals(settings)))
     try:
         if len(text.encode()) > _LIMIT:
             raise ValueError(f"has {len(text.encode())} bytes; at most {_LIMIT} are allowed: name fewer categories")
@@ -155,7 +156,7 @@ def _check_instructions(data: Any, trust: Trust, place: tuple[str, ...] = ()) ->
     elif isinstance(data, list):
         for item in data:
             _check_instructions(item, trust, (*place, ""))
-    elif isinstance(data, str) and ("${" in data or data == "???"):
+    elif isinstance(data, str) and not is_literal(data):
         raise ValueError(f"contains the reference {data!r:.80}; a run's config must not contain references")
 
 

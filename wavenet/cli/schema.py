@@ -41,7 +41,7 @@ _STRATEGIES = (
 _MAX_COUNT = 10**9  # of steps and other counts; more than any run needs
 _MAX_DEVICES = 256
 _DAY = 86400  # seconds
-_PATH = Text("a path; one that looks like a number is written ./2024")
+PATH = Text("a path; in a config, one that looks like a number is written ./2024")
 _CLASS = Text("a class with its module, such as wavenet.model.WaveNet")
 _NAME = Text("a name")
 _NAME_OR_NUMBER = Text("a name", numbers=True)
@@ -75,10 +75,10 @@ _MODEL |= _types_of(WaveNet)
 
 PREPARATION: dict[str, ValueType] = {
     "validation_fraction": Real(0, 1, exclusive_high=True, example=0.1),
-    "preparation.cache_dir": _PATH,
+    "preparation.cache_dir": PATH,
     **{f"preparation.{key}": value_type for key, value_type in _types_of(prepare).items()},
     "dataset._target_": _CLASS,
-    "dataset.root": optional(_PATH),
+    "dataset.root": optional(PATH),
     "dataset.mic": OneOf(("mic1", "mic2")),
     "dataset.download": BOOLEAN,
     "dataset.speakers_from_folders": BOOLEAN,
@@ -102,8 +102,8 @@ for _key, _type in _types_of(F0Conditioner).items():
     _CONDITIONERS[f"*.{_key}" if _CONDITIONERS.get(f"*.{_key}", _type) == _type else f"f0.{_key}"] = _type
 
 TRAIN: dict[str, ValueType] = {
-    "run_dir": _PATH,
-    "resume": optional(_PATH),
+    "run_dir": PATH,
+    "resume": optional(PATH),
     "trust": _TRUST,
     **_types_in_annotations(
         seed=bounds.Seed,
@@ -140,7 +140,7 @@ TRAIN: dict[str, ValueType] = {
     "trainer.num_nodes": Integer(1, 1024),
     "trainer.strategy": OneOf(_STRATEGIES),
     "logger._target_": _CLASS,
-    "logger.save_dir": _PATH,
+    "logger.save_dir": PATH,
     "logger.name": AnyOf((_NAME, OneOf(("", None)))),
     "logger.project": _NAME,
     "logger.offline": BOOLEAN,
@@ -155,25 +155,25 @@ TRAIN: dict[str, ValueType] = {
 }
 
 GENERATE: dict[str, ValueType] = {
-    "checkpoint": _PATH,
+    "checkpoint": PATH,
     "trust": _TRUST,
-    "output": _PATH,
+    "output": PATH,
     "sample_rate": optional(_MODEL["sample_rate"]),
     "seconds": optional(SECONDS, ListOf(SECONDS, 1, UTTERANCES.high, "[1,2.5]")),
     "speaker": optional(_NAME_OR_NUMBER, ListOf(_NAME_OR_NUMBER, 1, UTTERANCES.high, "[allison,june]")),
-    "mel_from": optional(_PATH),
-    "mel": optional(_PATH),
+    "mel_from": optional(PATH),
+    "mel": optional(PATH),
     "conditions": optional(Dictionary("conditions={language: it}")),
     **_types_of(Stream, "num", "seed", "temperature", "top_k", "guidance", "threads", "weights"),
-    "prompt": optional(_PATH),
+    "prompt": optional(PATH),
     "backend": _NAME,
     "device": Text("a device such as cpu or cuda:0"),
 }
 
 EVALUATE: dict[str, ValueType] = {
-    "checkpoint": AnyOf((_PATH, ListOf(_PATH, 1, 32, "[runs/a,runs/b]"))),
+    "checkpoint": AnyOf((PATH, ListOf(PATH, 1, 32, "[runs/a,runs/b]"))),
     "trust": _TRUST,
-    "output": optional(_PATH),
+    "output": optional(PATH),
     "sample_rate": optional(_MODEL["sample_rate"]),
     "device": GENERATE["device"],
     "weights": GENERATE["weights"],
@@ -192,7 +192,7 @@ EVALUATE: dict[str, ValueType] = {
 }
 
 DEMO: dict[str, ValueType] = {
-    "checkpoint": _PATH,
+    "checkpoint": PATH,
     "trust": _TRUST,
     "host": OneOf(("127.0.0.1", "::1", "localhost"), "the page has no passwords, so only this machine may reach it"),
     "port": Integer(0, 65535),
@@ -204,7 +204,7 @@ DEMO: dict[str, ValueType] = {
 }
 
 PUSH: dict[str, ValueType] = {
-    "checkpoint": _PATH,
+    "checkpoint": PATH,
     "trust": _TRUST,
     "repo": Text("a repository on the Hugging Face Hub, such as june/wavenet-june"),
     "private": BOOLEAN,
@@ -212,9 +212,9 @@ PUSH: dict[str, ValueType] = {
     "message": Text("a line of text"),
 }
 
-EXPORT_ONNX: dict[str, ValueType] = {"checkpoint": _PATH, "trust": _TRUST, "output": _PATH}
+EXPORT_ONNX: dict[str, ValueType] = {"checkpoint": PATH, "trust": _TRUST, "output": PATH}
 
-IMPORT: dict[str, ValueType] = {"checkpoint": _PATH, "hparams": optional(_PATH), "output": _PATH}
+IMPORT: dict[str, ValueType] = {"checkpoint": PATH, "hparams": optional(PATH), "output": PATH}
 
 SCHEMA: dict[str, dict[str, ValueType]] = {
     "train": TRAIN,

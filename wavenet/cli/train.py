@@ -11,7 +11,6 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
 from wavenet.checkpoint import Trust, build_on_meta, describe, refusing
 from wavenet.cli.command import command, plain
+from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.preflight import (
     check_reloadable,
     check_run,
@@ -83,7 +83,7 @@ def main(cfg: DictConfig) -> None:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     corpus = prepare(make_dataset(cfg.dataset), meta_model.sample_rate, **plain(cfg.preparation))
     fill_categories(cfg, corpus)
-    model = instantiate(cfg.model, _convert_="all")
+    model = build("model", cfg.model)
     check_reloadable(cfg, model)  # now with all category names
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
@@ -103,7 +103,7 @@ def main(cfg: DictConfig) -> None:
         frame=1 if model.context is None else model.context.pool,
     )
     if resumption is None and getattr(rank_zero_only, "rank", 0) == 0:
-        cfg.run_dir = str(_free_name(Path(cfg.run_dir)))
+        cfg.run_dir = literal(str(_free_name(Path(cfg.run_dir))))
     run = Path(cfg.run_dir)
     trainer = _trainer(cfg, run, model, validation, resumption and resumption.purge_step)
     if trainer.is_global_zero:  # nothing is written before everything is built
@@ -124,7 +124,7 @@ def main(cfg: DictConfig) -> None:
 
 def _write_config(cfg: DictConfig, run: Path) -> None:
     """Write the config into the run's folder, which is created together with it, so that every run can be resumed."""
-    text = OmegaConf.to_yaml(OmegaConf.create(kept(cfg)))
+    text = OmegaConf.to_yaml(OmegaConf.create(literals(kept(cfg))))
     if run.is_dir():
         write_text(run / "config.yaml", text)
         return
@@ -142,7 +142,7 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, pur
     if cfg.logger:
         takes = arguments_of(resolve_user_class("logger", cfg.logger._target_))
         purges = {"purge_step": purge_step} if takes is None or "purge_step" in takes else {}
-        logger = instantiate(cfg.logger, **purges)
+        logger = build("logger", cfg.logger, **purges)
     accumulated = settings.get("accumulate_grad_batches", 1)
     log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
     callbacks: list[Callback] = [
@@ -221,14 +221,16 @@ def _resume(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
                 "groups, or start a new run"
             )
         if key != "resume":
-            OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
+            value = OmegaConf.select(cfg, key)
+            given = literals(plain(value) if OmegaConf.is_config(value) else value)
+            OmegaConf.update(saved, key, given, merge=False, force_add=True)
     optimizer = saved.optimizer.get("_target_", _ADAMW)
     if optimizer != saved_optimizer:
         raise ValueError(
             f"optimizer._target_ is {optimizer}; resume goes on with the run's {saved_optimizer}: remove the setting, "
             "or start a new run"
         )
-    saved.run_dir, saved.trust = str(run), trust
+    saved.run_dir, saved.trust = literal(str(run)), trust
     return saved, resumption
 
 

@@ -123,11 +123,19 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
             if isinstance(value, dict) and "_target_" in value:
                 _check_keys(key, value, _known(command, key, value))
         elif isinstance(value, dict):
+            if "_partial_" in value:
+                raise ValueError(f"{key}._partial_: only a part that the model builds later has it; remove it")
             _check_keys(key, value, _known(command, key, value))
             _check_group(command, key, value, written[name])
-        elif any(each.startswith(f"{key}.") for each in SCHEMA[command]) and value is not None:
-            example = next(each for each in SCHEMA[command] if each.startswith(f"{key}."))
+        elif example := _example_in(command, key) if value is not None else None:
             raise ValueError(f"{key} is {format_value(value)}; it must be a group of settings, such as {example}")
+
+
+def _example_in(command: str, group: str) -> str | None:
+    """Return the key of a setting inside a group; None if it is no group."""
+    if group.startswith("model.conditioners.") and group.count(".") == 2:
+        return f"{group}._target_"
+    return next((each for each in SCHEMA[command] if each.startswith(f"{group}.")), None)
 
 
 def _known(command: str, group: str, settings: Mapping[str, Any]) -> set[str] | None:

@@ -10,6 +10,7 @@ from torch import nn
 from wavenet.bounds import Channels, Dropout, Names, checked
 from wavenet.checks import is_whole
 from wavenet.conditioning.base import Conditioner
+from wavenet.names import normalise, one_line
 from wavenet.nn import Condition
 
 
@@ -33,10 +34,11 @@ class CategoricalEmbedding(Conditioner):
     def __init__(self, name: str, categories: Names, condition_channels: Channels, dropout: Dropout = 0.0) -> None:
         super().__init__(name, condition_channels, dropout)
         self.categories = [str(category) for category in categories]
-        self._index = {category: index for index, category in enumerate(self.categories)}
-        if len(self._index) < len(self.categories):
+        exact = {category: index for index, category in enumerate(self.categories)}
+        if len(exact) < len(self.categories):
             twice = sorted(category for category, times in Counter(self.categories).items() if times > 1)
             raise ValueError(f"CategoricalEmbedding: categories is {self.categories}; it has {twice} more than once")
+        self._index = {normalise(category): index for category, index in exact.items()} | exact
         self.embedding = nn.Embedding(len(self.categories), condition_channels)
 
     def read(self, conditions: Mapping[str, Any], batch_size: int) -> Condition:
@@ -53,7 +55,7 @@ class CategoricalEmbedding(Conditioner):
         Raises:
             ValueError: If the condition is missing or unknown; the message lists the known names.
         """
-        known = ", ".join(self.categories)
+        known = one_line(", ".join(self.categories))
         if conditions.get(self.name) is None:
             raise ValueError(f"the model needs a {self.name}: give {self.name}=NAME, one of {known}")
         names = conditions[self.name]
@@ -62,8 +64,15 @@ class CategoricalEmbedding(Conditioner):
         names = [str(name) if is_whole(name) else name for name in given]
         if len(names) != batch_size:
             raise ValueError(f"{len(names)} values of {self.name} were given for a batch of {batch_size}")
-        for name in names:
-            if not isinstance(name, str) or name not in self._index:
+        found = [self.find(name) for name in names]
+        for name, index in zip(names, found, strict=True):
+            if index is None:
                 raise ValueError(f"unknown {self.name} {name!r}; choose from {known}")
-        indices = torch.tensor([self._index[name] for name in names], device=self.embedding.weight.device)
+        indices = torch.tensor(found, device=self.embedding.weight.device)
         return Condition(self.embedding(indices).unsqueeze(-1))
+
+    def find(self, name: Any) -> int | None:
+        """Return a name's index in `categories`: that of the same name, else of the same normalised name, else None."""
+        if not isinstance(name, str):
+            return None
+        return self._index.get(name, self._index.get(normalise(name)))

@@ -1,6 +1,5 @@
 """Interface of datasets, and the records that they return."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Protocol
 
 from wavenet.audio import looks_like_audio
 from wavenet.data.origin import Origin
+from wavenet.names import normalise, one_line
 
 
 class DatasetError(ValueError):
@@ -21,12 +21,16 @@ class Utterance:
     Attributes:
         id: Unique and stable within the dataset, such as "p225/p225_001"; the split depends on it.
         path: The audio file.
-        conditions: Its named conditions, such as {"speaker": "p225"}.
+        conditions: Its named conditions, such as {"speaker": "p225"}; the values are normalised (`wavenet.names`).
     """
 
     id: str
     path: Path
     conditions: dict[str, str]
+
+    def __post_init__(self) -> None:
+        normalised = {name: normalise(value) for name, value in self.conditions.items()}
+        object.__setattr__(self, "conditions", normalised)
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,6 @@ class Dataset(Protocol):
             DatasetError: If the corpus is missing; names the command that downloads it.
         """
         ...
-
-
-def one_line(text: str) -> str:
-    r"""Escape control characters, such as a newline in a file name, and bytes that are not valid Unicode.
-
-    >>> print(one_line("Zoë\n\udcff.wav"))
-    Zoë\n\udcff.wav
-    """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda match: repr(match[0])[1:-1], text)
 
 
 def why_missing(path: Path) -> str | None:

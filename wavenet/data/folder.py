@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 from wavenet.audio import looks_like_audio
-from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, one_line, why_missing
+from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, why_missing
 from wavenet.data.index_csv import INDEX, read_index
 from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
+from wavenet.names import normalise
 
 
 class Folder:
@@ -69,7 +70,11 @@ class Folder:
         return Scan([self._utterance(path, {}) for path in paths], skipped, origin)
 
     def _scan_index(self, index: Path, paths: list[Path], skipped: list[Skipped]) -> Scan:
-        table = read_index(index)
+        on_disk = {normalise(name): name for name in (path.relative_to(self.root).as_posix() for path in paths)}
+        table = {
+            name if why_missing(self.root / name) is None else on_disk.get(normalise(name), name): conditions
+            for name, conditions in read_index(index).items()
+        }
         utterances, licences = [], []
         for name, conditions in table.items():
             missing = why_missing(self.root / name)
@@ -121,4 +126,4 @@ class Folder:
                     f"{path}: is not in a speaker's folder; move it, or set dataset.speakers_from_folders=false"
                 )
             speaker = relative.parts[0]
-        return Utterance(relative.as_posix(), path, {"speaker": one_line(speaker)} | conditions)
+        return Utterance(relative.as_posix(), path, {"speaker": speaker} | conditions)

@@ -5,7 +5,8 @@ import io
 import posixpath
 from pathlib import Path
 
-from wavenet.data.dataset import DatasetError, one_line, why_missing
+from wavenet.data.dataset import DatasetError, why_missing
+from wavenet.names import normalise
 
 INDEX = "index.csv"
 _DELIMITERS = (",", ";", "\t")
@@ -62,7 +63,7 @@ def _delimiter(text: str) -> str:
 
 
 def _column(name: str) -> str:
-    name = name.strip()
+    name = normalise(name)
     return name.lower() if name.lower() in _COLUMNS else name
 
 
@@ -91,4 +92,4 @@ def _entry(place: str, folder: Path, names: list[str], row: list[str]) -> tuple[
     file = posixpath.normpath(path) if path else ""
     if not file or posixpath.isabs(file) or file.split("/")[0] in {".", ".."}:
         raise DatasetError(f"{place}: file is '{path}'; give a path inside the folder, relative to it")
-    return file, {name: one_line(value) for name, value in values.items() if value}
+    return file, {name: normalise(value) for name, value in values.items() if value}

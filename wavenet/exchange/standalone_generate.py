@@ -6,6 +6,7 @@ Conditions are NAME=WORD or NAME=FRAMES.npy, (channels, frames); other settings 
 import json
 import sys
 import time
+import unicodedata
 import wave
 from pathlib import Path
 from typing import Any
@@ -25,19 +26,54 @@ def load(file: str) -> tuple[Any, dict[str, np.ndarray]]:
     return graph, {state.name: np.zeros((1, *state.shape[1:]), np.float32) for state in states}
 
 
+def _settings(conditions: dict[str, Any]) -> dict[str, str]:
+    """Return the settings of the command line; it ends the program if one is unknown, or help is wanted."""
+    known = [*conditions, "seconds", "seed", "temperature", "output"]
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__, f"\nThis model's settings: {', '.join(known)}.", sep="")
+        sys.exit(0)
+    for setting in sys.argv[1:]:
+        if setting.partition("=")[0] not in known or "=" not in setting:
+            sys.exit(f"generate.py: {setting!a}: not a setting; write NAME=VALUE with one of {', '.join(known)}")
+    return dict(setting.split("=", 1) for setting in sys.argv[1:])
+
+
+def _number(name: str, given: str, known: list[str]) -> int:
+    """Return a name's number in a list of names, of which the one with the same characters comes first."""
+    composed = [unicodedata.normalize("NFC", each) for each in known]
+    for each, names in ((given, known), (unicodedata.normalize("NFC", given), composed)):
+        if each in names:
+            return names.index(each)
+    sys.exit(f"generate.py: unknown {name} {given!a}; choose from {', '.join(map(ascii, known))}")
+
+
+def _frames(name: str, settings: dict[str, str], channels: int) -> np.ndarray:
+    """Return a condition's frames, (channels, frames), from its file."""
+    if name not in settings:
+        sys.exit(f"generate.py: {name} is not given; give {name}=FRAMES.npy, ({channels}, frames)")
+    try:
+        frames = np.load(settings[name]).astype(np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        sys.exit(f"generate.py: {settings[name]!a}: not readable as a .npy file ({error})")
+    if frames.ndim != 2 or frames.shape[0] != channels:
+        sys.exit(f"generate.py: {settings[name]!a}: shape {frames.shape}; it must be ({channels}, frames)")
+    return frames
+
+
 def main() -> None:
     """Generate the audio, sample by sample, and write it."""
     about = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
-    settings = dict(setting.split("=", 1) for setting in sys.argv[1:])
+    settings = _settings(about["conditions"])
     rate, conditions = about["sample_rate"], []  # of each sample, or of all: (1, channels, samples or 1)
     for name, condition in about["conditions"].items():
         if name not in settings and condition["absent"]:
             conditions.append(np.array(condition["absent"], np.float32).reshape(1, -1, 1))
         elif "categories" in condition:
-            number = condition["categories"].index(settings.get(name, condition["categories"][0]))
+            known = condition["categories"]
+            number = _number(name, settings[name] if name in settings else known[0], known)
             conditions += load(condition["file"])[0].run(None, {name: np.array([number])})
         else:
-            frames = np.load(settings[name]).astype(np.float32)
+            frames = _frames(name, settings, condition["num_channels"])
             conditions += load(condition["file"])[0].run(None, {name: frames[None]})
     covered = min((each.shape[2] for each in conditions if each.shape[2] > 1), default=2 * rate)
     length = round(float(settings["seconds"]) * rate) if "seconds" in settings else covered

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from wavenet.audio import file_name_for, log_mel_spectrogram, write
+from wavenet.audio import log_mel_spectrogram, unique_file_names, write
 from wavenet.audio.spectrogram_image import spectrogram_image
 from wavenet.data import Corpus
 from wavenet.generation import generate
@@ -126,6 +126,7 @@ class AudioSamples(Callback):
         for index, utterance in enumerate(validation.utterances):
             first.setdefault(utterance.conditions.get("speaker", "audio"), index)
         self._chosen = dict(sorted(first.items())[:max_num])
+        self._files = unique_file_names(self._chosen)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Generate, on the first process, while the averaged weights are in place."""
@@ -157,7 +158,7 @@ class AudioSamples(Callback):
 
     def _show(self, trainer: L.Trainer, speaker: str, waveforms: dict[str, Tensor], rate: int) -> None:
         step = trainer.global_step
-        name = file_name_for(speaker)
+        name = self._files[speaker]
         pictures = []
         for kind, waveform in waveforms.items():
             write(self._folder / f"step-{step:07d}" / f"{name}-{kind}.wav", waveform, rate)
