@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wavenet.bounds import check_value, checked_as
 from wavenet.checks import memory_of_this_machine
-from wavenet.generation.backend import Backend
+from wavenet.generation.backend import Backend, check_overflow
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.guidance import GuidedWaveNet
 from wavenet.generation.reference import ReferenceBackend
@@ -69,6 +69,7 @@ def generate(
 
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (the message lists the known ones).
+        FloatingPointError: If the model's outputs are infinite or nan.
     """
     audio_stream = stream(model, seconds, num, **options)
     if audio_stream.lengths is None:
@@ -222,7 +223,11 @@ class Stream(Iterator[Tensor]):
         return None if self._ends is None else self._left()
 
     def __next__(self) -> Tensor:
-        """Return the next chunk, (num, chunk)."""
+        """Return the next chunk, (num, chunk).
+
+        Raises:
+            FloatingPointError: If the model's outputs are infinite or nan.
+        """
         left = max(self._left())
         if left == 0:
             raise StopIteration
@@ -267,6 +272,7 @@ class Stream(Iterator[Tensor]):
         audio, after = self._backend.run(
             before, condition, random_numbers.to(whole.previous.device), self._temperature, self._top_k
         )
+        check_overflow(*(after.layers or ()))
         if not all_active:
             after = _insert(whole, active, after)
         for k in active:
