@@ -207,6 +207,7 @@ def test_a_checkpoint_saved_under_any_name_is_loaded(small, tmp_path):
         (lambda m: m.update(num_cycles=400), "2400 layers in all stacks; there are weights for at most"),
         (lambda m: m.update(dilation_cycle=20, num_cycles=1, kernel_size=99), "receptive field of 1.*e.08 samples"),
         (lambda m: m.update(distribution=5), "has distribution=5; it takes no number"),
+        (lambda m: m.update(bias={"a": 1}), "has bias={'a': 1}; it must be true or false"),
         (lambda m: m["conditioners"].update(speaker={"name": "../x"}), "a condition's name must not be a path"),
         (lambda m: m.update(conditioners=[{} for _ in range(99)]), "a model has at most 32"),
     ],
