@@ -269,10 +269,14 @@ class Stream(Iterator[Tensor]):
         random_numbers = torch.cat(
             [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
         )
-        audio, after = self._backend.run(
-            before, condition, random_numbers.to(whole.previous.device), self._temperature, self._top_k
-        )
-        check_overflow(*(after.layers or ()))
+        try:
+            audio, after = self._backend.run(
+                before, condition, random_numbers.to(whole.previous.device), self._temperature, self._top_k
+            )
+            check_overflow(*(after.layers or ()))
+        except FloatingPointError as error:
+            first = min(positions[k] for k in active)
+            raise FloatingPointError(f"samples {first} to {first + length - 1}: {error}") from error
         if not all_active:
             after = _insert(whole, active, after)
         for k in active:
