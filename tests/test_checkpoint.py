@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import time
 import zipfile
 
 import pytest
@@ -137,6 +138,24 @@ def training_checkpoint(model, path, **more):
     torch.save({"wavenet": {"format_version": 2, "model": describe(model)}, "state_dict": state} | more, path)
 
 
+@pytest.mark.parametrize(
+    ("begin", "after_each", "end"), [(b"}(", b"N", b"u"), (b"ccollections\nOrderedDict\n](", b"N\x86", b"e\x85R")]
+)
+def test_keys_whose_hashes_collide_are_refused_before_they_are_hashed(small, tmp_path, begin, after_each, end):
+    # multiples of 2^61 - 1 have one hash: to fill a dict with 100 000 of them takes 5 * 10^9 comparisons
+    training_checkpoint(small(), tmp_path / "good.ckpt")
+    keys = (b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") for k in range(1, 100_001))
+    made = begin + b"".join(key + after_each for key in keys) + end
+    with zipfile.ZipFile(tmp_path / "good.ckpt") as good, zipfile.ZipFile(tmp_path / "last.ckpt", "w") as bad:
+        for name in good.namelist():
+            data = good.read(name)
+            bad.writestr(name, data[:-1] + b"X\x04\0\0\0more" + made + b"s." if name.endswith("data.pkl") else data)
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: .*(has numbers as names|fills a dict in one call)"):
+        wavenet.load(tmp_path / "last.ckpt")
+    assert time.process_time() - start < 10
+
+
 def test_a_flipped_bit_in_a_training_checkpoint_is_noticed(small, tmp_path):
     model, path = small(), tmp_path / "last.ckpt"
     training_checkpoint(model, path)
@@ -188,6 +207,7 @@ def test_a_checkpoint_saved_under_any_name_is_loaded(small, tmp_path):
         (lambda m: m.update(num_cycles=400), "2400 layers in all stacks; there are weights for at most"),
         (lambda m: m.update(dilation_cycle=20, num_cycles=1, kernel_size=99), "receptive field of 1.*e.08 samples"),
         (lambda m: m.update(distribution=5), "has distribution=5; it takes no number"),
+        (lambda m: m.update(bias={"a": 1}), "has bias={'a': 1}; it must be true or false"),
         (lambda m: m["conditioners"].update(speaker={"name": "../x"}), "a condition's name must not be a path"),
         (lambda m: m.update(conditioners=[{} for _ in range(99)]), "a model has at most 32"),
     ],

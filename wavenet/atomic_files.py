@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,8 @@ _PARTIAL = ".partial"
 def atomic_write(path: Path, make_folder: bool = True) -> Iterator[Path]:
     """Write a temporary file beside the target, and move it there once it is complete and on the disk.
 
-    Until then, and after a kill or a power cut, `path` is what it was before.
+    Until then, and after a kill or a power cut, `path` is what it was before. A link stays a link: its target is
+    written. Devices, pipes and this process's open files, such as /dev/stdout, are written to directly.
 
     Args:
         path: The file.
@@ -23,29 +24,51 @@ def atomic_write(path: Path, make_folder: bool = True) -> Iterator[Path]:
             the wrong disk.
 
     Yields:
-        The temporary file to write: it exists, empty and hidden, in the same folder.
+        The temporary file to write: it exists, empty and hidden, in the target's folder. Or the device itself.
 
     Raises:
         OSError: If the file cannot be written; names `path`, which is unchanged. No temporary file is left.
     """
-    if make_folder:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=_PARTIAL)
-    os.close(handle)
-    beside = Path(name)
     try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())  # a full disk may be reported only here
-        beside.chmod(0o666 & ~_umask())  # mkstemp gives access to the owner only
-        os.replace(beside, path)
-        _flush(path.parent)
+        if is_special(path):
+            yield path
+            return
+        with _replacing(Path(os.path.realpath(path)), make_folder) as beside:
+            yield beside
     except OSError as error:
         error.filename = str(path)
         raise
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a device, a pipe, a socket or an open file of this process, which is never replaced."""
+    opened = str(path.absolute()).startswith(("/proc/", "/dev/fd/", "/dev/stdin", "/dev/stdout", "/dev/stderr"))
+    return opened or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def check_no_links(folder: Path, paths: Iterable[Path]) -> None:
+    """Check that paths below a folder can be written and removed without leaving it.
+
+    Args:
+        folder: The folder, which may be a link itself.
+        paths: Files or folders below it; they need not exist.
+
+    Raises:
+        OSError: If one of them, or a folder between, is a link; names the link.
+    """
+    checked = {folder}
+    for path in paths:
+        for each in (path, *path.parents):
+            if each in checked:
+                break
+            checked.add(each)
+            if each.is_symlink():
+                raise link_error(each)
+
+
+def link_error(path: Path) -> OSError:
+    """Return the error that names a link."""
+    return OSError(errno.ELOOP, "is a link, which is not written through; remove it", str(path))
 
 
 @contextmanager
@@ -63,6 +86,7 @@ def atomic_folder(folder: Path, sign: str) -> Iterator[Path]:
         FileExistsError: If something else exists at that path.
         OSError: If the folder cannot be written; what exists at that path is unchanged. No temporary folder is left.
     """
+    folder = Path(os.path.realpath(folder))  # a link stays a link
     if os.path.lexists(folder) and not (folder / sign).is_file():
         raise FileExistsError(errno.EEXIST, f"exists, and holds no {sign}; choose another folder", str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +95,9 @@ def atomic_folder(folder: Path, sign: str) -> Iterator[Path]:
         beside.chmod(0o755)
         yield beside
         _exchange(beside, folder)
+    except OSError as error:
+        error.filename = error.filename or str(folder)
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -109,6 +136,28 @@ def os_error_reason(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{reason}; allow writing there, or write elsewhere"
     return reason
+
+
+@contextmanager
+def _replacing(target: Path, make_folder: bool) -> Iterator[Path]:
+    """Do `atomic_write` for a regular file, or one that does not exist yet."""
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if make_folder:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=_PARTIAL)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())  # a full disk may be reported only here
+        beside.chmod(0o666 & ~_umask())  # mkstemp gives access to the owner only
+        os.replace(beside, target)
+        _flush(target.parent)
+    finally:
+        with suppress(OSError):
+            beside.unlink()
 
 
 def _exchange(beside: Path, folder: Path) -> None:

@@ -90,11 +90,14 @@ def test_features_from_files_in_place_of_a_recording(train, run, in_tmp):
     np.save("turned.npy", mel.T)
     np.save("broken.npy", np.full_like(mel, np.nan))
     (in_tmp / "noise.npy").write_bytes(b"no array")
+    with (in_tmp / "huge.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (64, 10**11)})
     for override, message in (
         (
             "mel=turned.npy",
             rf"turned.npy: the array is \({mel.shape[1]}, 64\); it must be \(64, frames\); transpose it",
         ),
+        ("mel=huge.npy", "huge.npy: claims more numbers than fit into memory"),
         ("mel=broken.npy", "broken.npy: holds NaN or infinite numbers"),
         ("mel=noise.npy", "noise.npy: not readable as a .npy file"),
         ("mel=nowhere.npy", "nowhere.npy: no such file"),

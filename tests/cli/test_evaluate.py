@@ -129,6 +129,7 @@ def test_without_pesq_and_stoi_the_rest_is_there(evaluate, saved, in_tmp, monkey
         (["checkpoint=[PLAIN,nowhere]"], "nowhere: no such checkpoint"),
         (["checkpoint=[]"], "checkpoint is []; it must be a path"),
         (["checkpoint=PLAIN", "output=x.html"], "output is 'x.html'; name the JSON file, such as x.json"),
+        (["checkpoint=PLAIN", "output=/dev/full"], "output is '/dev/full', which is no regular file; name one"),
         (["checkpoint=PLAIN", "output=x.HTM"], "output is 'x.HTM'; name the JSON file"),
         (["checkpoint=PLAIN", "bits_per_byte.quantization=a_law"], "it must be mu_law or linear"),
         (["checkpoint=PLAIN", "sounds.secnds=1"], "did you mean sounds.seconds?"),

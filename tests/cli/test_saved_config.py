@@ -1,6 +1,7 @@
 """A run's saved config: every config of this package is accepted, and it does not decide where files are written."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -75,13 +76,25 @@ def test_a_log_for_a_server_has_plain_names(tmp_path, change):
         load_saved_config(path, "own/cache")
 
 
-def test_a_cache_is_used_only_if_audio_was_prepared_there(tmp_path):
+def test_a_cache_that_only_the_run_names_is_not_used(tmp_path, capsys):
     path = write(tmp_path / "run", f"preparation.cache_dir={tmp_path}/cache")
-    assert load_saved_config(path, "own/cache").preparation.cache_dir == "own/cache"
     (tmp_path / "cache" / "vctk-16000Hz").mkdir(parents=True)
-    assert load_saved_config(path, "own/cache").preparation.cache_dir == "own/cache"
     (tmp_path / "cache" / "vctk-16000Hz" / "table.json").write_text("{}")
-    assert load_saved_config(path, "own/cache").preparation.cache_dir == f"{tmp_path}/cache"
+    assert load_saved_config(path, "own/cache").preparation.cache_dir == "own/cache"
+    assert f"'{tmp_path}/cache' is not used; preparation.cache_dir=... " in capsys.readouterr().out
+    assert load_saved_config(path, f"{tmp_path}/cache").preparation.cache_dir == f"{tmp_path}/cache"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("key", ["{}", "? [{}]\n", "1.{}e3", "{}:30"])
+def test_keys_whose_hashes_collide_are_refused_before_they_are_hashed(tmp_path, key):
+    path = write(tmp_path)
+    with path.open("a") as file:
+        file.writelines(f"{key.format(k * (2**61 - 1))}: 0\n" for k in range(1, 4000))
+    start = time.process_time()
+    with pytest.raises(CheckpointError, match=r"config\.yaml: contains the name .*; names must be strings"):
+        load_saved_config(path, "own/cache")
+    assert time.process_time() - start < 5
 
 
 def test_a_link_in_the_runs_folder_is_named(tmp_path):

@@ -289,3 +289,32 @@ def test_a_read_only_cache_is_named(forbidden):
         prepared(forbidden, cache)
     (cache / f"folder-{RATE}Hz").chmod(0o755)
     assert len(prepared(forbidden, cache).utterances) == 4
+
+
+def test_a_complete_read_only_cache_is_used(forbidden):
+    cache = forbidden.parent / "cache"
+    soundfile.write(forbidden / "silent.wav", np.zeros(RATE), RATE)
+    mel = LogMel(RATE, 256, 64, n_mels=20)
+    first = add_features(prepared(forbidden, cache), [mel], progress=False)
+    (cache / f"folder-{RATE}Hz").chmod(0o555)
+    (cache / f"folder-{RATE}Hz" / ".lock").chmod(0o444)
+    assert add_features(prepared(forbidden, cache), [mel], progress=False) == first
+    assert len(first.utterances) == 3 and [s.name for s in first.skipped] == ["silent.wav"]
+    (cache / f"folder-{RATE}Hz").chmod(0o755)
+
+
+@pytest.mark.parametrize("link", ["a", "table.json", ".lock", "."])
+def test_nothing_in_a_cache_is_written_or_removed_through_a_link(tmp_path, link):
+    source, folder = tmp_path / "in", tmp_path / "cache" / f"folder-{RATE}Hz"
+    tones(tmp_path / "tones", 2)
+    (tmp_path / "tones").rename(tmp_path / "a")
+    source.mkdir()
+    (tmp_path / "a").rename(source / "a")
+    corpus = prepared(source, tmp_path / "cache")
+    corpus.utterances[0].path.write_bytes(b"damaged")
+    (folder / link).rename(tmp_path / "elsewhere")
+    (folder / link).symlink_to(tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DatasetError, match=r"cannot be written \(is a link, which is not written through; remove it"):
+        prepared(source, tmp_path / "cache")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -7,7 +7,7 @@ import logging
 import socket
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import anyio
 import numpy as np
@@ -20,7 +20,7 @@ from tests.conftest import PROMPTS, ROOT
 from tests.demo.serving import ask, connect, generate, query, serving, start, until
 from tests.reliability.models import make
 from wavenet.audio import read
-from wavenet.demo import app, upload
+from wavenet.demo import app, server, upload
 from wavenet.demo.capabilities import Limits
 from wavenet.demo.service import GenerationService
 
@@ -209,6 +209,18 @@ def test_a_recording_that_never_arrives(slow, monkeypatch):
         assert answer.status == 408
         assert "took too long to arrive" in json.loads(answer.read())["error"]
     assert slow[0].running == 0
+
+
+def test_idle_connections_are_closed_in_time(slow, monkeypatch):
+    monkeypatch.setattr(server, "_IDLE", 0.5)
+    url = slow[1]
+    with ExitStack() as held:
+        for number in range(70):
+            connection = held.enter_context(closing(connect(url)))
+            connection.connect()
+            if number % 2:
+                connection.sock.sendall(b"GET / HTTP/1.1\r\n")  # and no end
+        until(lambda: ask(url)[0] == 200, seconds=10)
 
 
 def test_a_request_while_all_slots_are_taken(slow):

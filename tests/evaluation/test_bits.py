@@ -45,6 +45,14 @@ def test_chunk_length_does_not_matter(small, corpus, chunk):
     assert utterance_bits(model, corpus.read(2).double(), chunk=chunk).bits == pytest.approx(whole.bits, rel=1e-9)
 
 
+def test_an_overflow_is_named(small, corpus):
+    model = small(("ann", "bob"))
+    for weights in model.head.parameters():
+        weights.data.fill_(1e30)
+    with pytest.raises(FloatingPointError, match="log-likelihood of 0 is infinite or nan: its weights are too large"):
+        bits_per_sample(model, corpus)
+
+
 def test_scores_by_speaker_add_up(small, corpus):
     model = small(("ann", "bob"))
     ticks = []

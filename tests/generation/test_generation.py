@@ -268,6 +268,34 @@ def test_a_diverged_model_is_named(small):
         wavenet.generate(model, 0.01)
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@each_distribution
+def test_an_overflow_of_the_outputs_is_named(small, backend, monkeypatch):
+    monkeypatch.setattr("wavenet.generation.cpu.verify_generation", lambda *_: None)  # which would refuse this one
+    model = small(dtype=torch.float32)
+    for weights in model.head.parameters():
+        weights.data.fill_(1e30)
+    with pytest.raises(
+        FloatingPointError, match=r"samples 0 to 19: the model's outputs are infinite or nan: its weights, .* older"
+    ):
+        wavenet.generate(model, 0.01, backend=backend)
+
+
+def test_an_overflow_of_the_state_is_named(small, monkeypatch):
+    model = small(dtype=torch.float32)
+    stream = wavenet.stream(model, 0.01, backend="cpu")
+    run = stream._backend.run
+
+    def overflowing(*arguments):
+        audio, state = run(*arguments)
+        state.layers[-1][0, 0, -1] = float("inf")
+        return audio, state
+
+    monkeypatch.setattr(stream._backend, "run", overflowing)
+    with pytest.raises(FloatingPointError, match="outputs are infinite or nan"):
+        next(stream)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -256,6 +256,9 @@ def _pickle_opcodes(m: _Maker) -> Iterator[Case]:
     million = b"](" + b"N" * 2_000_000 + b"e"
     long = b"\x8a\xff" + b"\x7f" * 255
     for name, value in {
+        "names whose hashes collide": b"}(" + _colliding(b"%sN") + b"u",
+        "names whose hashes collide, in lists": b"}(" + _colliding(b"%s\x85N") + b"u",
+        "pairs whose hashes collide": b"ccollections\nOrderedDict\n](" + _colliding(b"%sN\x86") + b"e\x85R",
         "lists of lists of lists twice": laughs,
         "lists 5000 deep": nested,
         "a list in itself": itself,
@@ -265,6 +268,12 @@ def _pickle_opcodes(m: _Maker) -> Iterator[Case]:
     }.items():
         pickled = m.with_value(value)
         yield from m.file(name, lambda path, pickled=pickled: m.archive(path, pickled))
+
+
+def _colliding(entry: bytes, count: int = 130_000) -> bytes:
+    """Pickled multiples of 2^61 - 1, which have one hash in Python; `entry` is put around each. About 1.7 MB."""
+    numbers = (b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") for k in range(1, count + 1))
+    return b"".join(entry.replace(b"%s", number) for number in numbers)
 
 
 def _pickle_gadgets(m: _Maker) -> Iterator[Case]:
@@ -907,6 +916,8 @@ def _yaml(m: _Maker) -> Iterator[Case]:
         "nothing": "",
         "a name": "x",
         "a list": "- 1",
+        "names whose hashes collide": good + "".join(f"{k * (2**61 - 1)}: 0\n" for k in range(1, 9000)),
+        "lists as names": good + "".join(f"? [{k}]\n: 0\n" for k in range(1, 3000)),
         "no YAML": "a: [",
         "a billion laughs": laughs + good,
         "an anchor": good.replace("seed: 0", "seed: &s 0"),

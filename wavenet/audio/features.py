@@ -120,6 +120,8 @@ def read_frames(path: Path, num_channels: int) -> Tensor:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise AudioError(f"{path}: not readable ({error})") from error
+    except MemoryError as error:
+        raise AudioError(f"{path}: claims more numbers than fit into memory; write the file again") from error
     except (ValueError, EOFError) as error:
         raise AudioError(f"{path}: not readable as a .npy file of numbers, as written by numpy.save") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":

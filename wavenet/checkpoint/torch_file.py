@@ -19,6 +19,7 @@ from wavenet.checkpoint.plain_data import VALUES_LIMIT, TensorPlan, check_file, 
 
 _PICKLE_LIMIT = 4 * 2**20  # bytes of a pickle without its tensors
 _MEMBERS_LIMIT = 2**15  # files in an archive
+_NUMBERED_LIMIT = 2**15  # entries of dicts whose keys are numbers, such as an optimizer's states; and their largest key
 _MEMBER = re.compile(
     r"(?P<root>[^/\\]+)/(data\.pkl|byteorder|version|\.format_version|\.storage_alignment|"
     r"\.data/serialization_id|data/(?P<storage>\d+))"
@@ -42,6 +43,19 @@ _INSTRUCTIONS = {  # what torch.save writes of plain data and tensors
     "APPENDS", "SETITEM", "SETITEMS", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
     "BINFLOAT", "BINUNICODE",
 }  # fmt: skip
+_PUSHING = {  # instructions that only push an object
+    code.name
+    for code in pickletools.opcodes
+    if code.name in _INSTRUCTIONS - {"MARK", "BINGET", "LONG_BINGET"} and not code.stack_before and code.stack_after
+}
+_EFFECTS = {  # objects that an instruction pops, whether also all from the last mark on, and objects that it pushes
+    code.name: (
+        len([kind for kind in code.stack_before if kind not in (pickletools.markobject, pickletools.stackslice)]),
+        pickletools.markobject in code.stack_before,
+        len(code.stack_after),
+    )
+    for code in pickletools.opcodes
+}
 
 
 def plan_of_archive(path: Path) -> Any:
@@ -166,6 +180,7 @@ def _check_opcodes(pickled: bytes) -> int:
     """Check the instructions of the pickle at the beginning, and return its length in bytes."""
     memorised = 0
     length = 0
+    keys = _KeyCheck()
     for count, (opcode, argument, position) in enumerate(pickletools.genops(pickled)):
         if count > 4 * VALUES_LIMIT:
             raise ValueError(f"holds more than {4 * VALUES_LIMIT} pickle instructions")
@@ -175,12 +190,80 @@ def _check_opcodes(pickled: bytes) -> int:
             memorised += 1
             if not isinstance(argument, int) or argument > memorised:  # the reader would allocate a memo of this size
                 raise ValueError(f"numbers its {memorised}th object {argument}")
+        keys.step(opcode.name, argument)
         length = (position or 0) + 1
     return length
 
 
+class _KeyCheck:
+    """Follows a pickle's stack, and checks the keys of its dicts before anything computes their hashes.
+
+    Python's hashes of numbers can be chosen so that all of them collide, and filling a dict then takes quadratic time.
+    Those of text are secret. So keys are text, or small numbers, and few.
+    """
+
+    _MARK, _OTHER = object(), object()
+
+    def __init__(self) -> None:
+        self._stack: list[Any] = []  # text and whole numbers as they are
+        self._memo: dict[int, Any] = {}
+        self._numbered = 0
+
+    def step(self, name: str, argument: Any) -> None:
+        """Do to the stack what an instruction does, one of `_INSTRUCTIONS`."""
+        if name in _PUSHING:
+            self._stack.append(argument if isinstance(argument, str | int) else self._OTHER)
+        elif name == "MARK":
+            self._stack.append(self._MARK)
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self._memo[argument] = self._pop(1)[0]
+            self._stack.append(self._memo[argument])
+        elif name in ("BINGET", "LONG_BINGET"):
+            if argument not in self._memo:
+                raise ValueError(f"refers to its object {argument}, which it has not numbered")
+            self._stack.append(self._memo[argument])
+        else:
+            popped, marked, pushed = _EFFECTS[name]
+            items = self._pop_to_mark() if marked else []
+            items = self._pop(popped) + items
+            if name in ("SETITEM", "SETITEMS"):
+                for key in items[1::2]:
+                    self._check(key)
+            self._stack += [self._OTHER] * pushed
+
+    def _pop(self, count: int) -> list[Any]:
+        popped = self._stack[len(self._stack) - count :] if count else []
+        if len(popped) < count or self._MARK in popped:
+            raise ValueError("holds a pickle instruction that takes more than there is")
+        del self._stack[len(self._stack) - count :]
+        return popped
+
+    def _pop_to_mark(self) -> list[Any]:
+        popped: list[Any] = []
+        while self._stack and self._stack[-1] is not self._MARK:
+            popped.append(self._stack.pop())
+        if not self._stack:
+            raise ValueError("holds a pickle instruction that takes more than there is")
+        self._stack.pop()
+        return popped[::-1]
+
+    def _check(self, key: Any) -> None:
+        if isinstance(key, str):
+            return
+        if not isinstance(key, int):
+            raise ValueError("holds a name that is neither text nor a number")
+        self._numbered += 1
+        if not 0 <= key < _NUMBERED_LIMIT or self._numbered > _NUMBERED_LIMIT:
+            raise ValueError(f"has numbers as names, above {_NUMBERED_LIMIT} or more than so many; refused")
+
+
 class _OrderedDict(dict):
     """Stands in for `collections.OrderedDict`, whose attributes a pickle may set."""
+
+    def __init__(self, *items: Any) -> None:
+        if items:
+            raise ValueError("fills a dict in one call, which torch.save does not do")
+        super().__init__()
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, dict) or state.keys() - {"_metadata"}:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
 from wavenet import __version__, load
-from wavenet.atomic_files import os_error_reason, write_text
+from wavenet.atomic_files import is_special, os_error_reason, write_text
 from wavenet.checkpoint import find
 from wavenet.cli.command import command, plain, warnings_as_lines
 from wavenet.cli.preflight import make_dataset
@@ -109,6 +109,8 @@ def _output(output_setting: str | None, checkpoints: list[str], paths: list[Path
                 f"output is '{output_setting}'; name the JSON file, such as {output.with_suffix('.json')}: "
                 "the page is written beside it"
             )
+        if is_special(output):
+            raise ValueError(f"output is '{output_setting}', which is no regular file; name one, such as scores.json")
         return output
     if len(paths) > 1:
         return Path("comparison.json")

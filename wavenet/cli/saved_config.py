@@ -36,6 +36,8 @@ _LIMIT = 2**20  # bytes
 _MAX_EVENTS = 20_000  # of YAML, about as many as values; the parser is slow
 _MAX_DEPTH = 16
 _MAX_FILES = 100_000  # in a run's folder
+_TEXT = "tag:yaml.org,2002:str"
+_NUMBER = re.compile(r"[-+]?\.?\d[\d_:.]*([eE][-+]?\d+)?")  # OmegaConf reads more of these than YAML does
 _WANDB_LOGS = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
 _GROUPS = ("dataset", "model", "optimizer", "trainer", "logger")
 _MORE_OF_TRAINER = {
@@ -51,12 +53,13 @@ _OWN_FOLDERS = ("audio", "checkpoints")
 def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig:
     """Load a run's saved config, changed so that a run writes only into its own folder and a cache.
 
-    The run's folder is the one that contains the file, whatever the file says. A cache that it names is used only if
-    it holds prepared audio already. A dataset is never downloaded for it, and no log is sent to a server.
+    The run's folder is the one that contains the file, whatever the file says. The cache is the caller's: one that the
+    file names could be a stranger's; if it holds audio, a line is printed that says how to use it. A dataset is never
+    downloaded for it, and no log is sent to a server.
 
     Args:
         path: The run's config.yaml.
-        cache_dir: The cache to use otherwise.
+        cache_dir: The cache to use.
         trust: Modules whose classes it may name as well; see `wavenet.checkpoint.trust`.
 
     Returns:
@@ -77,8 +80,9 @@ def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConf
         cfg.logger.offline = True
     if "download" in cfg.dataset:
         cfg.dataset.download = False
-    if not any(Path(cfg.preparation.cache_dir).glob("*Hz/table.json")):
-        cfg.preparation.cache_dir = literal(cache_dir)
+    named, cfg.preparation.cache_dir = Path(cfg.preparation.cache_dir), literal(cache_dir)
+    if named.resolve() != Path(cache_dir).resolve() and any(named.glob("*Hz/table.json")):
+        print(f"the run's cache {str(named)!a} is not used; preparation.cache_dir=... on the command line uses it")
     return cfg
 
 
@@ -129,15 +133,29 @@ def _read(text: str, trust: Trust) -> DictConfig:
 
 
 def _check_yaml(text: str) -> None:
-    """Check that the text is a small YAML document without anchors, aliases and tags."""
-    depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
+    """Check that the text is a small YAML document without anchors, aliases and tags, in which names are text."""
+    depth, loader = 0, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for count, event in enumerate(yaml.parse(text, Loader=loader)):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
             raise ValueError("contains an anchor, an alias or a tag; refused")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH or count > _MAX_EVENTS:
             raise ValueError(f"contains more than {_MAX_EVENTS} values, or lists nested more than {_MAX_DEPTH} deep")
+    _check_keys(yaml.compose(text, Loader=loader))
+
+
+def _check_keys(node: yaml.Node | None) -> None:
+    """Check that the keys of mappings are text: hashes of numbers can be chosen so that all of them collide."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_keys(item)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag != _TEXT or (not key.style and _NUMBER.fullmatch(key.value)):
+                shown = key.value if isinstance(key, yaml.ScalarNode) else "a list"
+                raise ValueError(f"contains the name {shown:.80}; names must be strings")
+            _check_keys(value)
 
 
 def _check_instructions(data: Any, trust: Trust, place: tuple[str, ...] = ()) -> None:

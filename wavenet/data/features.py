@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from wavenet.atomic_files import atomic_write, os_error_reason, remove_partial_files
+from wavenet.atomic_files import atomic_write, check_no_links, os_error_reason, remove_partial_files
 from wavenet.audio import AudioError, Features, file_name_for, read
+from wavenet.data.cache_lock import locked
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import DatasetError, Skipped
 from wavenet.data.prepare import ELSEWHERE
@@ -68,8 +68,8 @@ def add_features(
         return dataclasses.replace(corpus, features=(*corpus.features, *features))
     folder = corpus.folder or Path(os.path.commonpath([utterance.path.parent for utterance in corpus.utterances]))
     try:
-        with FileLock(folder / ".lock"):
-            return _add(corpus, features, num_processes, progress)
+        with locked(folder):
+            return _add(corpus, folder, features, num_processes, progress)
     except OSError as error:
         raise DatasetError(
             f"{folder}: the features cannot be written ({os_error_reason(error)}); {ELSEWHERE}"
@@ -90,7 +90,9 @@ def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
             )
 
 
-def _add(corpus: Corpus, features: Sequence[Features], num_processes: int | None, progress: bool) -> Corpus:
+def _add(
+    corpus: Corpus, folder: Path, features: Sequence[Features], num_processes: int | None, progress: bool
+) -> Corpus:
     jobs: list[_Job] = []
     files: dict[str, dict[str, Path]] = {}
     reasons: dict[str, str] = {}
@@ -108,6 +110,7 @@ def _add(corpus: Corpus, features: Sequence[Features], num_processes: int | None
         ]
         if missing:
             jobs.append(_Job(utterance, missing))
+    check_no_links(folder, [target for job in jobs for _, target in job.missing])
     for parent in {job.utterance.path.parent for job in jobs}:
         remove_partial_files(parent)
     outcomes = run_jobs(_extract_one, jobs, "preparing features", num_processes, progress)

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from filelock import FileLock
-
-from wavenet.atomic_files import os_error_reason, remove_partial_files, write_text
+from wavenet.atomic_files import check_no_links, os_error_reason, remove_partial_files, write_text
 from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, trim_silence, write
 from wavenet.bounds import RATES, Workers, checked
+from wavenet.data.cache_lock import locked
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
 from wavenet.data.process_pool import run_jobs
@@ -78,7 +77,8 @@ def prepare(
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        check_no_links(Path(cache_dir), [folder])
+        with locked(folder):
             return _prepare(dataset, folder, sample_rate, trim_db, min_seconds, num_processes, progress)
     except OSError as error:
         raise DatasetError(
@@ -107,7 +107,7 @@ def _prepare(
     progress: bool,
 ) -> Corpus:
     scan = _scan(dataset)
-    jobs, prepared, skipped = [], [], list(scan.skipped)
+    jobs, damaged, prepared, skipped = [], [], [], list(scan.skipped)
     table = _read_table(folder)
     for utterance in _unique(scan.utterances, skipped):
         try:
@@ -116,23 +116,26 @@ def _prepare(
             skipped.append(Skipped(utterance.id, f"{utterance.path}: {error.strerror}"))
             continue
         entry = table.get(job.key)
-        if entry is not None and _size(job.target) != entry["bytes"]:  # damaged since then
-            job.target.unlink(missing_ok=True)
+        if entry is not None and _size(job.target) != entry["bytes"]:
+            damaged.append(job.target)
             entry = None
         if entry is None:
             jobs.append(job)
         else:
             prepared.append(_prepared(job, entry))
+    check_no_links(folder, [folder / "table.json", *(job.target for job in jobs)] if jobs else ())
+    for target in damaged:
+        target.unlink(missing_ok=True)
     for parent in {folder, *(job.target.parent for job in jobs)} if jobs else ():
         remove_partial_files(parent)
-    results = run_jobs(_prepare_one, jobs, "preparing audio", num_processes, progress)
+    changed, results = False, run_jobs(_prepare_one, jobs, "preparing audio", num_processes, progress)
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, str):  # it is tried again next time: a mount may have been missing
             skipped.append(Skipped(job.utterance.id, result))
         else:
-            table[job.key] = result
+            table[job.key], changed = result, True
             prepared.append(_prepared(job, result))
-    if jobs:
+    if changed:
         write_text(folder / "table.json", json.dumps(table))
     if not prepared:
         reasons = "; ".join(str(s) for s in skipped[:3]) or "the dataset is empty"

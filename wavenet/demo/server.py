@@ -1,5 +1,6 @@
 """The page's server, for this machine only."""
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -7,12 +8,14 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wavenet.demo.app import create_app
 from wavenet.demo.service import GenerationService
 
 _BACKLOG = 128
 _MAX_CONNECTIONS = 64
+_IDLE = 5.0  # seconds that a connection may be without a complete request
 _GRACE = 2  # seconds that responses in progress have to finish at shutdown
 
 
@@ -63,10 +66,27 @@ def server_for(service: GenerationService, on_ready: Callable[[], object] = lamb
     """
     app = create_app(service)
     config = uvicorn.Config(
-        app, http="h11", ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
+        app, http=_Connection, ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error",
         server_header=False, limit_concurrency=_MAX_CONNECTIONS, timeout_graceful_shutdown=_GRACE,
     )  # fmt: skip
     return _Server(config, on_ready, app.state.stop)
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed if no request is complete in time; uvicorn waits for the first one for ever."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        self.loop.call_later(_IDLE, self._close_if_idle, None)
+
+    def on_response_complete(self) -> None:
+        self.loop.call_later(_IDLE, self._close_if_idle, self.cycle)
+        super().on_response_complete()  # may begin with the next request
+
+    def _close_if_idle(self, last: object) -> None:
+        """Close the connection if no request has begun since the last one."""
+        if self.cycle is last:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):

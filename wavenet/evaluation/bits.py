@@ -73,7 +73,12 @@ def utterance_bits(
 
 
 def score_each(model: WaveNet, corpus: Corpus, on_progress: Callable[[], object] | None = None) -> list[Score]:
-    """Score each utterance of a corpus from beginning to end, in the corpus's order; see `bits_per_sample`."""
+    """Score each utterance of a corpus from beginning to end, in the corpus's order; see `bits_per_sample`.
+
+    Raises:
+        ValueError: If the rates differ or a speaker is unknown to the model.
+        FloatingPointError: If a score is infinite or nan; names the utterance.
+    """
     if corpus.sample_rate != model.sample_rate:
         raise ValueError(f"the corpus is at {corpus.sample_rate} Hz; the model's sample_rate is {model.sample_rate}")
     device = next(model.parameters()).device
@@ -81,7 +86,13 @@ def score_each(model: WaveNet, corpus: Corpus, on_progress: Callable[[], object]
     for index in range(len(corpus.utterances)):
         conditions = corpus.conditions(index)
         on_device = {name: c.to(device) if isinstance(c, Tensor) else c for name, c in conditions.items()}
-        scores.append(utterance_bits(model, corpus.read(index).to(device), on_device))
+        score = utterance_bits(model, corpus.read(index).to(device), on_device)
+        if not math.isfinite(score.bits):
+            raise FloatingPointError(
+                f"the model's log-likelihood of {corpus.utterances[index].id} is infinite or nan: its weights are too "
+                "large for float32, so use an older checkpoint"
+            )
+        scores.append(score)
         if on_progress is not None:
             on_progress()
     return scores
@@ -115,6 +126,7 @@ def bits_per_sample(
 
     Raises:
         ValueError: If the rates differ or a speaker is unknown to the model.
+        FloatingPointError: If a score is infinite or nan; names the utterance.
     """
     each, groups = score_each(model, corpus, on_progress), grouped(corpus, by)
     del groups["all"]

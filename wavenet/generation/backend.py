@@ -51,5 +51,21 @@ class Backend(Protocol):
 
         Returns:
             (B, T) samples in [-1, 1], and the state after them.
+
+        Raises:
+            FloatingPointError: If the distribution's parameters are infinite or nan.
         """
         ...
+
+
+def check_overflow(*outputs: Tensor) -> None:
+    """Check outputs of the network, of which finite weights may be too large for float32.
+
+    Raises:
+        FloatingPointError: If a number is infinite or nan.
+    """
+    if not all(bool(each.isfinite().all()) for each in outputs):
+        raise FloatingPointError(
+            "the model's outputs are infinite or nan: its weights, or the conditions, are too large for float32; "
+            "use an older checkpoint, or check the features"
+        )

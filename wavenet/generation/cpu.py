@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wavenet.distributions import Mixture
-from wavenet.generation.backend import Backend
+from wavenet.generation.backend import Backend, check_overflow
 from wavenet.model import State, WaveNet
 from wavenet.native import Workers, dtype_of, native_unsupported_reason, yield_address
 from wavenet.native.buffers import Array, address, aligned, round_up, stride, zeros
@@ -215,6 +215,8 @@ class CPUBackend(Backend):
             self._kernels.run(self._packed.weights, net, *jobs[job], yield_address())
 
         self._workers.run(run, len(jobs))
+        if forced is None:  # the parameters of the last step; an overflow stays in the state for many steps
+            check_overflow(*(torch.from_numpy(memory.logits) for memory, _ in groups))
         audio = np.concatenate([call.audio for _, call in groups])
         parameters = np.concatenate([call.parameters for _, call in groups], axis=1)
         pasts = zip(*(memory.past(steps) for memory, _ in groups), strict=True)
@@ -258,7 +260,7 @@ class _Memory:
         self._fixed = zeros(net.layers, self._ring, batch, gates)
         self._probabilities = zeros(max(net.classes, 6 * int(packed.mixture[0])))  # for mixtures in float64
         self._gated = zeros(batch, gated)
-        self._skips, self._head, self._logits = zeros(batch, skips), zeros(batch, hidden), zeros(batch, outputs)
+        self._skips, self._head, self.logits = zeros(batch, skips), zeros(batch, hidden), zeros(batch, outputs)
 
     def begin(self, inputs: Array, past: list[Array] | None) -> None:
         """Load a state: the next inputs (B, encoded), and each layer's past (P, B, C)."""
@@ -297,7 +299,7 @@ class _Memory:
             gated=address(shared._gated),
             skips=address(shared._skips),
             head=address(shared._head),
-            logits=address(shared._logits),
+            logits=address(shared.logits),
             conditions=address(call.conditions),
             uniforms=address(call.uniforms),
             audio=address(call.audio),
@@ -314,7 +316,7 @@ class _Memory:
             gated_stride=self._gated.strides[0],
             skip_stride=self._skips.strides[0],
             head_stride=self._head.strides[0],
-            output_stride=self._logits.strides[0],
+            output_stride=self.logits.strides[0],
         )
 
 

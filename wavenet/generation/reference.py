@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from wavenet.generation.backend import Backend
+from wavenet.generation.backend import Backend, check_overflow
 from wavenet.model import State, WaveNet
 from wavenet.nn import Condition
 
@@ -49,6 +49,7 @@ class ReferenceBackend(Backend):
         for t in range(uniforms.shape[-1]):
             current = None if condition is None else condition.slice(t, 1)
             parameters, layers = self._model(sample, current, layers)
+            check_overflow(parameters)
             sample = self._model.distribution.sample(parameters, uniforms[..., t : t + 1], temperature, top_k)
             samples.append(sample)
         return torch.cat(samples, dim=1), State(sample, layers)

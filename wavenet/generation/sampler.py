@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wavenet.bounds import check_value, checked_as
 from wavenet.checks import memory_of_this_machine
-from wavenet.generation.backend import Backend
+from wavenet.generation.backend import Backend, check_overflow
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.guidance import GuidedWaveNet
 from wavenet.generation.reference import ReferenceBackend
@@ -69,6 +69,7 @@ def generate(
 
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (the message lists the known ones).
+        FloatingPointError: If the model's outputs are infinite or nan.
     """
     audio_stream = stream(model, seconds, num, **options)
     if audio_stream.lengths is None:
@@ -222,7 +223,11 @@ class Stream(Iterator[Tensor]):
         return None if self._ends is None else self._left()
 
     def __next__(self) -> Tensor:
-        """Return the next chunk, (num, chunk)."""
+        """Return the next chunk, (num, chunk).
+
+        Raises:
+            FloatingPointError: If the model's outputs are infinite or nan.
+        """
         left = max(self._left())
         if left == 0:
             raise StopIteration
@@ -264,9 +269,14 @@ class Stream(Iterator[Tensor]):
         random_numbers = torch.cat(
             [uniforms([self._seeds[k]], positions[k], length, self._distribution.num_uniforms) for k in active]
         )
-        audio, after = self._backend.run(
-            before, condition, random_numbers.to(whole.previous.device), self._temperature, self._top_k
-        )
+        try:
+            audio, after = self._backend.run(
+                before, condition, random_numbers.to(whole.previous.device), self._temperature, self._top_k
+            )
+            check_overflow(*(after.layers or ()))
+        except FloatingPointError as error:
+            first = min(positions[k] for k in active)
+            raise FloatingPointError(f"samples {first} to {first + length - 1}: {error}") from error
         if not all_active:
             after = _insert(whole, active, after)
         for k in active:
