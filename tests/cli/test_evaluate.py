@@ -165,3 +165,14 @@ def test_an_output_that_cannot_be_written(evaluate, saved, in_tmp, monkeypatch):
         evaluate(f"checkpoint={saved / 'plain'}", "output=x.json", "sounds.seconds=0", "speed.seconds=0")
     assert "output is 'x.html', which cannot be written (No space left on device; delete" in str(error.value)
     assert os.listdir(in_tmp) == []
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(evaluate, saved, in_tmp, monkeypatch):
+    def load(*args, **kwargs):
+        raise AssertionError("the work begins")
+
+    monkeypatch.setattr("wavenet.cli.evaluate.load", load)
+    with pytest.raises(AssertionError, match="exit 2") as error:
+        evaluate(f"checkpoint={saved / 'plain'}", "output=/proc/x.json")
+    assert "output is '/proc/x.json', which cannot be written in /proc (" in str(error.value)
+    assert os.listdir(in_tmp) == []

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from wavenet.audio import LogMel
 from wavenet.data import DatasetError, Scan, Utterance, add_features, prepare
 from wavenet.data.folder import Folder
-from wavenet.data.process_pool import run_jobs
+from wavenet.data.process_pool import run_jobs, usable_cores
 
 pytestmark = pytest.mark.slow
 
@@ -318,3 +318,23 @@ def test_nothing_in_a_cache_is_written_or_removed_through_a_link(tmp_path, link)
     with pytest.raises(DatasetError, match=r"cannot be written \(is a link, which is not written through; remove it"):
         prepared(source, tmp_path / "cache")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 6),
+        ({"cpu.max": "max 100000"}, 6),
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 6),
+        ({"cpu.max": "1000 100000"}, 1),
+    ],
+)
+def test_preparation_starts_as_many_processes_as_it_may_use(files, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert usable_cores(tmp_path) == expected

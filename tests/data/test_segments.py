@@ -74,8 +74,8 @@ def test_the_stream_is_the_same_for_any_number_of_workers(corpus):
 
 
 def test_the_stream_continues_where_it_was(corpus):
-    assert equal(take(corpus, 6)[4:], take(corpus, 2, start=4))
-    assert equal(take(corpus, 6)[4:], take(corpus, 2, start=4, num_workers=2))
+    assert equal(take(corpus, 6)[4:], take(corpus, 2, start=8))
+    assert equal(take(corpus, 6)[4:], take(corpus, 2, start=8, num_workers=2))
 
 
 def test_each_rank_has_its_own_share_of_the_same_stream(corpus):

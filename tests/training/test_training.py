@@ -152,13 +152,55 @@ def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
         "train", "resume=r/checkpoints/last.ckpt", "trainer.max_steps=6", "optimizer.lr=1e-4"
     )
     assert weights("r/checkpoints/last.ckpt")["global_step"] == 6
+    config = (in_tmp / "r" / "config.yaml").read_bytes()
+    with pytest.raises(AssertionError, match=r"max_steps is 5, but \S+last.ckpt is from step 6; give a larger number"):
+        run("train", "resume=r", "trainer.max_steps=5")
+    assert (in_tmp / "r" / "config.yaml").read_bytes() == config
     for override in ("experiment=vctk", "model=paper", "model.num_cycles=2"):
         with pytest.raises(AssertionError, match=f"exit 2[\\s\\S]*{override}: resume goes on with the run's own model"):
             run("train", "resume=r", override)
     with open("r/checkpoints/last.ckpt", "r+b") as file:
         file.truncate(1000)
-    with pytest.raises(AssertionError, match=r"exit 2[\s\S]*last.ckpt: not a checkpoint that can be loaded safely"):
+    best = in_tmp / "r" / "checkpoints" / "best.ckpt"
+    instead = rf"to continue from the best validation( instead)?: resume={best}"
+    damaged = r"exit 2[\s\S]*last.ckpt: not a checkpoint that can be loaded safely"
+    with pytest.raises(AssertionError, match=rf"{damaged}.*{instead}"):
         run("train", "resume=r")
+    (in_tmp / "r" / "checkpoints" / "last.ckpt").unlink()
+    kept = best.read_bytes()
+    with pytest.raises(AssertionError, match=rf"exit 2[\s\S]*last.ckpt does not exist; {instead}"):
+        run("train", "resume=r")
+    assert best.read_bytes() == kept
+    assert "done     7 steps" in run("train", f"resume={best}", "trainer.max_steps=7")
+    (in_tmp / "r" / "checkpoints" / "last.ckpt").unlink()
+    best.unlink()
+    with pytest.raises(AssertionError, match=r"last.ckpt does not exist, but \S+audio has audio of an earlier"):
+        run("train", "resume=r")
+
+
+def test_a_run_resumed_with_other_settings_takes_every_segment_once(run, in_tmp, speech, monkeypatch):
+    """Also from a checkpoint of an earlier version, which does not keep how many were used."""
+    used = []
+    original = WaveNetTraining.training_step
+
+    def recorded(self, batch, *rest):
+        used.extend(batch["segment"].tolist())
+        return original(self, batch, *rest)
+
+    monkeypatch.setattr(WaveNetTraining, "training_step", recorded)
+    run(
+        "train", *TINY, "trainer.max_steps=3", "dataset=folder", f"dataset.root={speech}", "run_dir=r", "logger=none",
+        "batch_size=3",
+    )  # fmt: skip
+    run("train", "resume=r", "trainer.max_steps=5", "batch_size=2", "trainer.accumulate_grad_batches=2")
+    last = in_tmp / "r" / "checkpoints" / "last.ckpt"
+    contents = weights(last)
+    assert contents.pop("SegmentData") == {"segments": len(used)}
+    assert used == list(range(len(used)))
+    del used[:]
+    torch.save(contents, last)
+    run("train", "resume=r", "trainer.max_steps=6", "batch_size=1")
+    assert used == [20, 21]  # after five steps of two batches of two
 
 
 def test_the_fastest_implementation_is_chosen(run, in_tmp, speech, monkeypatch):

@@ -1,6 +1,7 @@
 """`wavenet evaluate`: a report on one or more models, on held-out utterances."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ def main(cfg: DictConfig) -> None:
     trust = plain(cfg.trust)
     paths = [find(path, trust=trust) for path in checkpoints]
     output = _output(cfg.output, checkpoints, paths)
+    _check_writable(output)
     models = [load(path, cfg.device, trust=trust) for path in paths]  # fails before any work if one cannot be loaded
     for model in models:
         check_rate(cfg.sample_rate, model.sample_rate)
@@ -117,6 +119,17 @@ def _output(output_setting: str | None, checkpoints: list[str], paths: list[Path
     if not Path(checkpoints[0]).exists():  # nothing is written into the Hub's cache
         return Path("evaluation.json")
     return _home(paths[0]) / "evaluation.json"
+
+
+def _check_writable(output: Path) -> None:
+    """Check before any work that the JSON file and the page can be written; nothing is left behind."""
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = os_error_reason(error)
+        raise ValueError(f"output is '{output}', which cannot be written in {folder} ({reason})") from error
 
 
 def _home(path: Path) -> Path:

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
-from wavenet.checkpoint import Trust, build_on_meta, describe, refusing
+from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
 from wavenet.cli.command import command, plain
 from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.preflight import (
@@ -63,10 +63,13 @@ class Resumption:
     Attributes:
         checkpoint: The checkpoint to continue from; None if there is none yet.
         purge_step: The first step whose log entries are written again.
+        segments: Segments used so far, if the checkpoint is of an earlier version that does not keep their number;
+            None if it does, or if the number of processes is unknown.
     """
 
     checkpoint: Path | None
     purge_step: int
+    segments: int | None = None
 
 
 @command("train")
@@ -102,6 +105,8 @@ def main(cfg: DictConfig) -> None:
         margin=model.margin,
         frame=1 if model.context is None else model.context.pool,
     )
+    if resumption is not None and resumption.segments is not None:
+        data.load_state_dict({"segments": resumption.segments})
     if resumption is None and getattr(rank_zero_only, "rank", 0) == 0:
         cfg.run_dir = literal(str(_free_name(Path(cfg.run_dir))))
     run = Path(cfg.run_dir)
@@ -205,13 +210,23 @@ def _resume(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
     checkpoint = run / "checkpoints" / "last.ckpt" if source.is_dir() else source
     trust = plain(cfg.trust)
     saved = load_saved_config(run / "config.yaml", cfg.preparation.cache_dir, trust)
-    resumption = Resumption(None, 0)  # a run that was killed before its first checkpoint starts again
-    if checkpoint.exists():
+    resumption, steps = Resumption(None, 0), 0  # a run that was killed before its first checkpoint starts again
+    if not checkpoint.exists():
+        _check_unsaved(source, run)
+    else:
         # a damaged checkpoint, or one from elsewhere, is refused here
-        trained = read_resumable(checkpoint, trust, optimizer_factory(saved))
+        try:
+            trained = read_resumable(checkpoint, trust, optimizer_factory(saved))
+        except CheckpointError as error:
+            best = run / "checkpoints" / "best.ckpt"
+            if checkpoint == best or not best.exists():
+                raise
+            raise CheckpointError(f"{error}; to continue from the best validation instead: resume={best}") from error
+        steps = trained.contents["global_step"]
         with refusing(run / "config.yaml", fix=""):
             _check_same(trained.model, saved, trust)
-        resumption = Resumption(checkpoint, LastCheckpoint.logged_steps(trained.contents) + 1)
+        purge_step = LastCheckpoint.logged_steps(trained.contents) + 1
+        resumption = Resumption(checkpoint, purge_step, _used_segments(trained.contents, saved))
     saved_optimizer = saved.optimizer.get("_target_", _ADAMW)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
@@ -230,8 +245,36 @@ def _resume(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
             f"optimizer._target_ is {optimizer}; resume goes on with the run's {saved_optimizer}: remove the setting, "
             "or start a new run"
         )
+    if 0 <= saved.trainer.max_steps < steps:
+        raise ValueError(
+            f"trainer.max_steps is {saved.trainer.max_steps}, but {checkpoint} is from step {steps}; "
+            "give a larger number, or start a new run"
+        )
     saved.run_dir, saved.trust = literal(str(run)), trust
     return saved, resumption
+
+
+def _check_unsaved(source: Path, run: Path) -> None:
+    """Check that a run without last.ckpt was never saved: starting over would replace what it has."""
+    missing, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
+    if best.exists():
+        raise ValueError(
+            f"resume={source}: {missing} does not exist; to continue from the best validation: resume={best}"
+        )
+    if any(path.is_file() for path in (run / "audio").rglob("*")):
+        raise ValueError(
+            f"resume={source}: {missing} does not exist, but {run / 'audio'} has audio of an earlier training; "
+            "restore the checkpoint, or start a new run"
+        )
+
+
+def _used_segments(contents: dict[str, Any], saved: DictConfig) -> int | None:
+    """Return how many segments a run has used, from its steps and settings, if its checkpoint does not keep that."""
+    devices, nodes = saved.trainer.get("devices", 1), saved.trainer.get("num_nodes", 1)
+    if "SegmentData" in contents or not isinstance(devices, int) or devices < 1:
+        return None
+    accumulated = saved.trainer.get("accumulate_grad_batches", 1)
+    return contents["global_step"] * accumulated * saved.batch_size * devices * nodes
 
 
 def _check_same(model: WaveNet, saved: DictConfig, trust: Trust) -> None:

@@ -1,11 +1,13 @@
 """Processing of many files in several processes."""
 
+import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -38,7 +40,7 @@ def run_jobs(
         DatasetError: If one of the processes is killed; results until then are kept.
     """
     if num_processes is None:
-        num_processes = (os.cpu_count() or 1) if len(jobs) >= _WORTH_PROCESSES else 0
+        num_processes = usable_cores() if len(jobs) >= _WORTH_PROCESSES else 0
     done = 0
     try:
         with _pool(num_processes) as pool:
@@ -52,6 +54,21 @@ def run_jobs(
             "file (in a script of your own, also if its code is not under if __name__ == '__main__'); "
             "free memory or remove the file and start again, or set num_processes=1"
         ) from error
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores this process may use: those that it may run on, or fewer by its container's quota.
+
+    Args:
+        cgroup: Where Linux shows the limits of the container (cgroup v2, or v1).
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):  # no such limit; "max" and -1 are none, too
+            quota, period = (int(number) for name in names for number in (cgroup / name).read_text().split())
+            if quota > 0 and period > 0:
+                cores = min(cores, math.ceil(quota / period))
+    return max(1, cores)
 
 
 @contextmanager

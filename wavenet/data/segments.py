@@ -122,7 +122,7 @@ class SegmentStream(Sampler[list[int]]):
         batch_size: Segments in a batch of one process.
         rank: This process's number.
         world_size: Number of processes.
-        start: Number of batches that each process has already used.
+        start: Number of segments that all processes have already used.
 
     Raises:
         ValueError: If batch_size is out of range.
@@ -134,8 +134,8 @@ class SegmentStream(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield batch after batch."""
-        for batch in itertools.count(self._start):
-            first = (batch * self._world_size + self._rank) * self._batch_size
+        for batch in itertools.count():
+            first = self._start + (batch * self._world_size + self._rank) * self._batch_size
             yield list(range(first, first + self._batch_size))
 
 

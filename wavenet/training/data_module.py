@@ -12,6 +12,9 @@ from wavenet.data import Corpus, SegmentStream, TrainingSegments, WholeUtterance
 class SegmentData(L.LightningDataModule):
     """Provides training and validation data; a resumed run continues with the segment that would have come next.
 
+    A checkpoint keeps the number of segments that all processes have used, so the stream continues at the next one
+    also with another number of processes, batch size or accumulation.
+
     Args:
         train: Training utterances.
         validation: Held-out utterances; may be empty.
@@ -46,16 +49,37 @@ class SegmentData(L.LightningDataModule):
         self._validation = validation
         self._batch_size = batch_size
         self._num_workers = num_workers
+        self._used: int | None = None  # segments, by all processes
 
     def describe(self, segment: int) -> str:
         """Describe where a training segment is: recording and seconds."""
         return self._segments.describe(segment)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of segments that all processes have used."""
+        return {} if self._used is None else {"segments": self._used}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the number of segments that have been used."""
+        self._used = state_dict["segments"]
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Count the segments of a training batch; every process takes one at the same time."""
+        if self._trainer().training and self._used is not None:
+            self._used += self._batch_size * self._trainer().world_size
+        return batch
+
     def train_dataloader(self) -> DataLoader:
-        """Return an endless stream of batches that starts at the trainer's step."""
+        """Return an endless stream of batches that starts at the first segment not yet used.
+
+        A checkpoint without that number, from an earlier version, is continued as if it had been trained with the
+        present batch size, accumulation and number of processes, unless `load_state_dict` was called.
+        """
         trainer = self._trainer()
-        seen = trainer.global_step * trainer.accumulate_grad_batches
-        stream = SegmentStream(self._batch_size, trainer.global_rank, trainer.world_size, start=seen)
+        if self._used is None:
+            batches = trainer.global_step * trainer.accumulate_grad_batches
+            self._used = batches * self._batch_size * trainer.world_size
+        stream = SegmentStream(self._batch_size, trainer.global_rank, trainer.world_size, start=self._used)
         return self._loader(self._segments, batch_sampler=stream)
 
     def val_dataloader(self) -> DataLoader:

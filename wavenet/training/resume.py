@@ -84,6 +84,8 @@ def _check(contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory
         _check_callback(str(name), state)
     if "MixedPrecision" in contents:
         _check_like("MixedPrecision", contents["MixedPrecision"], _SCALER)
+    if "SegmentData" in contents:
+        _check_like("SegmentData", contents["SegmentData"], {"segments": 0})
 
 
 def _check_like(place: str, loaded: Any, expected: Any) -> None:
