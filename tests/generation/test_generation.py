@@ -275,9 +275,7 @@ def test_an_overflow_of_the_outputs_is_named(small, backend, monkeypatch):
     model = small(dtype=torch.float32)
     for weights in model.head.parameters():
         weights.data.fill_(1e30)
-    with pytest.raises(
-        FloatingPointError, match=r"samples 0 to 19: the model's outputs are infinite or nan: its weights, .* older"
-    ):
+    with pytest.raises(FloatingPointError, match=r"samples 0 to 19: .* infinite or nan: its weights, .* older"):
         wavenet.generate(model, 0.01, backend=backend)
 
 
