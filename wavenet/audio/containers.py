@@ -13,6 +13,13 @@ _UNKNOWN = 0x7FFFF000  # bytes; a program that writes to a pipe puts this length
 _SLACK = 64  # bytes of tolerance; some programs count their header twice, or a byte that they do not write
 _ID = re.compile(rb"[ -~]{4}")  # of a chunk
 _SOUND = (b"data", b"SSND", b"BODY")  # ids of the chunks with the samples
+_METADATA = frozenset(
+    (
+        *(b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"axml", b"cue ", b"smpl", b"inst", b"fact", b"JUNK", b"junk"),
+        *(b"PAD ", b"FLLR", b"_PMX", b"PEAK", b"plst", b"acid", b"cart", b"MARK", b"NAME", b"AUTH", b"ANNO", b"COMT"),
+        *(b"APPL", b"INST", b"CHAN", b"info", b"free", b"uuid", b"TAG+"),
+    )
+)
 _XING = re.compile(rb"Xing|Info")
 _PACKET = 127  # bytes of a packet in a sample dump
 _TAIL = 2**16  # bytes; no page of an Ogg file is longer
@@ -60,7 +67,7 @@ def _cut_off(claimed: int, size: int, slack: int = _SLACK) -> str | None:
 def _more(end: int, size: int) -> str:
     return (
         f"its header says that the sound ends after {end} bytes, and the file has {size}, as if the recording was not "
-        "finished, or exceeds 4 GiB; repair it, such as with `ffmpeg -ignore_length 1 -i IN.wav OUT.wav`"
+        "finished, or exceeds 4 GiB; repair it, such as with: sox --ignore-length IN OUT.wav"
     )
 
 
@@ -89,6 +96,8 @@ def _chunks(
     while start + 4 + width <= size:
         file.seek(start)
         header = file.read(4 + width)
+        if header[:3] == b"TAG" and size - start == 128:  # ID3v1
+            header = b"TAG+" + (128 - 4 - width).to_bytes(width, order)
         if not _ID.fullmatch(header[:4]):
             return
         length = int.from_bytes(header[4:], order)
@@ -110,9 +119,9 @@ def _of_chunks(file: BinaryIO, chunks: Iterator[Chunk], size: int) -> str | None
         return None  # libsndfile says what is wrong
     if sound[2] > size + _SLACK:
         return _cut_off(sound[2], size)
-    _, _, last = found[-1]
-    if last > size + _SLACK:  # what seemed to be a chunk after the samples was none
-        return _more(sound[2], size)
+    name, _, last = found[-1]
+    if last > size + _SLACK:  # what seems to be a chunk after the samples is cut off, or none
+        return None if name in _METADATA else _more(sound[2], size)
     file.seek(last)
     rest = iter(lambda: file.read(2**20), b"")
     return _more(sound[2], size) if last < size - _SLACK and any(block.strip(b"\0") for block in rest) else None

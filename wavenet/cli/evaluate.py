@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from tqdm import tqdm
 
 from wavenet import __version__, load
-from wavenet.atomic_files import is_special, os_error_reason, write_text
+from wavenet.atomic_files import check_no_links, is_special, os_error_reason, write_text
 from wavenet.checkpoint import find
 from wavenet.cli.command import command, plain, warnings_as_lines
 from wavenet.cli.preflight import make_dataset
@@ -35,6 +35,8 @@ def main(cfg: DictConfig) -> None:
     trust = plain(cfg.trust)
     paths = [find(path, trust=trust) for path in checkpoints]
     output = _output(cfg.output, checkpoints, paths)
+    if cfg.output is None:  # the checkpoint's folder may be somebody else's
+        check_no_links(output.parent, [output, output.with_suffix(".html")])
     _check_writable(output)
     models = [load(path, cfg.device, trust=trust) for path in paths]  # fails before any work if one cannot be loaded
     for model in models:

@@ -4,6 +4,7 @@ import itertools
 import logging
 import sys
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from wavenet.cli.validation import arguments_of
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
+    Agreement,
     AtomicCheckpointIO,
     AudioSamples,
     BestCheckpoint,
@@ -45,6 +47,7 @@ from wavenet.training import (
     TrainingProgress,
     TrainingStopped,
     WaveNetTraining,
+    hold,
     keep_freed_memory,
     kill_with_parent,
     read_resumable,
@@ -54,6 +57,9 @@ from wavenet.training.wandb_log import WandbLog
 
 _ADAMW = "torch.optim.AdamW"  # the default optimizer
 _MAX_SKIPPED_PRINTED = 10  # recordings; the rest are in the run's skipped.txt
+
+
+_OF_NODES = ("run_dir", "resume", "trust", "preparation", "logger", "num_workers")
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,19 @@ class Resumption:
 @command("train")
 def main(cfg: DictConfig) -> None:
     """Train a new run, or resume one."""
+    with ExitStack() as held:
+        _train(cfg, held)
+
+
+def _train(cfg: DictConfig, held: ExitStack) -> None:
+    """Train; a run's folder is held until the end, before anything in it is read or written."""
     _silence_lightning()
     resumption = None
     if cfg.resume is not None:
-        cfg, resumption = _resume(cfg)
+        run = _run_of(cfg)
+        if _is_first():
+            held.enter_context(hold(run))
+        cfg, resumption = _resume(cfg, run)
     kill_with_parent()
     meta_model = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
@@ -107,13 +122,17 @@ def main(cfg: DictConfig) -> None:
     )
     if resumption is not None and resumption.segments is not None:
         data.load_state_dict({"segments": resumption.segments})
-    if resumption is None and getattr(rank_zero_only, "rank", 0) == 0:
+    if resumption is None and _is_first():
         cfg.run_dir = literal(str(_free_name(Path(cfg.run_dir))))
     run = Path(cfg.run_dir)
     trainer = _trainer(cfg, run, model, validation, resumption and resumption.purge_step)
+    corpora = {"training": train, "validation": validation}
+    trainer.callbacks.insert(0, Agreement(corpora, _settings_of_all(cfg)))  # pyright: ignore[reportAttributeAccessIssue]
     if trainer.is_global_zero:  # nothing is written before everything is built
         remove_partial_files(run, deep=True)  # left by a killed process
         _write_config(cfg, run)
+        if resumption is None:
+            held.enter_context(hold(run))
         _print_start(trainer, model, corpus, train, validation, run)
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
@@ -125,6 +144,13 @@ def main(cfg: DictConfig) -> None:
         sys.exit(128 + stopped.signum)
     if trainer.is_global_zero:
         _print_end(trainer, run)
+
+
+def _settings_of_all(cfg: DictConfig) -> dict[str, Any]:
+    """Return the settings that must be the same in all processes; paths may differ between nodes."""
+    settings = kept(cfg)
+    settings["dataset"].pop("root", None)
+    return {name: value for name, value in settings.items() if name not in _OF_NODES}
 
 
 def _write_config(cfg: DictConfig, run: Path) -> None:
@@ -197,8 +223,13 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 
 
-def _resume(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
-    """Return the config of the run to resume, with this command line's settings applied, and where it continues."""
+def _is_first() -> bool:
+    """Whether this is the first process of the run, as far as its environment tells before the others are started."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _run_of(cfg: DictConfig) -> Path:
+    """Return the folder of the run to resume."""
     source = Path(cfg.resume)
     run = source if source.is_dir() else source.resolve().parent.parent
     for path in (source, run / "config.yaml"):
@@ -206,7 +237,12 @@ def _resume(cfg: DictConfig) -> tuple[DictConfig, Resumption]:
             raise ValueError(
                 f"resume={source}: {path} does not exist; give a run's folder or its checkpoints/last.ckpt"
             )
-    run = run.resolve()
+    return run.resolve()
+
+
+def _resume(cfg: DictConfig, run: Path) -> tuple[DictConfig, Resumption]:
+    """Return the config of the run to resume, with this command line's settings applied, and where it continues."""
+    source = Path(cfg.resume)
     checkpoint = run / "checkpoints" / "last.ckpt" if source.is_dir() else source
     trust = plain(cfg.trust)
     saved = load_saved_config(run / "config.yaml", cfg.preparation.cache_dir, trust)

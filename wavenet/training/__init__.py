@@ -1,5 +1,6 @@
 """Training with Lightning."""
 
+from wavenet.training.agreement import Agreement
 from wavenet.training.callbacks import AudioSamples, DivergenceMonitor, ExponentialMovingAverage
 from wavenet.training.checkpointing import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, TrainingStopped
 from wavenet.training.cpu import CPUNetwork
@@ -11,8 +12,10 @@ from wavenet.training.optimizer import make_optimizer
 from wavenet.training.process import keep_freed_memory, kill_with_parent
 from wavenet.training.progress import TrainingProgress
 from wavenet.training.resume import read_resumable
+from wavenet.training.run_lock import hold
 
 __all__ = [
+    "Agreement",
     "AtomicCheckpointIO",
     "AudioSamples",
     "BestCheckpoint",
@@ -26,6 +29,7 @@ __all__ = [
     "TrainingProgress",
     "TrainingStopped",
     "WaveNetTraining",
+    "hold",
     "keep_freed_memory",
     "kill_with_parent",
     "make_optimizer",

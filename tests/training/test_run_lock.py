@@ -1,0 +1,49 @@
+"""One process at a time trains a run."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import TINY
+from wavenet.training import hold
+
+
+def test_the_second_is_told_who_holds_it(run, in_tmp, speech):
+    data = ["dataset=folder", f"dataset.root={speech}", "logger=none"]
+    run("train", *TINY, *data, "run_dir=r")
+    before = {path: path.read_bytes() for path in in_tmp.joinpath("r").rglob("*") if path.is_file()}
+    with hold(in_tmp / "r"):
+        for setting in ("resume=r", "resume=r/checkpoints/last.ckpt"):
+            with pytest.raises(AssertionError, match=rf"(?s)exit 2\n.*r is being trained by process {os.getpid()} on "):
+                run("train", setting, "trainer.max_steps=4")
+        assert {path: path.read_bytes() for path in before} == before
+    assert "done     4 steps" in run("train", "resume=r", "trainer.max_steps=4")
+    assert "done     6 steps" in run("train", "resume=r", "trainer.max_steps=6")
+
+
+@pytest.mark.slow
+def test_a_killed_holders_lock_is_taken_over(tmp_path):
+    code = f"from pathlib import Path; from wavenet.training import hold; held = hold(Path({str(tmp_path)!r}))"
+    code += "; held.__enter__(); print('held', flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match=f"is being trained by process {process.pid} on"), hold(tmp_path):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with hold(tmp_path):
+        assert f"process {os.getpid()} " in (tmp_path / ".holder").read_text()
+    assert not (tmp_path / ".holder").exists()
+
+
+@pytest.mark.parametrize("name", [".lock", ".holder"])
+def test_a_link_is_not_followed(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="is a link, which is not written through"), hold(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
