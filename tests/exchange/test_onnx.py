@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 import wave
 
 import numpy as np
@@ -222,12 +223,20 @@ def test_decompositions_of_functions_without_an_onnx_operator():
 
 
 def test_the_command_prints_the_files_and_an_example(run, in_tmp, small):
-    wavenet.save(small(speakers=("ann", "bob"), num_cycles=1, dilation_cycle=1), "model")
+    wavenet.save(small(speakers=("ann; rm -r ~", "Zoë"), num_cycles=1, dilation_cycle=1), "model")
     lines = run("export_onnx", "checkpoint=model", "output=exported").splitlines()
     assert [line.split(":")[0] for line in lines[:-1]] == [
         f"exported/{name}" for name in ("condition_speaker.onnx", "generate.py", "model.json", "step.onnx")
     ]
-    assert lines[-1] == "python exported/generate.py seconds=2 seed=0 speaker=ann"
+    assert lines[-1] == "python exported/generate.py seconds=2 seed=0 'speaker=ann; rm -r ~'"
+    for given, code, message in (
+        (["--help"], 0, "settings: speaker, seconds, seed, temperature, output."),
+        (["speaker=bob"], 1, r"generate.py: unknown speaker 'bob'; choose from 'ann; rm -r ~', 'Zo\xeb'"),
+        (["sped=1"], 1, "generate.py: 'sped=1': not a setting; write NAME=VALUE with one of speaker, seconds"),
+        (["seconds=0.01", f"speaker={unicodedata.normalize('NFD', 'Zoë')}"], 0, "0.01 s in "),
+    ):
+        ended = subprocess.run([sys.executable, "exported/generate.py", *given], capture_output=True, text=True)
+        assert ended.returncode == code and message in ended.stdout + ended.stderr
     with pytest.raises(AssertionError, match=r"exit 2\n\nwavenet export onnx: model: exists, and holds no step\.onnx"):
         run("export_onnx", "checkpoint=model", "output=model")
 

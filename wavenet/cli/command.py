@@ -78,15 +78,15 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
             try:
                 with _full_error("1"):  # so that Hydra raises its errors instead of printing them
                     run()
-            except OSError as error:  # of Hydra's own files, or of a command's last output
-                if wanted == "1":
-                    raise
-                _end(name, _reason(error))
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 if wanted == "1":
                     raise
                 overrides = [argument for argument in arguments if not argument.startswith("-")]
                 _end(name, explain_composition_error(error, name, config_dir(), overrides))
+            except OSError as error:  # of Hydra's own files
+                if wanted == "1":
+                    raise
+                _end(name, _reason(error))
             finally:
                 sys.argv[1:] = arguments
                 if not _is_read():
