@@ -1,7 +1,6 @@
 """One process at a time trains a run."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -28,12 +27,12 @@ def test_the_second_is_told_who_holds_it(run, in_tmp, speech):
 def test_a_killed_holders_lock_is_taken_over(tmp_path):
     code = f"from pathlib import Path; from wavenet.training import hold; held = hold(Path({str(tmp_path)!r}))"
     code += "; held.__enter__(); print('held', flush=True); input()"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    with pytest.raises(ValueError, match=f"is being trained by process {process.pid} on"), hold(tmp_path):
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"is being trained by process {process.pid} on"), hold(tmp_path):
+            pass
+        process.kill()
     with hold(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / ".holder").read_text()
     assert not (tmp_path / ".holder").exists()
