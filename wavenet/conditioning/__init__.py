@@ -7,6 +7,7 @@ that implements it, and a YAML in `configs/model/conditioners/`.
 from wavenet.conditioning.base import Conditioner
 from wavenet.conditioning.categorical import CategoricalEmbedding
 from wavenet.conditioning.f0 import F0Conditioner
+from wavenet.conditioning.feature_scale import check_scale, statistics_of
 from wavenet.conditioning.file_features import FileConditioner
 from wavenet.conditioning.frames import FrameConditioner
 from wavenet.conditioning.mel import MelConditioner
@@ -18,4 +19,6 @@ __all__ = [
     "FileConditioner",
     "FrameConditioner",
     "MelConditioner",
+    "check_scale",
+    "statistics_of",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wavenet.bounds import check_value, checked_as
 from wavenet.checks import memory_of_this_machine
+from wavenet.conditioning import check_scale
 from wavenet.generation.backend import Backend, check_overflow
 from wavenet.generation.cpu import CPUBackend
 from wavenet.generation.guidance import GuidedWaveNet
@@ -99,7 +100,7 @@ def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: 
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (the message lists the known ones).
 
-    >>> from wavenet.distributions import MuLawCategorical
+    from wavenet.distributions import MuLawCategorical
     >>> model = WaveNet(MuLawCategorical(), sample_rate=8000, num_cycles=1).eval()
     >>> audio_stream = stream(model, seed=1, chunk=100)       # no seconds: it never ends
     >>> next(audio_stream).shape
@@ -186,6 +187,7 @@ class Stream(Iterator[Tensor]):
         self._distribution = model.distribution
         with torch.inference_mode():
             self._condition = model.condition(conditions, num)
+            _check_scales(model, conditions)
             if guidance != 1:
                 guided = GuidedWaveNet(model, guidance)
                 assert self._condition is not None
@@ -297,6 +299,17 @@ def check_room(lengths: Sequence[int]) -> None:
             f"seconds and num: {len(lengths)} x {max(lengths)} samples need {needed / 1e9:.3g} GB, and the machine has "
             f"{available / 1e9:.3g} GB; reduce seconds or num, or use wavenet.stream"
         )
+
+
+def _check_scales(model: WaveNet, conditions: Mapping[str, Any]) -> None:
+    """Check features against what they looked like in training, if the model's metadata states it."""
+    known = (model.metadata or {}).get("features")
+    for features in model.features:
+        if features.name in conditions and isinstance(known, dict):
+            frames = torch.as_tensor(conditions[features.name], dtype=torch.float32)
+            warning = check_scale(f"stream: {features.name}", frames, known.get(features.name))
+            if warning is not None:
+                warnings.warn(warning, stacklevel=5)
 
 
 def choose_backend(model: WaveNet, name: str = "auto", threads: int | None = None, weights: str = "float32") -> Backend:

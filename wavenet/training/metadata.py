@@ -7,9 +7,11 @@ import torch
 
 import wavenet
 from wavenet.checkpoint import printable
+from wavenet.conditioning import statistics_of
 from wavenet.data import Corpus
 
 _MAX_LICENCES = 50
+_MAX_RECORDINGS = 100  # whose features are looked at
 
 
 def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str | bool | None) -> dict[str, Any]:
@@ -22,9 +24,9 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
 
     Returns:
         Plain data: "package" and "torch", their versions; "date", of the start; "data", with the dataset's name, its
-        licences ({"name": ..., "attribution": ...} each) and its size in utterances, seconds and speakers; and
-        "training", the settings. `WaveNetTraining` adds "steps" to "training", and "validation":
-        {"bits_per_sample", "step", "samples"} of the last one.
+        licences ({"name": ..., "attribution": ...} each) and its size in utterances, seconds and speakers; "features",
+        by name, what they look like (`statistics_of`); and "training", the settings. `WaveNetTraining` adds "steps" to
+        "training", and "validation": {"bits_per_sample", "step", "samples"} of the last one.
     """
     speakers = {utterance.conditions.get("speaker") for utterance in train.utterances}
     origin = train.origin
@@ -45,10 +47,18 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
         data["hub"] = origin.hub
     if len(origin.licences) > _MAX_LICENCES:
         data["more_licences"] = len(origin.licences) - _MAX_LICENCES
-    return {
+    features = {feature.name: _statistics(train, feature.name) for feature in train.features}
+    return ({"features": features} if features else {}) | {
         "package": wavenet.__version__,
         "torch": str(torch.__version__),
         "date": datetime.now(UTC).date().isoformat(),
         "data": data,
         "training": settings,
     }
+
+
+def _statistics(train: Corpus, name: str) -> dict[str, float]:
+    """Return what a feature looks like in some of the recordings."""
+    step = max(1, len(train.utterances) // _MAX_RECORDINGS)
+    numbers = range(0, len(train.utterances), step)
+    return {key: round(value, 6) for key, value in statistics_of(train.conditions(n)[name] for n in numbers).items()}
