@@ -86,9 +86,9 @@ def atomic_folder(folder: Path, sign: str) -> Iterator[Path]:
         FileExistsError: If something else exists at that path.
         OSError: If the folder cannot be written; what exists at that path is unchanged. No temporary folder is left.
     """
-    folder = Path(os.path.realpath(folder))  # a link stays a link
-    if os.path.lexists(folder) and not (folder / sign).is_file():
+    if folder.exists() and not (folder / sign).is_file():
         raise FileExistsError(errno.EEXIST, f"exists, and holds no {sign}; choose another folder", str(folder))
+    folder = Path(os.path.realpath(folder))  # a link stays a link
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:

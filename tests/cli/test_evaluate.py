@@ -1,5 +1,6 @@
 """`wavenet evaluate` on saved models and real speech: the files written, comparisons, and error messages."""
 
+import errno
 import json
 import os
 import sys
@@ -172,7 +173,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(evaluate, s
         raise AssertionError("the work begins")
 
     monkeypatch.setattr("wavenet.cli.evaluate.load", load)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("wavenet.cli.evaluate.tempfile.TemporaryFile", lambda **options: (_ for _ in ()).throw(full))
     with pytest.raises(AssertionError, match="exit 2") as error:
-        evaluate(f"checkpoint={saved / 'plain'}", "output=/proc/x.json")
-    assert "output is '/proc/x.json', which cannot be written in /proc (" in str(error.value)
+        evaluate(f"checkpoint={saved / 'plain'}", "output=new/x.json")
+    assert "output is 'new/x.json', which cannot be written in" in str(error.value)
     assert os.listdir(in_tmp) == []

@@ -179,7 +179,7 @@ def test_any_file_name_is_accepted(tmp_path):
     assert len(lines) == len(ODD_NAMES)
     assert all(line.isprintable() and "bad\\n\\udcff.wav: " in line for line in lines)
     speakers = corpus.values("speaker")
-    assert {"two\\nlines", "caf\\udce9", "Zoë\\u2028", "a b", "a_b", "A b"} < set(speakers)
+    assert {"two\\nlines", "caf\\udce9", "Zoë", "a b", "a_b", "A b"} < set(speakers)
     assert "".join(speakers).encode()  # a model's config can contain them
 
 

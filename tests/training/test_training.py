@@ -162,7 +162,7 @@ def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
     with open("r/checkpoints/last.ckpt", "r+b") as file:
         file.truncate(1000)
     best = in_tmp / "r" / "checkpoints" / "best.ckpt"
-    instead = rf"to continue from the best validation( instead)?: resume={best}"
+    instead = rf"(or resume from best\.ckpt beside it|continue from the best validation, with resume={best})"
     damaged = r"exit 2[\s\S]*last.ckpt: not a checkpoint that can be loaded safely"
     with pytest.raises(AssertionError, match=rf"{damaged}.*{instead}"):
         run("train", "resume=r")

@@ -254,7 +254,7 @@ class _KeyCheck:
             raise ValueError("holds a name that is neither text nor a number")
         self._numbered += 1
         if not 0 <= key < _NUMBERED_LIMIT or self._numbered > _NUMBERED_LIMIT:
-            raise ValueError(f"has numbers as names, above {_NUMBERED_LIMIT} or more than so many; refused")
+            raise ValueError(f"has numbers above {_NUMBERED_LIMIT} as names, or more of them; refused")
 
 
 class _OrderedDict(dict):

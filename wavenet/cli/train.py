@@ -257,7 +257,7 @@ def _resume(cfg: DictConfig, run: Path) -> tuple[DictConfig, Resumption]:
             best = run / "checkpoints" / "best.ckpt"
             if checkpoint == best or not best.exists():
                 raise
-            raise CheckpointError(f"{error}; to continue from the best validation instead: resume={best}") from error
+            raise CheckpointError(f"{error}; or resume from {best.name} beside it") from error
         steps = trained.contents["global_step"]
         with refusing(run / "config.yaml", fix=""):
             _check_same(trained.model, saved, trust)
@@ -295,7 +295,7 @@ def _check_unsaved(source: Path, run: Path) -> None:
     missing, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
     if best.exists():
         raise ValueError(
-            f"resume={source}: {missing} does not exist; to continue from the best validation: resume={best}"
+            f"resume={source}: {missing} does not exist; continue from the best validation, with resume={best}"
         )
     if any(path.is_file() for path in (run / "audio").rglob("*")):
         raise ValueError(

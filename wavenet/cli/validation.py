@@ -15,6 +15,7 @@ from wavenet.cli.schema import SCHEMA, type_of_setting
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.types import format_value
 
+_BUILT_AT_ONCE = re.compile(r"\w+|model\.(distribution|context|conditioners\.\w+)(\.upsampling)?")  # groups
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 _OWN_PREFIX = "wavenet."
 _HYDRA_KEYS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
@@ -123,7 +124,7 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
             if isinstance(value, dict) and "_target_" in value:
                 _check_keys(key, value, _known(command, key, value))
         elif isinstance(value, dict):
-            if "_partial_" in value:
+            if "_partial_" in value and _BUILT_AT_ONCE.fullmatch(key):
                 raise ValueError(f"{key}._partial_: only a part that the model builds later has it; remove it")
             _check_keys(key, value, _known(command, key, value))
             _check_group(command, key, value, written[name])

@@ -1,53 +1,50 @@
 """The lock of a run's folder: one process, with those that it starts, trains a run at a time."""
 
 import os
-import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
-
-from wavenet.atomic_files import check_no_links, write_text
-
-_LOCK, _HOLDER = ".lock", ".holder"
 
 
 @contextmanager
 def hold(run: Path) -> Iterator[None]:
     """Hold a run's folder while it is trained.
 
-    The system releases the lock when the process ends, however it ends; the next one takes it over. On file systems
-    without locks, such as NFS without its lock service, it may not hold between machines.
+    The folder itself is locked, so nothing is written, and the system releases the lock when the process ends, however
+    it ends. Where folders cannot be locked, as on Windows and most NFS mounts, nothing is held.
 
     Args:
         run: The folder, which exists.
 
     Raises:
         ValueError: If another process holds it; names it.
-        OSError: If the lock cannot be written.
     """
-    check_no_links(run, [run / _LOCK, run / _HOLDER])
-    lock = FileLock(run / _LOCK)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    folder = os.open(run, os.O_RDONLY)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ValueError(
-            f"{run} is being trained by {_holder(run)}; wait for its end or stop it, or start a new run"
-        ) from error
-    try:
-        now = datetime.now().astimezone().isoformat(" ", "seconds")
-        write_text(run / _HOLDER, f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
+        with suppress(OSError):  # this file system has no such locks
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"{run} is being trained by {_holder(folder)}; wait for its end or stop it, or start a new run"
+                ) from error
         yield
     finally:
-        with suppress(OSError):
-            (run / _HOLDER).unlink(missing_ok=True)
-        lock.release()
+        os.close(folder)
 
 
-def _holder(run: Path) -> str:
-    try:
-        return (run / _HOLDER).read_text(encoding="utf-8", errors="replace")[:200].strip() or "another process"
-    except OSError:
-        return "another process"
+def _holder(folder: int) -> str:
+    """Return the process that holds the lock of an open folder, as far as the system tells."""
+    inode = f":{os.fstat(folder).st_ino}"
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():  # on Linux
+            fields = line.split()
+            if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(inode) and int(fields[4]) > 0:
+                return f"process {fields[4]}"
+    return "another process"
