@@ -1,5 +1,7 @@
 """The building blocks of native loops, compared with plain arithmetic."""
 
+import importlib
+import resource
 from itertools import product as combinations
 
 import numpy as np
@@ -163,3 +165,17 @@ def _aligned(values: np.ndarray, kind: type) -> np.ndarray:
     copy = memory[start : start + values.nbytes].view(kind)
     copy[:] = values.view(kind)
     return copy
+
+
+def test_code_is_used_where_it_cannot_be_cached(tmp_path, monkeypatch):
+    """As on a full disk: no file may grow."""
+    (tmp_path / "full_disk_module.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    double = jit(importlib.import_module("full_disk_module").double)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        assert double(21) == 42
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in tmp_path.rglob("*.nbc") if path.stat().st_size]

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,20 @@ def jit(function: Callable[..., Any]) -> Any:
         compiled: Any = njit(cache=True, **options)(function)
         index = compiled._cache._cache_file
         index._source_stamp = (index._source_stamp, _DIGEST)
+        compiled._cache.save_overload = _if_possible(compiled._cache.save_overload)
     except (RuntimeError, AttributeError):  # no folder is writable, or this version of numba has another cache
         return njit(**options)(function)
     return compiled
+
+
+def _if_possible(save: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that saves compiled code unless the disk is full: it is needed by later processes only."""
+
+    def save_if_possible(*arguments: Any) -> None:
+        with suppress(OSError):
+            save(*arguments)
+
+    return save_if_possible
 
 
 def instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
