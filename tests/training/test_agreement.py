@@ -30,6 +30,8 @@ try:
     check_same_settings(settings | ({"model": {"num_cycles": 3}} if rank else {}))
 except ValueError as error:
     print("settings", error)
+dist.barrier()
+dist.destroy_process_group()
 """
 PARTS = "processes 0 and 1 have different recordings for training"
 EXPECTED = [

@@ -100,7 +100,7 @@ def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: 
     Raises:
         ValueError: If an option is out of range, or a speaker is unknown (the message lists the known ones).
 
-    from wavenet.distributions import MuLawCategorical
+    >>> from wavenet.distributions import MuLawCategorical
     >>> model = WaveNet(MuLawCategorical(), sample_rate=8000, num_cycles=1).eval()
     >>> audio_stream = stream(model, seed=1, chunk=100)       # no seconds: it never ends
     >>> next(audio_stream).shape
