@@ -1,7 +1,7 @@
 """Benchmark of training and generation beside another busy process, which takes part of a core all the time.
 
 Threads that wait in a busy loop keep a core from the threads that they wait for, once there are fewer cores than busy
-threads. OpenMP does so by default; the commands set its policy to "passive" (`wavenet.cli`).
+threads. OpenMP does so for a while by default; the commands make that while short (`wavenet.cli`).
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from scripts.benchmarks import generation, training
 from scripts.benchmarks.table import header, line_of, median_ratio
+from wavenet.cli import SPIN_COUNT
 
 _BUSY = "while True: pass"
 _CHECKOUT = Path(__file__).parents[2]
@@ -30,20 +31,20 @@ class Case:
         work: "training" of the default model, or "generation" of one utterance by the shape S.
         network: "wavenet", which runs native code, or "wavenet, PyTorch".
         threads: Threads of either.
-        policy: How OpenMP's threads wait: "active" or "passive".
+        waiting: How long OpenMP's threads wait in a busy loop: "default", or "short", as in the commands.
     """
 
     work: str
     network: str
     threads: int
-    policy: str
+    waiting: str
 
 
 def cases_for(threads: int) -> list[Case]:
     """Return what is measured on a machine with that many cores."""
     networks = ("wavenet", "wavenet, PyTorch")
-    training = [Case("training", network, threads, policy) for network in networks for policy in ("active", "passive")]
-    return training + [Case("generation", "wavenet", count, "passive") for count in (1, threads)]
+    training = [Case("training", network, threads, waiting) for network in networks for waiting in ("default", "short")]
+    return training + [Case("generation", "wavenet", count, "short") for count in (1, threads)]
 
 
 @dataclass
@@ -104,8 +105,9 @@ def benchmark_contention(
 
 
 def measure_in_process(case: Case, seconds: float) -> float:
-    """Return the samples per second of a case in a new process: OpenMP reads its policy when it is loaded."""
-    environment = os.environ | {"OMP_WAIT_POLICY": case.policy, "OMP_NUM_THREADS": str(case.threads)}
+    """Return the samples per second of a case in a new process: OpenMP reads its settings when it is loaded."""
+    others = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment = others | {"OMP_NUM_THREADS": str(case.threads)} | (SPIN_COUNT if case.waiting == "short" else {})
     arguments = [json.dumps(asdict(case)), str(seconds)]
     command = [sys.executable, "-W", "ignore", "-m", "scripts.benchmarks.contention", *arguments]
     process = subprocess.run(command, cwd=_CHECKOUT, env=environment, capture_output=True, text=True, check=False)
@@ -133,7 +135,7 @@ _COLUMNS = {
     "work": 10,
     "network": 16,
     "threads": 7,
-    "OpenMP waits": 12,
+    "busy waiting": 12,
     "alone, samples/s": 16,
     "beside": 8,
     "x slower": 8,
@@ -145,7 +147,7 @@ def line(row: Row) -> str:
     """Format a row as a line of the Markdown table that `HEADER` begins."""
     case = row.case
     numbers = [f"{row.alone:.0f}", f"{row.beside:.0f}", f"{row.slower:.2f}"]
-    return line_of([case.work, case.network, str(case.threads), case.policy, *numbers], _COLUMNS)
+    return line_of([case.work, case.network, str(case.threads), case.waiting, *numbers], _COLUMNS)
 
 
 if __name__ == "__main__":

@@ -235,10 +235,13 @@ def test_the_console_command(in_tmp):
     assert soundfile.info("out.wav").frames == 160
 
 
-@pytest.mark.parametrize("given", [None, "ACTIVE"])
-def test_openmps_threads_sleep_while_they_wait_unless_the_user_decides(given):
-    code = "import wavenet.cli, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
-    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert printed.stdout.split() == [given or "PASSIVE", "False"]
+@pytest.mark.parametrize(
+    ("given", "count"), [({}, "3000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_openmps_threads_soon_sleep_unless_the_user_decides(given, count):
+    code = "import wavenet.cli, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    others = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    printed = subprocess.run(
+        [sys.executable, "-c", code], env=others | given, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.split() == [count, "False"]
