@@ -130,6 +130,7 @@ class CPUBackend(Backend):
             previous, done = waveform[:, -1:], done + length
             pieces.append(waveform)
         assert layers is not None
+        check_overflow(layers[-1], *context_state)  # as the stream does without a context stack
         return torch.cat(pieces, dim=1), State(previous, [*layers, *context_state])
 
     def parameters(self, waveform: Tensor, condition: Condition | None = None, state: State | None = None) -> Tensor:
@@ -215,12 +216,12 @@ class CPUBackend(Backend):
             self._kernels.run(self._packed.weights, net, *jobs[job], yield_address())
 
         self._workers.run(run, len(jobs))
-        if forced is None:  # the parameters of the last step; an overflow stays in the state for many steps
-            check_overflow(*(torch.from_numpy(memory.logits) for memory, _ in groups))
         audio = np.concatenate([call.audio for _, call in groups])
         parameters = np.concatenate([call.parameters for _, call in groups], axis=1)
         pasts = zip(*(memory.past(steps) for memory, _ in groups), strict=True)
         layers = [torch.from_numpy(np.concatenate(pieces, axis=1)).permute(1, 2, 0) for pieces in pasts]
+        if forced is None:  # the parameters of the last step; the stream checks the state, in which an overflow stays
+            check_overflow(*(torch.from_numpy(memory.logits) for memory, _ in groups))
         return audio, parameters, layers
 
 

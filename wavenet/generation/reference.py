@@ -52,4 +52,5 @@ class ReferenceBackend(Backend):
             check_overflow(parameters)
             sample = self._model.distribution.sample(parameters, uniforms[..., t : t + 1], temperature, top_k)
             samples.append(sample)
+        check_overflow(*(layers or ()))
         return torch.cat(samples, dim=1), State(sample, layers)

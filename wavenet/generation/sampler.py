@@ -275,7 +275,7 @@ class Stream(Iterator[Tensor]):
             audio, after = self._backend.run(
                 before, condition, random_numbers.to(whole.previous.device), self._temperature, self._top_k
             )
-            check_overflow(*(after.layers or ()))
+            check_overflow(*(after.layers or ())[-1:])  # an overflow in any layer reaches the last one
         except FloatingPointError as error:
             first = min(positions[k] for k in active)
             raise FloatingPointError(f"samples {first} to {first + length - 1}: {error}") from error
