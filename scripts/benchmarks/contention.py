@@ -12,15 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 from scripts.benchmarks import generation, training
+from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of, median_ratio
 from wavenet.cli import SPIN_COUNT
 
 _BUSY = "while True: pass"
-_CHECKOUT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ def benchmark_contention(
     beside: dict[Case, list[float]] = {case: [] for case in cases}
     for _ in range(rounds):
         for case in cases:
-            alone[case].append(measure_in_process(case, seconds))
+            alone[case].append(run(case, seconds))
             with busy_process():
-                beside[case].append(measure_in_process(case, seconds))
+                beside[case].append(run(case, seconds))
     rows = []
     for case in cases:
         slower = median_ratio(alone[case], beside[case])
@@ -104,16 +103,11 @@ def benchmark_contention(
     return rows
 
 
-def measure_in_process(case: Case, seconds: float) -> float:
+def run(case: Case, seconds: float) -> float:
     """Return the samples per second of a case in a new process: OpenMP reads its settings when it is loaded."""
     others = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     environment = others | {"OMP_NUM_THREADS": str(case.threads)} | (SPIN_COUNT if case.waiting == "short" else {})
-    arguments = [json.dumps(asdict(case)), str(seconds)]
-    command = [sys.executable, "-W", "ignore", "-m", "scripts.benchmarks.contention", *arguments]
-    process = subprocess.run(command, cwd=_CHECKOUT, env=environment, capture_output=True, text=True, check=False)
-    if process.returncode:
-        raise RuntimeError(f"measuring {case} failed:\n{process.stderr}")
-    return float(process.stdout.splitlines()[-1])
+    return measure_in_process("scripts.benchmarks.contention", case, seconds, environment)
 
 
 def measure(case: Case, seconds: float) -> float:
@@ -122,11 +116,11 @@ def measure(case: Case, seconds: float) -> float:
         loop = "lightning" if case.network == "wavenet" else "hand"  # Lightning would take native code for both
         return training.measure(training.Case("default", case.network, loop, batch=2, segment=8000), seconds)["rate"]
     backend = generation.CPUBackend(generation.make_model("S"), threads=case.threads)
-    run = generation.runner(backend, batch=1)
-    run(1000)
+    generate = generation.runner(backend, batch=1)
+    generate(1000)
     samples, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        run(2000)
+        generate(2000)
         samples += 2000
     return samples / (time.perf_counter() - began)
 

@@ -8,13 +8,11 @@ import importlib.util
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -25,6 +23,7 @@ from torch import Tensor
 from scripts.benchmarks.floors import multiply_add_rate
 from scripts.benchmarks.generation import SAMPLE_RATE, SHAPES, products
 from scripts.benchmarks.plain import PlainConv1d, vocoder
+from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of, median_ratio
 from wavenet.audio import mu_law_encode
 from wavenet.distributions import MuLawCategorical
@@ -292,16 +291,13 @@ def _installed(package: str) -> bool:
 
 def run(case: Case, seconds: float) -> dict[str, Any] | None:
     """Measure a case in its own process; return None if it ran out of GPU memory."""
-    arguments = [json.dumps(asdict(case)), str(seconds)]
-    command = [sys.executable, "-W", "ignore", "-m", "scripts.benchmarks.training", *arguments]
     environment = os.environ | {"WAVENET_BENCHMARK_THREADS": str(torch.get_num_threads())}
-    checkout = Path(__file__).parents[2]  # where -m finds this package
-    process = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    if process.returncode and "OutOfMemoryError" in process.stderr:
-        return None
-    if process.returncode:
-        raise RuntimeError(f"measuring {case} failed:\n{process.stderr}")
-    return json.loads(process.stdout.splitlines()[-1])
+    try:
+        return measure_in_process("scripts.benchmarks.training", case, seconds, environment)
+    except RuntimeError as error:
+        if "OutOfMemoryError" in str(error):
+            return None
+        raise
 
 
 def benchmark_training(

@@ -177,9 +177,9 @@ def test_vocoder_trains_where_no_run_is_given(in_tmp):
 
 def test_contention(in_tmp, monkeypatch, capsys):
     case = contention.Case("training", "wavenet", 1, "short")
-    assert contention.measure_in_process(case, 0.05) > 0
+    assert contention.run(case, 0.05) > 0
     rates = iter([200.0, 100.0, 300.0, 100.0, 900.0, 200.0])  # alone and beside a busy process, three rounds
-    monkeypatch.setattr(contention, "measure_in_process", lambda *arguments: next(rates))
+    monkeypatch.setattr(contention, "run", lambda *arguments: next(rates))
     monkeypatch.setattr(contention, "cases_for", lambda threads: [case])
     printed, result = script(monkeypatch, capsys, "contention", "--rounds", "3")
     assert "| training   | wavenet          | 1       | short        | 300              | 100" in printed

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wavenet.audio.containers import ends_early
+
 SUFFIXES = frozenset(
     (
         *(".3gp", ".aac", ".ac3", ".alac", ".amr", ".ape", ".asf", ".avi", ".dts", ".eac3", ".flv", ".m4a", ".m4b"),
@@ -26,7 +28,7 @@ _CONTENT = re.compile(
     re.DOTALL,
 )
 _MISSING = 0.1  # seconds that may be missing at the end, as containers round durations
-INSTALL = 'pip install "wavenet[decode]"'
+_INSTALL = 'pip install "wavenet[decode]"'
 
 
 class Sound(NamedTuple):
@@ -50,7 +52,7 @@ def is_compressed(head: bytes) -> bool:
 
 def how_to_read(path: Path) -> str:
     """Return what to do about a file that cannot be read without the decoder."""
-    return f"needs PyAV: {INSTALL}, or convert it: ffmpeg -i {path.name} {path.with_suffix('.wav').name}"
+    return f"needs PyAV: {_INSTALL}, or convert it: ffmpeg -i {path.name} {path.with_suffix('.wav').name}"
 
 
 def is_installed() -> bool:
@@ -97,8 +99,7 @@ def _blocks(container: Any, stream: Any) -> Iterator[np.ndarray]:
         except (av.error.FFmpegError, OSError) as error:
             raise ValueError(f"damaged after {done / rate:.3f} s ({_reason(error)})") from error
     if expected is not None and done < expected - _MISSING * rate:
-        claimed, found = f"{expected / rate:.3f} s", f"{done / rate:.3f}"
-        raise ValueError(f"cut off or damaged; its header says {claimed}, it ends after {found}")
+        raise ValueError(ends_early(expected, done, rate))
 
 
 def _reason(error: Exception) -> str:

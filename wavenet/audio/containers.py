@@ -53,11 +53,14 @@ def incomplete(file: BinaryIO, size: int, container: str, frames: int) -> str | 
     return _of_ogg(file, size) if container == "OGG" else None
 
 
+def ends_early(claimed: int, frames: int, rate: int) -> str:
+    """Return the reason for refusing a file that decodes to other frames than its header says."""
+    return f"cut off or damaged; its header says {claimed / rate:.3f} s, it ends after {frames / rate:.3f}"
+
+
 def _of_length(end: int, size: int) -> str | None:
     """Compare where a header says that the samples end with the size of the file."""
-    if end > size + _SLACK:
-        return _cut_off(end, size)
-    return _more(end, size) if end < size - _SLACK else None
+    return _more(end, size) if end < size - _SLACK else _cut_off(end, size)
 
 
 def _cut_off(claimed: int, size: int, slack: int = _SLACK) -> str | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wavenet.atomic_files import atomic_write, os_error_reason
 from wavenet.audio import compressed
-from wavenet.audio.containers import incomplete
+from wavenet.audio.containers import ends_early, incomplete
 from wavenet.audio.resample import resample
 from wavenet.bounds import RATES
 
@@ -40,7 +40,7 @@ _SOUND = re.compile(
 )
 _READABLE = {f".{name.lower()}" for name in soundfile.available_formats()} - {".mat", ".mat4", ".mat5"}
 _ALIASES = {".aif", ".aifc", ".opus", ".oga", ".pcm", ".sph", ".wave", ".snd"}
-AUDIO_SUFFIXES = frozenset(_READABLE | _ALIASES | compressed.SUFFIXES)
+_SUFFIXES = frozenset(_READABLE | _ALIASES | compressed.SUFFIXES)
 _OTHER_SUFFIXES = {".csv", ".jpeg", ".jpg", ".json", ".lab", ".md", ".npy", ".png", ".textgrid", ".txt", ".xml"}
 
 
@@ -106,18 +106,18 @@ def _decode(path: Path, max_seconds: float) -> tuple[np.ndarray, int]:
 
 def _is_compressed(path: Path) -> bool:
     """Return whether a file is of a format that soundfile does not read, by its content, or by its name."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
+    head = _head(path)
     if compressed.is_compressed(head):
         return True
-    return path.suffix.lower() in compressed.SUFFIXES and not looks_like_sound(head)
+    return path.suffix.lower() in compressed.SUFFIXES and path.is_file() and _SOUND.match(head) is None
 
 
-def looks_like_sound(head: bytes) -> bool:
-    """Return whether a file that begins with these bytes is of one of soundfile's common formats."""
-    return _SOUND.match(head) is not None
+def _head(path: Path) -> bytes:
+    """Return the bytes that show a file's format; none unless it is a regular file, as opening a pipe could block."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_HEAD)
 
 
 def looks_like_audio(path: Path) -> bool:
@@ -125,16 +125,13 @@ def looks_like_audio(path: Path) -> bool:
     suffix = path.suffix.lower()
     if path.name.startswith(".") or suffix in _OTHER_SUFFIXES:
         return False
-    if suffix in AUDIO_SUFFIXES:
+    if suffix in _SUFFIXES:
         return True
     try:
-        if not path.is_file():  # opening a pipe could block for ever
-            return False
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
+        head = _head(path)
     except OSError:
         return False
-    return looks_like_sound(head) or compressed.is_compressed(head)
+    return _SOUND.match(head) is not None or compressed.is_compressed(head)
 
 
 def claimed_seconds(path: str | os.PathLike[str]) -> float | None:
@@ -216,7 +213,7 @@ def _blocks(sound: _SequentialFile) -> Iterator[np.ndarray]:
 def _average(path: Path, blocks: Iterable[np.ndarray], rate: int, max_seconds: float, lossy: bool) -> np.ndarray:
     """Return all samples of a file, channels averaged, (T,) float32, clipped to [-1, 1] and checked."""
     averaged: list[np.ndarray] = []
-    frames, peak, low, high = 0, 0.0, np.zeros(0), np.zeros(0)
+    frames, peak, low, high = 0, 0.0, np.array(np.inf), np.array(-np.inf)  # the last two of each channel
     for block in filter(len, blocks):
         if not np.isfinite(block).all():
             raise AudioError(f"{path}: holds NaN or infinite samples")
@@ -225,19 +222,15 @@ def _average(path: Path, blocks: Iterable[np.ndarray], rate: int, max_seconds: f
         peak = max(peak, float(np.abs(block).max()))
         clipped = block.clip(-1, 1) if peak > 1 else block
         averaged.append(clipped.mean(axis=1) if block.shape[1] > 1 else clipped[:, 0])
-        low = np.minimum(low, clipped.min(axis=0)) if len(averaged) > 1 else clipped.min(axis=0)
-        high = np.maximum(high, clipped.max(axis=0)) if len(averaged) > 1 else clipped.max(axis=0)
+        low, high = np.minimum(low, clipped.min(axis=0)), np.maximum(high, clipped.max(axis=0))
     waveform = averaged[0] if len(averaged) == 1 else np.concatenate([*averaged, np.zeros(0, np.float32)])
-    _check_levels(path, peak, lossy, float((high - low).max(initial=0)), waveform)
+    _check_levels(path, peak, lossy, float((high - low).max()), waveform)
     return waveform
 
 
 def _check_frames(path: Path, sound: _SequentialFile, frames: int) -> None:
     if sound.frames not in (frames, _UNKNOWN) and sound.format != "MP3":  # whose length may be an estimate
-        raise AudioError(
-            f"{path}: cut off or damaged; its header says {sound.frames / sound.samplerate:.3f} s, "
-            f"it ends after {frames / sound.samplerate:.3f}"
-        )
+        raise AudioError(f"{path}: {ends_early(sound.frames, frames, sound.samplerate)}")
 
 
 def _check_levels(path: Path, peak: float, lossy: bool, span: float, waveform: np.ndarray) -> None:

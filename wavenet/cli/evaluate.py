@@ -164,9 +164,7 @@ def _print(report: ModelReport) -> None:
         name, seconds = one_line(speaker), score["samples"] / report.corpus.sample_rate
         bits, bits_16, ends = score["value"], score["as_16_bit"], score["interval"]
         interval = "none, only one utterance" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-        print(
-            f"{one_line(name):<16} {bits:>11.4f} {bits_16:>9.4f} {score['utterances']:>10} {seconds:>8.1f}  {interval}"
-        )
+        print(f"{name:<16} {bits:>11.4f} {bits_16:>9.4f} {score['utterances']:>10} {seconds:>8.1f}  {interval}")
     if report.result["resynthesis"]:
         for reason, count in report.result["resynthesis"]["reasons"].items():
             print(f"not available for {count} utterance(s): {reason}")

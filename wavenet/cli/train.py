@@ -57,9 +57,7 @@ from wavenet.training.wandb_log import WandbLog
 
 _ADAMW = "torch.optim.AdamW"  # the default optimizer
 _MAX_SKIPPED_PRINTED = 10  # recordings; the rest are in the run's skipped.txt
-
-
-_OF_NODES = ("run_dir", "resume", "trust", "preparation", "logger", "num_workers")
+_OF_NODES = ("run_dir", "resume", "trust", "preparation", "logger", "num_workers")  # may differ
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
     if resumption is None and _is_first():
         cfg.run_dir = literal(str(_free_name(Path(cfg.run_dir))))
     run = Path(cfg.run_dir)
-    trainer = _trainer(cfg, run, model, validation, resumption and resumption.purge_step)
-    corpora = {"training": train, "validation": validation}
-    trainer.callbacks.insert(0, Agreement(corpora, _settings_of_all(cfg)))  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = _trainer(cfg, run, model, train, validation, resumption and resumption.purge_step)
     if trainer.is_global_zero:  # nothing is written before everything is built
         remove_partial_files(run, deep=True)  # left by a killed process
         _write_config(cfg, run)
@@ -167,7 +163,9 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
         raise
 
 
-def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, purge_step: int | None) -> L.Trainer:
+def _trainer(
+    cfg: DictConfig, run: Path, model: WaveNet, train: Corpus, validation: Corpus, purge_step: int | None
+) -> L.Trainer:
     settings = plain(cfg.trainer)
     logger: Any = False
     if cfg.logger:
@@ -177,13 +175,14 @@ def _trainer(cfg: DictConfig, run: Path, model: WaveNet, validation: Corpus, pur
     accumulated = settings.get("accumulate_grad_batches", 1)
     log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
     callbacks: list[Callback] = [
+        Agreement({"training": train, "validation": validation}, _settings_of_all(cfg)),
         log,
         DivergenceMonitor(model.distribution.baseline_bits),
         AudioSamples(run / "audio", validation, seed=cfg.seed, **plain(cfg.samples)),
         ExponentialMovingAverage(cfg.ema_decay),
     ]
     if settings["enable_progress_bar"]:
-        callbacks.insert(1, TrainingProgress(log))
+        callbacks.insert(2, TrainingProgress(log))
     if validation.utterances:
         callbacks.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
         if settings["val_check_interval"] > settings["max_steps"] > 0:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 STATISTICS = ("low", "high", "mean", "spread_low", "spread_high")
@@ -103,4 +102,4 @@ def _numbers(statistics: Any) -> dict[str, float] | None:
     ):
         return None
     known = {name: float(statistics[name]) for name in STATISTICS}
-    return known if known["low"] < known["high"] and torch.tensor(list(known.values())).isfinite().all() else None
+    return known if known["low"] < known["high"] and all(map(math.isfinite, known.values())) else None

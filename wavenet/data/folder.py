@@ -71,18 +71,20 @@ class Folder:
 
     def _scan_index(self, index: Path, paths: list[Path], skipped: list[Skipped]) -> Scan:
         on_disk = {normalise(name): name for name in (path.relative_to(self.root).as_posix() for path in paths)}
+        rows = read_index(index)
+        missing = {name: why_missing(self.root / name) for name in rows}
         table = {
-            name if why_missing(self.root / name) is None else on_disk.get(normalise(name), name): conditions
-            for name, conditions in read_index(index).items()
+            name if missing[name] is None else on_disk.get(normalise(name), name): conditions
+            for name, conditions in rows.items()
         }
         utterances, licences = [], []
         for name, conditions in table.items():
-            missing = why_missing(self.root / name)
-            if missing is None:
+            reason = missing[name] if name in missing else why_missing(self.root / name)
+            if reason is None:
                 utterances.append(self._utterance(self.root / name, conditions))
                 licences.append(self._licence(conditions))
             else:
-                skipped.append(Skipped(name, f"is in {INDEX}, but {missing}"))
+                skipped.append(Skipped(name, f"is in {INDEX}, but {reason}"))
         for name in (path.relative_to(self.root).as_posix() for path in paths):
             if name not in table:
                 skipped.append(Skipped(name, f"is not in {INDEX}; add it, or remove the table"))

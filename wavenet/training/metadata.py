@@ -1,11 +1,13 @@
 """Metadata of a run, stored in its checkpoints."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
 import wavenet
+from wavenet.audio import Features
 from wavenet.checkpoint import printable
 from wavenet.conditioning import statistics_of
 from wavenet.data import Corpus
@@ -47,7 +49,7 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
         data["hub"] = origin.hub
     if len(origin.licences) > _MAX_LICENCES:
         data["more_licences"] = len(origin.licences) - _MAX_LICENCES
-    features = {feature.name: _statistics(train, feature.name) for feature in train.features}
+    features = {feature.name: _statistics(train, feature) for feature in train.features}
     return ({"features": features} if features else {}) | {
         "package": wavenet.__version__,
         "torch": str(torch.__version__),
@@ -57,8 +59,9 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
     }
 
 
-def _statistics(train: Corpus, name: str) -> dict[str, float]:
+def _statistics(train: Corpus, feature: Features) -> dict[str, float]:
     """Return what a feature looks like in some of the recordings."""
-    step = max(1, len(train.utterances) // _MAX_RECORDINGS)
-    numbers = range(0, len(train.utterances), step)
-    return {key: round(value, 6) for key, value in statistics_of(train.conditions(n)[name] for n in numbers).items()}
+    only = replace(train, features=(feature,))  # no other feature's frames are read
+    numbers = range(0, len(train.utterances), max(1, len(train.utterances) // _MAX_RECORDINGS))
+    statistics = statistics_of(only.conditions(number)[feature.name] for number in numbers)
+    return {name: round(value, 6) for name, value in statistics.items()}

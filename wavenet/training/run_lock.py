@@ -27,13 +27,14 @@ def hold(run: Path) -> Iterator[None]:
 
     folder = os.open(run, os.O_RDONLY)
     try:
-        with suppress(OSError):  # this file system has no such locks
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(
-                    f"{run} is being trained by {_holder(folder)}; wait for its end or stop it, or start a new run"
-                ) from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{run} is being trained by {_holder(folder)}; wait for its end or stop it, or start a new run"
+            ) from error
+        except OSError:
+            pass  # this file system has no such locks
         yield
     finally:
         os.close(folder)
