@@ -100,3 +100,20 @@ def test_names_that_the_terminal_lacks_and_an_output_that_nobody_reads(in_tmp, s
     )
     os.close(write_end)
     assert ended.returncode == 141 and b"Broken" not in ended.stderr and b"Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("settings", [["checkpoint=saved", "seconds=0.01", "backend=reference"], ["--help"]])
+def test_an_output_that_is_full_is_named(in_tmp, small, settings):
+    wavenet.save(small(), "saved")
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "generate.py"), *settings],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.endswith(
+        "wavenet generate: standard output: No space left on device; delete something there, or write elsewhere\n"
+    )

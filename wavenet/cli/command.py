@@ -7,7 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,8 +56,8 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                     check(name, cfg)
                     function(cfg)
                 except _USER_ERRORS as error:
-                    if isinstance(error, BrokenPipeError) and not _is_read("\n"):  # it may be another pipe
-                        _end_unread()
+                    if isinstance(error, OSError) and error.filename is None:  # perhaps of the output
+                        _check_output(name, "\n")
                     if wanted == "1":
                         raise
                     _end(name, _reason(error))
@@ -83,14 +83,14 @@ def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], 
                     raise
                 overrides = [argument for argument in arguments if not argument.startswith("-")]
                 _end(name, explain_composition_error(error, name, config_dir(), overrides))
-            except OSError as error:  # of Hydra's own files
+            except OSError as error:  # of Hydra's own files, or of the help that it prints
+                _check_output(name)
                 if wanted == "1":
                     raise
                 _end(name, _reason(error))
             finally:
                 sys.argv[1:] = arguments
-                if not _is_read():
-                    _end_unread()
+                _check_output(name)
 
         return main
 
@@ -118,23 +118,23 @@ def _escape_what_the_terminal_lacks() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _is_read(text: str = "") -> bool:
-    """Print a text, and return whether the output is still read: False once its reader has ended, such as `head`."""
+def _check_output(name: str, text: str = "") -> None:
+    """Print a text; if the output cannot be written, end the command.
+
+    If nobody reads it any more, such as `head`, it ends as other programs do: without a message, with SIGPIPE's code.
+    """
     try:
         print(text, end="", flush=True)
-    except BrokenPipeError:
-        return False
-    return True
-
-
-def _end_unread() -> NoReturn:
-    """End as other programs do whose output nobody reads any more: without a message, with SIGPIPE's exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
-    sys.exit(128 + _SIGPIPE)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
+        if isinstance(error, BrokenPipeError):
+            sys.exit(128 + _SIGPIPE)
+        _end(name, f"standard output: {os_error_reason(error)}")
 
 
 def _end(name: str, reason: str) -> NoReturn:
-    print(f"wavenet {name.replace('_', ' ')}: {one_line(' '.join(reason.split()))}", file=sys.stderr)
+    with suppress(OSError):  # standard error may be on the same full disk
+        print(f"wavenet {name.replace('_', ' ')}: {one_line(' '.join(reason.split()))}", file=sys.stderr)
     sys.exit(2)
 
 

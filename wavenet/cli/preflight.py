@@ -28,6 +28,7 @@ _SET_BY_TRAIN = {
     "enable_model_summary", "default_root_dir", "logger", "callbacks", "enable_checkpointing", "plugins",
 }  # fmt: skip
 _SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing", "optimizer"}
+_OWN = {"trainer": {"timeout"}}  # settings that the constructor does not take
 _USABLE = 0.8  # fraction of the memory; the rest is for the system, and for what is not counted here
 _COPIES = 5  # of the weights: the weights, gradients, two moments, and their moving average
 
@@ -52,7 +53,7 @@ def check_run(cfg: DictConfig) -> WaveNet:
         known = arguments_of(constructor)
         assert known is not None
         if "_target_" not in cfg[group]:
-            check_known(group, cfg[group], known - reserved)
+            check_known(group, cfg[group], known - reserved | _OWN.get(group, set()))
     _check_devices(cfg)
     model = _meta_model(cfg)
     receptive_field = model.stack.receptive_field + model.input_kernel_size - 1

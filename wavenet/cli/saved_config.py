@@ -47,6 +47,7 @@ _MORE_OF_TRAINER = {
     "detect_anomaly",
     "limit_train_batches",
 }
+_ADDED_TO_TRAINER = {"timeout"}  # settings that runs of earlier versions lack
 _OWN_FOLDERS = ("audio", "checkpoints")
 
 
@@ -182,6 +183,7 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     """Check that trainer, optimizer, logger and dataset contain only settings that `configs/` has for them."""
     trainer = _settings("trainer")
     base = _load(config_dir() / "trainer" / "base.yaml")
+    data["trainer"] = {name: base[name] for name in _ADDED_TO_TRAINER} | data["trainer"]
     _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
     for name, value in data["trainer"].items():
         _check_value(f"trainer.{name}", value, trainer.get(name))

@@ -127,6 +127,7 @@ TRAIN: dict[str, ValueType] = {
     "trainer.gradient_clip_val": optional(Real(0, 1e6, example=1)),
     "trainer.accumulate_grad_batches": Integer(1, 2**16),
     "trainer.precision": OneOf(("32-true", "bf16-mixed", "16-mixed")),
+    "trainer.timeout": Real(10, _DAY, example=600),
     "trainer.log_every_n_steps": Integer(1, _MAX_COUNT),
     "trainer.enable_progress_bar": BOOLEAN,
     "trainer.accelerator": OneOf(("cpu", "gpu", "cuda", "mps", "auto")),

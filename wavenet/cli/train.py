@@ -2,12 +2,13 @@
 
 import itertools
 import logging
+import os
 import sys
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -42,6 +43,7 @@ from wavenet.training import (
     DivergenceMonitor,
     ExponentialMovingAverage,
     LastCheckpoint,
+    ProcessMonitor,
     SegmentData,
     TrainingLog,
     TrainingProgress,
@@ -123,7 +125,9 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
     if resumption is None and _is_first():
         cfg.run_dir = literal(str(_free_name(Path(cfg.run_dir))))
     run = Path(cfg.run_dir)
-    trainer = _trainer(cfg, run, model, train, validation, resumption and resumption.purge_step)
+    monitor = ProcessMonitor(cfg.trainer.timeout, _end_waiting)
+    held.callback(monitor.close)
+    trainer = _trainer(cfg, run, model, train, validation, resumption and resumption.purge_step, monitor)
     if trainer.is_global_zero:  # nothing is written before everything is built
         remove_partial_files(run, deep=True)  # left by a killed process
         _write_config(cfg, run)
@@ -132,14 +136,36 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
         _print_start(trainer, model, corpus, train, validation, run)
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
+    _fit(trainer, module, data, run, resumption and resumption.checkpoint, monitor)
+    if trainer.is_global_zero:
+        _print_end(trainer, run)
+
+
+def _fit(
+    trainer: L.Trainer,
+    module: WaveNetTraining,
+    data: SegmentData,
+    run: Path,
+    checkpoint: Path | None,
+    monitor: ProcessMonitor,
+) -> None:
     try:
-        trainer.fit(module, data, ckpt_path=resumption and resumption.checkpoint, weights_only=True)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except TrainingStopped as stopped:
         if trainer.is_global_zero:
             print(f"stopped  by {stopped}; continue with resume={run}")
         sys.exit(128 + stopped.signum)
-    if trainer.is_global_zero:
-        _print_end(trainer, run)
+    except RuntimeError as error:
+        missing = None if isinstance(error, torch.OutOfMemoryError) else monitor.missing_after_error(error)
+        if missing is None:
+            raise
+        raise ValueError(f"{missing}. What was saved is kept: continue with resume={run}") from error
+
+
+def _end_waiting(reason: str) -> NoReturn:
+    """End a process whose main thread waits for another process, and cannot be woken."""
+    print(f"\nwavenet train: {reason}", file=sys.stderr, flush=True)
+    os._exit(2)
 
 
 def _settings_of_all(cfg: DictConfig) -> dict[str, Any]:
@@ -164,9 +190,16 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
 
 
 def _trainer(
-    cfg: DictConfig, run: Path, model: WaveNet, train: Corpus, validation: Corpus, purge_step: int | None
+    cfg: DictConfig,
+    run: Path,
+    model: WaveNet,
+    train: Corpus,
+    validation: Corpus,
+    purge_step: int | None,
+    monitor: ProcessMonitor,
 ) -> L.Trainer:
     settings = plain(cfg.trainer)
+    timeout = settings.pop("timeout")
     logger: Any = False
     if cfg.logger:
         takes = arguments_of(resolve_user_class("logger", cfg.logger._target_))
@@ -175,6 +208,7 @@ def _trainer(
     accumulated = settings.get("accumulate_grad_batches", 1)
     log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
     callbacks: list[Callback] = [
+        monitor,
         Agreement({"training": train, "validation": validation}, _settings_of_all(cfg)),
         log,
         DivergenceMonitor(model.distribution.baseline_bits),
@@ -182,7 +216,7 @@ def _trainer(
         ExponentialMovingAverage(cfg.ema_decay),
     ]
     if settings["enable_progress_bar"]:
-        callbacks.insert(2, TrainingProgress(log))
+        callbacks.insert(3, TrainingProgress(log))
     if validation.utterances:
         callbacks.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
         if settings["val_check_interval"] > settings["max_steps"] > 0:
@@ -206,6 +240,7 @@ def _trainer(
         )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
+    ProcessMonitor.let_wait(trainer, timeout)
     log.samples_per_step *= trainer.world_size
     return trainer
 

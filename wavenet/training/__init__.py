@@ -10,6 +10,7 @@ from wavenet.training.metadata import run_metadata
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.optimizer import make_optimizer
 from wavenet.training.process import keep_freed_memory, kill_with_parent
+from wavenet.training.process_monitor import ProcessMonitor
 from wavenet.training.progress import TrainingProgress
 from wavenet.training.resume import read_resumable
 from wavenet.training.run_lock import hold
@@ -24,6 +25,7 @@ __all__ = [
     "DivergenceMonitor",
     "ExponentialMovingAverage",
     "LastCheckpoint",
+    "ProcessMonitor",
     "SegmentData",
     "TrainingLog",
     "TrainingProgress",
