@@ -248,6 +248,9 @@ def test_two_processes_learn_the_same_as_one(run, in_tmp, speech):
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "done     5 steps" in resumed.stdout
+    run("train", "resume=two", "trainer.max_steps=6", "trainer.devices=1")
+    saved = torch.load("two/checkpoints/last.ckpt", weights_only=True)
+    assert saved["SegmentData"] == {"segments": 5 * 2 * 2 + 2}  # none is repeated or left out
 
 
 def test_the_averaged_weights_are_loaded_and_stream_exactly(run, in_tmp, speech):
