@@ -51,6 +51,8 @@ SegmentLength = Annotated[int, Integer(1, MAX_RECEPTIVE_FIELD)]  # samples
 BatchSize = Annotated[int, Integer(1, 2**16)]  # segments
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
+SCHEDULES = ("cosine", "wsd", "constant")  # see wavenet.training.schedules
+ScheduleName = Annotated[str, OneOf(SCHEDULES)]
 LearningRate = Annotated[float, Real(0, 1, exclusive_low=True, exclusive_high=True, example=0.001)]
 Betas = Annotated[Sequence[float], ListOf(Real(0, 1, exclusive_high=True), 2, 2, "[0.9,0.99]")]
 WeightDecay = Annotated[float, Real(0, 100, example=0.01)]

@@ -175,14 +175,15 @@ def in_a_process(tiny: bool, kind: str, cases: list[Case], begin: float) -> tupl
     """In a process of its own, from a moment on; with as many threads as cases.
 
     Returns:
-        The digests, and how many of the loop's compilations were found on disk.
+        The digests, and how many of the loop's forms had to be compiled; with narrower weights there are two, as the
+            form for float32 checks the network.
     """
     from wavenet.generation.cpu_kernels import run
 
     model = make(kind, tiny)
     time.sleep(max(0, begin - time.time()))
     made = in_threads(model, cases)
-    return made, sum(run.stats.cache_hits.values())
+    return made, sum(run.stats.cache_misses.values())
 
 
 def in_processes(
@@ -276,7 +277,7 @@ def main() -> None:
     for k, name in enumerate(found):
         mine = slice(k * given.processes, (k + 1) * given.processes)
         right = [made for made, _ in results[mine]] == expected[mine]
-        right &= k == 0 or all(hits == 1 for _, hits in results[mine])
+        right &= k == 0 or all(compiled == 0 for _, compiled in results[mine])
         table.line(name, "mu-law", "cpu", given.processes * len(cases), [seconds] if k else [], right)
     sys.exit(table.failed)
 

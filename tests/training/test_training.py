@@ -20,7 +20,7 @@ import wavenet
 from tests.conftest import ROOT, TINY
 from tests.contract import verify_streaming
 from wavenet.training import CPUNetwork, DivergenceMonitor, WaveNetTraining, keep_freed_memory
-from wavenet.training.module import warm_up_then_cosine
+from wavenet.training.schedules import lr_factor
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +151,9 @@ def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
     assert "done     6 steps" in run(
         "train", "resume=r/checkpoints/last.ckpt", "trainer.max_steps=6", "optimizer.lr=1e-4"
     )
-    assert weights("r/checkpoints/last.ckpt")["global_step"] == 6
+    contents = weights("r/checkpoints/last.ckpt")
+    assert contents["global_step"] == 6
+    assert contents["lr_schedulers"][0]["base_lrs"] == [1e-4, 1e-4]
     config = (in_tmp / "r" / "config.yaml").read_bytes()
     with pytest.raises(AssertionError, match=r"max_steps is 5, but \S+last.ckpt is from step 6; give a larger number"):
         run("train", "resume=r", "trainer.max_steps=5")
@@ -162,7 +164,7 @@ def test_resuming_with_other_settings_and_a_finished_run(run, in_tmp, speech):
     with open("r/checkpoints/last.ckpt", "r+b") as file:
         file.truncate(1000)
     best = in_tmp / "r" / "checkpoints" / "best.ckpt"
-    instead = rf"(or resume from best\.ckpt beside it|continue from the best validation, with resume={best})"
+    instead = rf"(; resume from best\.ckpt beside it|continue from the best validation, with resume={best})"
     damaged = r"exit 2[\s\S]*last.ckpt: not a checkpoint that can be loaded safely"
     with pytest.raises(AssertionError, match=rf"{damaged}.*{instead}"):
         run("train", "resume=r")
@@ -248,7 +250,8 @@ def test_two_processes_learn_the_same_as_one(run, in_tmp, speech):
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "done     5 steps" in resumed.stdout
-    run("train", "resume=two", "trainer.max_steps=6", "trainer.devices=1")
+    alone = [*command[:2], "resume=two", "trainer.max_steps=6", "trainer.devices=1"]
+    subprocess.run(alone, capture_output=True, timeout=200, check=True)
     saved = torch.load("two/checkpoints/last.ckpt", weights_only=True)
     assert saved["SegmentData"] == {"segments": 5 * 2 * 2 + 2}  # none is repeated or left out
 
@@ -406,12 +409,17 @@ def test_weights_that_are_not_finite_are_never_saved(run, in_tmp, speech, monkey
     assert weights("r/checkpoints/last.ckpt")["global_step"] == 2
 
 
-def test_schedule():
-    factors = [warm_up_then_cosine(step, 10, 100, 0.1) for step in range(120)]
+@pytest.mark.parametrize("schedule", ["cosine", "wsd", "constant"])
+def test_schedules(schedule):
+    factors = [lr_factor(step, schedule, 10, 100, 0.1, 0.25) for step in range(120)]
     assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert max(factors) == 1
     assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
-    assert factors[100:] == pytest.approx([0.1] * 20)
+    assert factors[100:] == pytest.approx([1.0 if schedule == "constant" else 0.1] * 20)
+    assert (factors[74] == 1) is (schedule != "cosine")
+    assert factors[87] == pytest.approx(
+        {"cosine": 0.1 + 0.45 * (1 + math.cos(math.pi * 77 / 90)), "wsd": 0.568}.get(schedule, 1)
+    )
 
 
 def test_weight_decay_is_on_matrices_only(small):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _REASON_LENGTH = 140  # characters
-_FIX = "; use another checkpoint, or fetch this one again"
+USE_ANOTHER = "; use another checkpoint, or fetch this one again"
 
 
 class CheckpointError(ValueError):
@@ -29,7 +29,7 @@ class UntrustedError(ValueError):
 
 
 @contextmanager
-def refusing(path: Path, what: str = "", fix: str = _FIX) -> Iterator[None]:
+def refusing(path: Path, what: str = "", fix: str = USE_ANOTHER) -> Iterator[None]:
     """Turn any error about an untrusted file into one line, which cannot mislead whoever reads it.
 
     Args:

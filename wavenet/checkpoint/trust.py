@@ -24,7 +24,8 @@ _CLASS = re.compile(rf"{_MODULE.pattern}\.[A-Za-z_]\w{{0,80}}", re.ASCII)
 _OWN = "wavenet."
 _MODEL = re.compile(r"wavenet\.(model|nn|distributions|conditioning)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
 _DATASET = re.compile(r"wavenet\.data(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
-_OPTIMIZER = re.compile(r"torch\.optim(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
+_OPTIMIZER = re.compile(r"(torch\.optim|wavenet\.optimizers)(\.[a-z0-9_]+)?\.[A-Z][A-Za-z0-9]*")
+_OPTIMIZERS = ("torch.optim.", "wavenet.optimizers.")
 
 
 def check_trust(trust: Any) -> tuple[str, ...]:
@@ -74,11 +75,13 @@ def dataset_class(target: Any, trust: Trust = ()) -> type:
 
 
 def optimizer_class(target: Any, trust: Trust = ()) -> type[Optimizer]:
-    """Return the class of an optimizer, of torch.optim or of a trusted module; as `module_class`."""
-    return allowed_class(target, _OPTIMIZER, Optimizer, trust, home="torch.optim.")
+    """Return the class of an optimizer, of torch.optim, this package or a trusted module; as `module_class`."""
+    return allowed_class(target, _OPTIMIZER, Optimizer, trust, _OPTIMIZERS)
 
 
-def allowed_class(name: Any, pattern: re.Pattern[str], base: type, trust: Trust = (), home: str = _OWN) -> Any:
+def allowed_class(
+    name: Any, pattern: re.Pattern[str], base: type, trust: Trust = (), homes: tuple[str, ...] = (_OWN,)
+) -> Any:
     """Import a class by its full name if the name fits the pattern or its module is trusted.
 
     Args:
@@ -86,7 +89,7 @@ def allowed_class(name: Any, pattern: re.Pattern[str], base: type, trust: Trust 
         pattern: Matches the names that need no trust.
         base: The class must be a subclass of this.
         trust: Modules whose classes are allowed, too; see `check_trust`.
-        home: Prefix of the modules in which a class that needs no trust is defined.
+        homes: Prefixes of the modules in which a class that needs no trust is defined.
 
     Raises:
         ValueError: If it is not allowed, naming it. Nothing else is imported.
@@ -97,13 +100,13 @@ def allowed_class(name: Any, pattern: re.Pattern[str], base: type, trust: Trust 
             found = getattr(importlib.import_module(module_name), class_name, None)
         except ImportError:
             found = None
-        if inspect.isclass(found) and issubclass(found, base) and f"{found.__module__}.".startswith(home):
+        if inspect.isclass(found) and issubclass(found, base) and f"{found.__module__}.".startswith(homes):
             return found
     if isinstance(name, str) and _CLASS.fullmatch(name):
         module_name = name.rpartition(".")[0]
         if _within(module_name, check_trust(trust)):
             return _trusted_class(name, base, trust)
-        if module_name.partition(".")[0] not in (*sys.stdlib_module_names, home.partition(".")[0]):
+        if module_name.partition(".")[0] not in (*sys.stdlib_module_names, *(home.partition(".")[0] for home in homes)):
             raise UntrustedError(name, module_name.partition(".")[0])
     raise ValueError(f"_target_ {name!r:.80} is not one of this package's own classes; refused")
 

@@ -47,7 +47,7 @@ _MORE_OF_TRAINER = {
     "detect_anomaly",
     "limit_train_batches",
 }
-_ADDED_TO_TRAINER = {"timeout"}  # settings that runs of earlier versions lack
+_ADDED = {"trainer": ("timeout",), "optimizer": ("schedule", "decay_fraction")}  # runs of earlier versions lack them
 _OWN_FOLDERS = ("audio", "checkpoints")
 
 
@@ -183,7 +183,7 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     """Check that trainer, optimizer, logger and dataset contain only settings that `configs/` has for them."""
     trainer = _settings("trainer")
     base = _load(config_dir() / "trainer" / "base.yaml")
-    data["trainer"] = {name: base[name] for name in _ADDED_TO_TRAINER} | data["trainer"]
+    data["trainer"] = {name: base[name] for name in _ADDED["trainer"]} | data["trainer"]
     _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
     for name, value in data["trainer"].items():
         _check_value(f"trainer.{name}", value, trainer.get(name))
@@ -206,7 +206,7 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
 def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
     defaults = _load(config_dir() / "optimizer" / "adamw.yaml")
     if _target_ is None:
-        _check_names("optimizer.", arguments, defaults, required=defaults)
+        _check_names("optimizer.", arguments, defaults, required=defaults.keys() - set(_ADDED["optimizer"]))
     else:
         own = {name: value for name, value in arguments.items() if name not in SCHEDULE}
         check_arguments("optimizer:", resolve_class("optimizer", _target_, trust), ["params", *own])

@@ -18,6 +18,7 @@ from wavenet.generation import Stream
 from wavenet.generation.sampler import SECONDS, UTTERANCES
 from wavenet.model import WaveNet
 from wavenet.nn import ContextStack, Upsampling
+from wavenet.optimizers import SOAP, Muon
 from wavenet.types import (
     BOOLEAN,
     AnyOf,
@@ -65,7 +66,12 @@ _OPTIMIZER = _types_in_annotations(  # of WaveNetTraining, whose module is not i
     weight_decay=bounds.WeightDecay,
     warmup_steps=bounds.Steps,
     final_lr_fraction=bounds.Share,
+    decay_fraction=bounds.Share,
+    adamw_lr=bounds.LearningRate,
 )
+_OPTIMIZER |= {"schedule": OneOf(bounds.SCHEDULES)}
+for _part in (Muon, SOAP):
+    _OPTIMIZER |= _types_of(_part)
 _MODEL: dict[str, ValueType] = {
     "_target_": _CLASS,
     "make_layer": optional(PartialClass()),

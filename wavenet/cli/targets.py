@@ -9,8 +9,10 @@ from wavenet.model import WaveNet
 WANDB = "wavenet.training.wandb_log.WandbLog"
 LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog", WANDB)
 SCHEDULE = (
+    "schedule",
     "warmup_steps",
     "final_lr_fraction",
+    "decay_fraction",
 )  # in the optimizer's group, but not passed to the optimizer
 _NO_MODULE = re.compile(r"(?!)")
 _BASES = {"model": "a WaveNet", "dataset": "a dataset", "optimizer": "a torch.optim.Optimizer", "logger": "a logger"}

@@ -15,31 +15,20 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from wavenet.bounds import Betas, Compile, Flag, LearningRate, Share, Steps, WeightDecay, checked
+from wavenet.bounds import Betas, Compile, Flag, LearningRate, ScheduleName, Share, Steps, WeightDecay, checked
 from wavenet.checkpoint import FORMAT_VERSION, check_metadata, check_reconstructs, describe, number_at
 from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
 from wavenet.training.cpu import CPUNetwork
-from wavenet.training.optimizer import OptimizerFactory, make_optimizer
+from wavenet.training.optimizer import OptimizerFactory, apply_settings, make_optimizer
+from wavenet.training.schedules import lr_factor
 
 SPIKES_FROM = 200  # steps; before, a high loss is usual
 SPIKE_BITS = 1.0  # bits per sample
 MAX_SKIPPED = 3  # steps
 _VALIDATED = ("bits_per_sample", "step", "samples")
-
-
-def warm_up_then_cosine(step: int, warmup_steps: int, total_steps: int, final_fraction: float) -> float:
-    """Return the learning rate's factor: linear warm-up, then half a cosine down to final_fraction.
-
-    >>> [round(warm_up_then_cosine(s, 10, 110, 0.1), 3) for s in (0, 9, 60, 110)]
-    [0.1, 1.0, 0.55, 0.1]
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    share = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class WaveNetTraining(L.LightningModule):
@@ -56,6 +45,8 @@ class WaveNetTraining(L.LightningModule):
         weight_decay: AdamW's weight decay, on matrices only.
         warmup_steps: Steps until the peak.
         final_lr_fraction: Share of the peak that is left at the last step.
+        schedule: "cosine", "wsd" or "constant"; see `wavenet.training.schedules.lr_factor`.
+        decay_fraction: Share of the steps in which "wsd" falls.
         compile: Whether to compile the network (`torch.compile`), or a mode of it, such as "max-autotune".
         gradient_checkpointing: Whether to trade time for memory; see `wavenet.nn.ResidualStack`.
         optimizer: Creates another optimizer from groups of parameters, with a peak learning rate and its other
@@ -75,6 +66,8 @@ class WaveNetTraining(L.LightningModule):
         weight_decay: WeightDecay = 0.01,
         warmup_steps: Steps = 100,
         final_lr_fraction: Share = 0.05,
+        schedule: ScheduleName = "cosine",
+        decay_fraction: Share = 0.2,
         compile: Compile = False,
         gradient_checkpointing: Flag = False,
         optimizer: OptimizerFactory | None = None,
@@ -92,7 +85,12 @@ class WaveNetTraining(L.LightningModule):
         self._native: CPUNetwork | None = None
         self._lr, self._betas, self._weight_decay = lr, (float(betas[0]), float(betas[1])), weight_decay
         self._optimizer = optimizer
-        self._warmup_steps, self._final_lr_fraction = warmup_steps, final_lr_fraction
+        self._schedule: dict[str, Any] = {
+            "schedule": schedule,
+            "warmup_steps": warmup_steps,
+            "final_fraction": final_lr_fraction,
+            "decay_fraction": decay_fraction,
+        }
         self._score = Score()
         self._seen: list[tuple[Tensor, Tensor]] = []  # in this step: segments' numbers, and their bits per sample
         self._skipped = 0  # steps in a row
@@ -206,17 +204,31 @@ class WaveNetTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer, with no weight decay on biases and embeddings, and its schedule."""
-        settings: dict[str, Any] = {"lr": self._lr, "betas": self._betas, "weight_decay": self._weight_decay}
-        adamw = functools.partial(torch.optim.AdamW, **settings, fused=not self._scales_gradients)
-        optimizer = make_optimizer(self._optimizer or adamw, self.model)
+        optimizer = make_optimizer(self._maker(), self.model)
 
-        def factor(step: int) -> float:
-            return warm_up_then_cosine(step, self._warmup_steps, self.trainer.max_steps, self._final_lr_fraction)
+        def factor(step: int) -> float:  # a function, of which LambdaLR saves no state
+            return self._lr_factor(step)
 
+        scheduler = LambdaLR(optimizer, factor)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "learning_rate"},
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "learning_rate"},
         }
+
+    def _maker(self) -> OptimizerFactory:
+        if self._optimizer is not None:
+            return self._optimizer
+        settings: dict[str, Any] = {"lr": self._lr, "betas": self._betas, "weight_decay": self._weight_decay}
+        return functools.partial(torch.optim.AdamW, **settings, fused=not self._scales_gradients)
+
+    def _lr_factor(self, step: int) -> float:
+        return lr_factor(step, total_steps=self.trainer.max_steps, **self._schedule)
+
+    def on_train_start(self) -> None:
+        """Let the run's settings replace those of the optimizer's state in the checkpoint that it resumed from."""
+        optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        if isinstance(optimizer, Optimizer) and isinstance(scheduler, LambdaLR):
+            apply_settings(self._maker(), self.model, optimizer, scheduler, self._lr_factor(scheduler.last_epoch))
 
     def configure_gradient_clipping(
         self,

@@ -1,4 +1,4 @@
-"""The optimizer of a run: AdamW, or another class, of torch or the user's own."""
+"""The optimizer of a run: AdamW, Muon, SOAP, or another class, of torch or the user's own."""
 
 import functools
 import math
@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.checkpoint import constructor_parameters
 from wavenet.model import WaveNet
+from wavenet.optimizers import HIDDEN, OUTER, VECTOR, StackedOptimizer
+from wavenet.training.likeness import check_like
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 _MAX_DEPTH = 4  # of nested lists and dicts in a parameter's state
@@ -26,45 +29,106 @@ def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Par
     return decayed, [p for _, p in learnt if p not in chosen]
 
 
+def groups_by_role(model: WaveNet) -> list[dict[str, Any]]:
+    """Return groups of the parameters by their roles, see `wavenet.optimizers`, each in the model's order.
+
+    Those that are frozen are left out. Vectors and embeddings have no weight decay.
+    """
+    outputs = [module for module in model.head if isinstance(module, nn.Conv1d)][1:]
+    outer = {id(parameter) for module in (model.input, *outputs) for parameter in module.parameters()}
+    members: dict[str, list[nn.Parameter]] = {HIDDEN: [], OUTER: [], "embedding": [], VECTOR: []}
+    for name, parameter in model.named_parameters():
+        role = "embedding" if "embedding" in name else OUTER if id(parameter) in outer else HIDDEN
+        if parameter.requires_grad:
+            members[VECTOR if parameter.dim() < 2 else role].append(parameter)
+    free = {"weight_decay": 0.0}
+    return [
+        {"params": members[HIDDEN], "role": HIDDEN},
+        {"params": members[OUTER], "role": OUTER},
+        {"params": members["embedding"], "role": OUTER, **free},
+        {"params": members[VECTOR], "role": VECTOR, **free},
+    ]
+
+
 def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
     """Create an optimizer for a model's parameters; weight decay, if the class has it, is on matrices only.
 
     Args:
-        maker: Called with two groups of parameters, as torch's optimizers take them: a class or a `functools.partial`
-            of one, such as `partial(torch.optim.SGD, lr=0.01)`.
+        maker: Called with groups of parameters, as torch's optimizers take them: a class or a `functools.partial`
+            of one, such as `partial(torch.optim.SGD, lr=0.01)`. There are two groups, matrices and others; a class
+            with a true attribute `takes_roles` gets those of `groups_by_role`.
         model: The model.
 
     Raises:
         ValueError: If it does not return an optimizer, or one whose groups have no `lr` for the schedule to scale.
     """
-    matrices, others = weight_decay_groups(model)
     constructor = maker.func if isinstance(maker, functools.partial) else maker
-    free = {"weight_decay": 0.0} if "weight_decay" in constructor_parameters(constructor) else {}
+    if getattr(constructor, "takes_roles", False):
+        groups = groups_by_role(model)
+    else:
+        matrices, others = weight_decay_groups(model)
+        free = {"weight_decay": 0.0} if "weight_decay" in constructor_parameters(constructor) else {}
+        groups = [{"params": matrices}, {"params": others, **free}]
     name = getattr(constructor, "__name__", "the optimizer")
     try:
-        optimizer = maker([{"params": matrices}, {"params": others, **free}])
+        optimizer = maker(groups)
     except Exception as error:  # whatever the user's own class may raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"optimizer: {name} refuses its settings or the model's parameters: {reason:.200}") from error
-    if not isinstance(optimizer, Optimizer) or len(optimizer.param_groups) != 2:
-        raise ValueError(f"optimizer: {name} did not return a torch.optim.Optimizer with two groups of parameters")
+    if not isinstance(optimizer, Optimizer) or len(optimizer.param_groups) != len(groups):
+        raise ValueError(
+            f"optimizer: {name} did not return a torch.optim.Optimizer with the {len(groups)} groups of parameters"
+        )
     if not all(isinstance(group.get("lr"), int | float | Tensor) for group in optimizer.param_groups):
         raise ValueError(f"optimizer: {name} has no lr in its groups, which the schedule scales; put it in defaults")
     return optimizer
 
 
-def check_optimizer_state(state: dict[str, Any], maker: OptimizerFactory, model: WaveNet) -> None:
+def apply_settings(
+    maker: OptimizerFactory, model: WaveNet, optimizer: Optimizer, scheduler: LambdaLR, factor: float
+) -> None:
+    """Give an optimizer and its schedule the settings of a new one, after a state with other settings was loaded.
+
+    Of another package's optimizer, these are the settings that `maker` gives: its groups may hold more than settings.
+
+    Args:
+        maker: See `make_optimizer`.
+        model: The model.
+        optimizer: The optimizer of the model's parameters, which is changed.
+        scheduler: Its schedule, which is changed.
+        factor: The schedule's present factor of the learning rate.
+    """
+    new = make_optimizer(maker, model)
+    given = maker.keywords.keys() if isinstance(maker, functools.partial) else set()
+    for index, (group, settings) in enumerate(zip(optimizer.param_groups, new.param_groups, strict=True)):
+        names = settings.keys() if isinstance(new, StackedOptimizer) else given & settings.keys()
+        group.update({name: settings[name] for name in names if name not in ("params", "lr")})
+        lr = float(settings["lr"])
+        group["initial_lr"] = scheduler.base_lrs[index] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr * factor)
+        else:
+            group["lr"] = lr * factor
+
+
+def check_optimizer_state(state: dict[str, Any], maker: OptimizerFactory, model: WaveNet) -> Optimizer:
     """Check that a state fits this optimizer: its groups, and plain numbers for parameters that exist.
+
+    Of this package's own optimizers, the states of the parameters must have their names, shapes and types.
 
     Args:
         state: The optimizer's state from a file.
         maker: See `make_optimizer`.
         model: The model, which may be on the meta device.
 
+    Returns:
+        The optimizer, without the state.
+
     Raises:
         ValueError: Names what differs.
     """
-    expected = make_optimizer(maker, model).state_dict()["param_groups"]
+    optimizer = make_optimizer(maker, model)
+    expected = optimizer.state_dict()["param_groups"]
     for group in expected:
         group["initial_lr"] = group["lr"]  # added by the schedule
     if state.keys() != {"state", "param_groups"} or not isinstance(state["param_groups"], list):
@@ -83,13 +147,24 @@ def check_optimizer_state(state: dict[str, Any], maker: OptimizerFactory, model:
             _check_plain(f"{place}.{name}", value)
             if name in usual and _value_type(value) != _value_type(usual[name]) and None not in (value, usual[name]):
                 raise ValueError(f"{place}.{name} is {value!r:.40}; a run's own is like {usual[name]!r:.40}")
-    known = {number for group in expected for number in group["params"]}
-    if not isinstance(state["state"], dict) or not state["state"].keys() <= known:
+    _check_states(state["state"], optimizer)
+    return optimizer
+
+
+def _check_states(states: Any, optimizer: Optimizer) -> None:
+    """Check the states of single parameters."""
+    pairs = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
+    if not isinstance(states, dict) or not states.keys() <= set(range(len(pairs))):
         raise ValueError("optimizer_states.state is for other parameters")
-    for index, loaded in state["state"].items():
+    for index, loaded in states.items():
+        place = f"optimizer_states.state[{index}]"
         if not isinstance(loaded, dict):
-            raise ValueError(f"optimizer_states.state[{index}] is not a dict")
-        _check_plain(f"optimizer_states.state[{index}]", loaded)
+            raise ValueError(f"{place} is not a dict")
+        _check_plain(place, loaded)
+        if isinstance(optimizer, StackedOptimizer):
+            check_like(place, loaded, optimizer.expected_state(*pairs[index]))
+            if any(bool((loaded[name] < 0).any()) for name in ("step", "exp_avg_sq") if name in loaded):
+                raise ValueError(f"{place} has a negative step or exp_avg_sq")
 
 
 def _value_type(value: Any) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.checkpoint import TrainingCheckpoint, Trust, check_state, model_state, read_training_checkpoint, refusing
 from wavenet.model import WaveNet
+from wavenet.training.likeness import check_like
 from wavenet.training.optimizer import OptimizerFactory, check_optimizer_state, weight_decay_groups
 
 _REQUIRED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
@@ -69,13 +70,13 @@ def _check(contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory
             _check_weights(name, contents[name], model)
     if ("current_model_state" in contents) != ("averaging_state" in contents):
         raise ValueError("has only one of the weights and their average")
-    _check_like("averaging_state", contents.get("averaging_state", _AVERAGING), _AVERAGING)
+    check_like("averaging_state", contents.get("averaging_state", _AVERAGING), _AVERAGING)
     states = _only("optimizer_states", contents["optimizer_states"])
     if optimizer is None:
-        _check_optimizer(states, model)
+        num_groups = _check_optimizer(states, model)
     else:
-        check_optimizer_state(states, optimizer, model)
-    _check_schedule(_only("lr_schedulers", contents["lr_schedulers"]), len(weight_decay_groups(model)))
+        num_groups = len(check_optimizer_state(states, optimizer, model).param_groups)
+    _check_schedule(_only("lr_schedulers", contents["lr_schedulers"]), num_groups)
     _check_progress(contents)
     callbacks = contents["callbacks"]
     if not isinstance(callbacks, dict):
@@ -83,39 +84,9 @@ def _check(contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory
     for name, state in callbacks.items():
         _check_callback(str(name), state)
     if "MixedPrecision" in contents:
-        _check_like("MixedPrecision", contents["MixedPrecision"], _SCALER)
+        check_like("MixedPrecision", contents["MixedPrecision"], _SCALER)
     if "SegmentData" in contents:
-        _check_like("SegmentData", contents["SegmentData"], {"segments": 0})
-
-
-def _check_like(place: str, loaded: Any, expected: Any) -> None:
-    """Check that a state has the structure of an expected one: its names, types and shapes, and finite numbers."""
-    if isinstance(expected, dict):
-        if not isinstance(loaded, dict) or loaded.keys() != expected.keys():
-            raise ValueError(f"{place} has other entries than a run saves")
-        for name, part in expected.items():
-            _check_like(f"{place}.{name}", loaded[name], part)
-    elif isinstance(expected, list | tuple):
-        if not isinstance(loaded, list | tuple) or len(loaded) != len(expected):
-            raise ValueError(f"{place} is not a list of {len(expected)}")
-        for index, part in enumerate(expected):
-            _check_like(f"{place}[{index}]", loaded[index], part)
-    elif isinstance(expected, Tensor):
-        _check_tensor_like(place, loaded, expected)
-    elif expected is None or isinstance(expected, bool):
-        if loaded is not None and not isinstance(loaded, bool):
-            raise ValueError(f"{place} is {loaded!r:.40}; it must be true or false")
-    elif isinstance(loaded, bool) or not isinstance(loaded, int if isinstance(expected, int) else int | float):
-        raise ValueError(f"{place} is {loaded!r:.40}; it must be a number")
-    elif not 0 <= loaded < 2**53:
-        raise ValueError(f"{place} is {loaded}; it must be finite, and at least 0")
-
-
-def _check_tensor_like(place: str, loaded: Any, expected: Tensor) -> None:
-    if not isinstance(loaded, Tensor) or loaded.shape != expected.shape:
-        raise ValueError(f"{place} is not a tensor of shape {tuple(expected.shape)}")
-    if loaded.dtype.is_floating_point != expected.dtype.is_floating_point or not bool(loaded.isfinite().all()):
-        raise ValueError(f"{place} holds NaN or infinite numbers, or has another type than a run saves")
+        check_like("SegmentData", contents["SegmentData"], {"segments": 0})
 
 
 def _only(place: str, states: Any) -> dict[str, Any]:
@@ -133,7 +104,8 @@ def _check_weights(place: str, state: Any, model: WaveNet) -> None:
         raise ValueError(f"{place} holds NaN or infinite numbers")
 
 
-def _check_optimizer(state: dict[str, Any], model: WaveNet) -> None:
+def _check_optimizer(state: dict[str, Any], model: WaveNet) -> int:
+    """Check the state of AdamW, and return how many groups of parameters it has."""
     groups = weight_decay_groups(model)
     expected = _optimizer(len(groups)).state_dict()["param_groups"]
     if state.keys() != {"state", "param_groups"} or not isinstance(state["param_groups"], list):
@@ -145,7 +117,7 @@ def _check_optimizer(state: dict[str, Any], model: WaveNet) -> None:
         place, loaded = f"optimizer_states.param_groups[{index}]", state["param_groups"][index]
         numbers = list(range(first, first + len(members)))
         usual = {name: value for name, value in expected[index].items() if name in loaded or name in _NUMBERS}
-        _check_like(place, loaded, usual | {"params": numbers})
+        check_like(place, loaded, usual | {"params": numbers})
         flags = [name for name, value in usual.items() if value is None or isinstance(value, bool)]
         if list(loaded["params"]) != numbers or any(loaded[name] != usual[name] for name in flags if name != "fused"):
             raise ValueError(f"{place} is not a group of AdamW as a run uses it")
@@ -155,9 +127,10 @@ def _check_optimizer(state: dict[str, Any], model: WaveNet) -> None:
         raise ValueError("optimizer_states.state is for other parameters")
     for index, loaded in state["state"].items():
         place, parameter = f"optimizer_states.state[{index}]", parameters[index].detach()
-        _check_like(place, loaded, {"step": torch.tensor(0.0), "exp_avg": parameter, "exp_avg_sq": parameter})
+        check_like(place, loaded, {"step": torch.tensor(0.0), "exp_avg": parameter, "exp_avg_sq": parameter})
         if bool((loaded["exp_avg_sq"] < 0).any()) or loaded["step"] < 0:
             raise ValueError(f"{place} has a negative step or exp_avg_sq")
+    return len(groups)
 
 
 def _check_schedule(state: dict[str, Any], num_groups: int) -> None:
@@ -166,11 +139,11 @@ def _check_schedule(state: dict[str, Any], num_groups: int) -> None:
         if hasattr(LambdaLR, str(name)) or name == "optimizer" or not isinstance(state[name], int | float):
             raise ValueError(f"lr_schedulers holds {name!r:.40}, which is not a schedule's state")
     for name in ("base_lrs", "last_epoch", "lr_lambdas", *(expected.keys() & state.keys())):
-        _check_like(f"lr_schedulers.{name}", state.get(name), expected[name])
+        check_like(f"lr_schedulers.{name}", state.get(name), expected[name])
 
 
 def _check_progress(contents: dict[str, Any]) -> None:
-    _check_like("progress", {name: contents[name] for name in ("epoch", "global_step")}, {"epoch": 0, "global_step": 0})
+    check_like("progress", {name: contents[name] for name in ("epoch", "global_step")}, {"epoch": 0, "global_step": 0})
     trainer = L.Trainer(  # only for the structure of a loop's state; it must not detect the machine's cluster
         accelerator="cpu", devices=1, plugins=[LightningEnvironment()], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, max_steps=1,
@@ -178,13 +151,13 @@ def _check_progress(contents: dict[str, Any]) -> None:
     loops = contents["loops"]
     if not isinstance(loops, dict):
         raise ValueError("loops is not a dict")
-    _check_like("loops.fit_loop", loops.get("fit_loop"), trainer.fit_loop.state_dict())
+    check_like("loops.fit_loop", loops.get("fit_loop"), trainer.fit_loop.state_dict())
 
 
 def _check_callback(name: str, state: Any) -> None:
     """Check that this is the state of one of this package's callbacks, none of which reads a path from it."""
     if name in _CALLBACKS:
-        _check_like(name, state, _CALLBACKS[name])
+        check_like(name, state, _CALLBACKS[name])
         return
     valid = isinstance(state, dict)
     if valid and name == "BestCheckpoint":
