@@ -192,6 +192,12 @@ class WaveNet(nn.Module):
         self.margin = max((conditioner.margin for conditioner in conditioners.values()), default=0)
 
     @property
+    def outer_modules(self) -> list[nn.Module]:
+        """Modules that map samples to channels and channels to parameters: the input convolution, the last layers."""
+        layers = [module for module in self.head if isinstance(module, nn.Conv1d)]
+        return [self.input, *layers[1:]]
+
+    @property
     def features(self) -> tuple[Features, ...]:
         """Features per frame that the conditioners need of a recording."""
         return tuple(c.features for c in self.conditioners.values() if c.features is not None)  # pyright: ignore

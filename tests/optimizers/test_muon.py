@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from wavenet.optimizers import HIDDEN, OUTER, VECTOR, Muon
+from wavenet.optimizers import Muon
 from wavenet.optimizers.muon import orthogonalised
+from wavenet.optimizers.roles import HIDDEN, OUTER, VECTOR
 
 
 def parameters(*shapes, seed=0, dtype=torch.float64):

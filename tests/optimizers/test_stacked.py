@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.optimizers.test_muon import descend, parameters
-from wavenet.optimizers import SOAP, VECTOR, Muon
+from wavenet.optimizers import SOAP, Muon
+from wavenet.optimizers.roles import VECTOR
 
 KINDS = pytest.mark.parametrize("kind", [Muon, SOAP])
 SHAPES = [(6, 4, 2), (6, 4, 2), (5, 8), (8, 5), (7,)]

@@ -12,7 +12,7 @@ Every file is treated as one from an unknown source. Loading goes straight throu
 
 from wavenet.checkpoint.constructors import check_arguments, constructor_parameters, takes_any
 from wavenet.checkpoint.description import build, describe, modules_of
-from wavenet.checkpoint.errors import USE_ANOTHER, CheckpointError, UntrustedError, refusing
+from wavenet.checkpoint.errors import CheckpointError, UntrustedError, refusing
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import load
 from wavenet.checkpoint.location import find
@@ -36,7 +36,6 @@ from wavenet.checkpoint.upgrade import upgrade_model, upgrade_training_checkpoin
 from wavenet.checkpoint.validation import build_on_meta, check_state
 
 __all__ = [
-    "USE_ANOTHER",
     "CheckpointError",
     "TensorPlan",
     "TrainingCheckpoint",

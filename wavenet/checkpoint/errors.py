@@ -5,11 +5,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _REASON_LENGTH = 140  # characters
-USE_ANOTHER = "; use another checkpoint, or fetch this one again"
+_FIX = "; use another checkpoint, or fetch this one again"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be used; the message names the file and the reason."""
+    """A checkpoint cannot be used; the message names the file and the reason.
+
+    Args:
+        reason: The file and the reason.
+        fix: What the user can do, the end of the message.
+    """
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__(f"{reason}{fix}")
+        self.reason = reason
 
 
 class UntrustedError(ValueError):
@@ -29,7 +38,7 @@ class UntrustedError(ValueError):
 
 
 @contextmanager
-def refusing(path: Path, what: str = "", fix: str = USE_ANOTHER) -> Iterator[None]:
+def refusing(path: Path, what: str = "", fix: str = _FIX) -> Iterator[None]:
     """Turn any error about an untrusted file into one line, which cannot mislead whoever reads it.
 
     Args:
@@ -50,4 +59,4 @@ def refusing(path: Path, what: str = "", fix: str = USE_ANOTHER) -> Iterator[Non
             reason = f"it is damaged or of another format ({type(error).__name__}: {reason})"
         reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
         reason = reason if len(reason) <= _REASON_LENGTH else f"{reason[:_REASON_LENGTH]} ..."
-        raise CheckpointError(f"{path}: {f'{what} ({reason})' if what else reason}{fix}") from error
+        raise CheckpointError(f"{path}: {f'{what} ({reason})' if what else reason}", fix) from error

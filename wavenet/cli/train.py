@@ -19,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
-from wavenet.checkpoint import USE_ANOTHER, CheckpointError, Trust, build_on_meta, describe, refusing
+from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
 from wavenet.cli.command import command, plain
 from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.preflight import (
@@ -291,8 +291,7 @@ def _resume(cfg: DictConfig, run: Path) -> tuple[DictConfig, Resumption]:
             best = run / "checkpoints" / "best.ckpt"
             if checkpoint == best or not best.exists():
                 raise
-            message = str(error).removesuffix(USE_ANOTHER)
-            raise CheckpointError(f"{message}; resume from {best.name} beside it") from error
+            raise CheckpointError(error.reason, f"; resume from {best.name} beside it") from error
         steps = trained.contents["global_step"]
         with refusing(run / "config.yaml", fix=""):
             _check_same(trained.model, saved, trust)

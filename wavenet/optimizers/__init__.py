@@ -1,8 +1,7 @@
 """Optimizers that treat a weight as a matrix: Muon and SOAP."""
 
 from wavenet.optimizers.muon import Muon
-from wavenet.optimizers.roles import HIDDEN, OUTER, VECTOR
 from wavenet.optimizers.soap import SOAP
 from wavenet.optimizers.stacked import StackedOptimizer
 
-__all__ = ["HIDDEN", "OUTER", "SOAP", "VECTOR", "Muon", "StackedOptimizer"]
+__all__ = ["SOAP", "Muon", "StackedOptimizer"]

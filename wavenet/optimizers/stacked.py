@@ -78,8 +78,8 @@ class StackedOptimizer(Optimizer):
     convolution, (out, in, taps), is a matrix (out, in x taps).
 
     Subclasses define `new_state`, `update` and `matrix_roles`, the roles whose matrices they update. Their groups need
-    `lr`, `betas`, `eps` and `weight_decay`, and may have a `role`, one of those in `wavenet.optimizers`; the default
-    is "hidden".
+    `lr`, `betas`, `eps` and `weight_decay`, and may have a `role`: "hidden" (the default) for matrices between a
+    network's channels, "outer" for those that touch samples or names, "vector" for biases and factors.
 
     Args:
         params: Parameters, or groups of them.

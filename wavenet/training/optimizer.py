@@ -11,7 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.checkpoint import constructor_parameters
 from wavenet.model import WaveNet
-from wavenet.optimizers import HIDDEN, OUTER, VECTOR, StackedOptimizer
+from wavenet.optimizers import StackedOptimizer
+from wavenet.optimizers.roles import HIDDEN, OUTER, VECTOR
 from wavenet.training.likeness import check_like
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
@@ -30,12 +31,11 @@ def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def groups_by_role(model: WaveNet) -> list[dict[str, Any]]:
-    """Return groups of the parameters by their roles, see `wavenet.optimizers`, each in the model's order.
+    """Return groups of the parameters by their roles, see `wavenet.optimizers.StackedOptimizer`, in the model's order.
 
     Those that are frozen are left out. Vectors and embeddings have no weight decay.
     """
-    outputs = [module for module in model.head if isinstance(module, nn.Conv1d)][1:]
-    outer = {id(parameter) for module in (model.input, *outputs) for parameter in module.parameters()}
+    outer = {id(parameter) for module in model.outer_modules for parameter in module.parameters()}
     members: dict[str, list[nn.Parameter]] = {HIDDEN: [], OUTER: [], "embedding": [], VECTOR: []}
     for name, parameter in model.named_parameters():
         role = "embedding" if "embedding" in name else OUTER if id(parameter) in outer else HIDDEN
