@@ -40,8 +40,8 @@ from wavenet.training.cpu import CPUNetwork
 EVERY = 4  # steps between those at which losses and gradients are compared at the same weights
 HELD_OUT = 8  # utterances that are scored at the end
 _COLUMNS = {
-    "model": 16, "run": 23, "ms/step": 7, "same weights: loss": 18, "gradient": 8, "worst": 7, "last losses": 11,
-    "apart": 8, "held out": 8, "apart ": 8, "": 6,
+    "model": 16, "run": 23, "ms/step": 7, "same weights: loss": 18, "gradient": 8, "last losses": 11, "apart": 8,
+    "held out": 8, "apart ": 8, "": 6,
 }  # fmt: skip
 
 
@@ -92,48 +92,19 @@ class Run:
         losses: Of each step, bits per sample.
         held_out: Bits per sample of held-out utterances at the end, scored in float32.
         seconds: It took.
-        apart: Of ways that were followed along this run, the differences at the same weights; see `Apart`.
+        apart: Of ways that were followed along this run, the largest differences at the same weights: of the loss in
+            bits, and of the gradient.
     """
 
     losses: list[float]
     held_out: float
     seconds: float
-    apart: dict[str, "Apart"] = field(default_factory=dict)
+    apart: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def last(self) -> float:
         """The mean loss of the last quarter."""
         losses = self.losses[-max(1, len(self.losses) // 4) :]
         return sum(losses) / len(losses)
-
-
-@dataclass
-class Apart:
-    """How far a way of computing is apart from another, at the same weights, over moments of a run.
-
-    Attributes:
-        loss: The largest difference of the loss, bits.
-        worst: The largest relative difference of a gradient. Late in a run, the gradient of a mixture is at some
-            moments that of a few samples, whose rounding is then all of the difference.
-        differences: Sum of squares of the gradients' differences.
-        gradients: Sum of squares of the gradients.
-    """
-
-    loss: float = 0.0
-    worst: float = 0.0
-    differences: float = 0.0
-    gradients: float = 0.0
-
-    @property
-    def gradient(self) -> float:
-        """The root mean square of the gradients' differences, relative to that of the gradients."""
-        return math.sqrt(self.differences / self.gradients) if self.gradients else 0.0
-
-    def add(self, loss: float, difference: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Count a moment: the difference of the loss and of the gradient, and the gradient."""
-        difference_norm, norm = float(difference.norm()), float(gradient.norm())
-        self.loss, self.worst = max(self.loss, abs(loss)), max(self.worst, difference_norm / norm)
-        self.differences += difference_norm**2
-        self.gradients += norm**2
 
 
 class _Losses(Callback):
@@ -142,7 +113,7 @@ class _Losses(Callback):
     def __init__(self, native: bool, followed: dict[str, Way]) -> None:
         self._native, self._followed = native, followed
         self.bits: list[float] = []
-        self.apart = {name: Apart() for name in followed}
+        self.apart = dict.fromkeys(followed, (0.0, 0.0))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, WaveNetTraining)
@@ -157,7 +128,8 @@ class _Losses(Callback):
         loss, gradient = loss_and_gradient(pl_module, batch, Way())
         for name, way in self._followed.items():
             other, its = loss_and_gradient(pl_module, batch, way)
-            self.apart[name].add(other - loss, its - gradient, gradient)
+            apart = abs(other - loss), float((its - gradient).norm() / gradient.norm())
+            self.apart[name] = max(apart[0], self.apart[name][0]), max(apart[1], self.apart[name][1])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -240,9 +212,10 @@ def failures(way: Way, name: str, run: Run, plain: Run, learnt: float) -> list[s
     if not all(map(math.isfinite, run.losses)):
         found.append("a loss is no number")
     if way.is_rounding:
+        loss, gradient = plain.apart[name]
         for what, apart, bound in (
-            ("at the same weights the loss", plain.apart[name].loss, way.loss),
-            ("at the same weights the gradient", plain.apart[name].gradient, way.gradient),
+            ("at the same weights the loss", loss, way.loss),
+            ("at the same weights the gradient", gradient, way.gradient),
             ("the mean of the last losses", abs(run.last() - plain.last()), learnt),
             ("the held-out score", abs(run.held_out - plain.held_out), learnt),
         ):
@@ -277,10 +250,9 @@ def main() -> None:
             for name, way in WAYS.items():
                 run = plain if name == PLAIN else experiment.run(way)
                 found = failures(way, name, run, plain, LEARNT[kind])
-                at = plain.apart.get(name)
-                same = [f"{x:.1e}" for x in (at.loss, at.gradient, at.worst)] if at else [""] * 3
+                same = [f"{apart:.1e}" for apart in plain.apart.get(name, ())]
                 cells = [
-                    kind, name, "" if name == PLAIN else f"{1000 * run.seconds / given.steps:.0f}", *same,
+                    kind, name, "" if name == PLAIN else f"{1000 * run.seconds / given.steps:.0f}", *(same or ["", ""]),
                     f"{run.last():.4f}", f"{abs(run.last() - plain.last()):.5f}",
                     f"{run.held_out:.4f}", f"{abs(run.held_out - plain.held_out):.5f}", "FAILED" if found else "ok",
                 ]  # fmt: skip
