@@ -51,10 +51,11 @@ SegmentLength = Annotated[int, Integer(1, MAX_RECEPTIVE_FIELD)]  # samples
 BatchSize = Annotated[int, Integer(1, 2**16)]  # segments
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
-SCHEDULES = ("cosine", "wsd", "constant")  # see wavenet.training.schedules
-ScheduleName = Annotated[str, OneOf(SCHEDULES)]
+ScheduleName = Annotated[str, OneOf(("cosine", "wsd", "constant"))]  # see wavenet.training.schedules
 LearningRate = Annotated[float, Real(0, 1, exclusive_low=True, exclusive_high=True, example=0.001)]
 Betas = Annotated[Sequence[float], ListOf(Real(0, 1, exclusive_high=True), 2, 2, "[0.9,0.99]")]
+Momentum = Annotated[float, Real(0, 1, exclusive_high=True, example=0.95)]
+Epsilon = Annotated[float, Real(0, 1, exclusive_low=True, example=1e-8)]
 WeightDecay = Annotated[float, Real(0, 100, example=0.01)]
 Steps = Annotated[int, Integer(0, 10**9)]  # more than any run needs
 Share = Annotated[float, Real(0, 1, example=0.05)]

@@ -194,7 +194,7 @@ class WaveNet(nn.Module):
     @property
     def outer_modules(self) -> list[nn.Module]:
         """Modules that map samples to channels and channels to parameters: the input convolution, the last layers."""
-        layers = [module for module in self.head if isinstance(module, nn.Conv1d)]
+        layers = [module for module in self.head.modules() if isinstance(module, nn.Conv1d)]
         return [self.input, *layers[1:]]
 
     @property

@@ -14,13 +14,18 @@ def parameters(*shapes, seed=0, dtype=torch.float64):
     return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in shapes]
 
 
+def gradients_of(shapes, steps, seed=1, dtype=torch.float64):
+    """Return a gradient of each shape for each step."""
+    generator = torch.Generator().manual_seed(seed)
+    return [[torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes] for _ in range(steps)]
+
+
 def descend(optimizer, steps, seed=1):
     """Take steps along gradients that do not depend on the parameters."""
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    learnt = [p for group in optimizer.param_groups for p in group["params"]]
+    for gradients in gradients_of([p.shape for p in learnt], steps, seed, learnt[0].dtype):
+        for p, gradient in zip(learnt, gradients, strict=True):
+            p.grad = gradient
         optimizer.step()
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.optimizers.test_muon import descend, parameters
+from tests.optimizers.test_muon import descend, gradients_of, parameters
 from wavenet.optimizers import SOAP
 
 
@@ -39,8 +39,7 @@ def test_the_update_is_that_of_the_paper():
     shapes = [(5, 4), (4, 5), (5, 4), (6, 6)]  # so that no eigenspace of the first products has several dimensions
     ours, before = parameters(*shapes), parameters(*shapes)
     descend(SOAP(ours, **options), 10)
-    generator = torch.Generator().manual_seed(1)
-    gradients = [[torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes] for _ in range(10)]
+    gradients = gradients_of(shapes, 10)
     for index, matrix in enumerate(before):
         expected = algorithm_3(matrix.detach(), [each[index] for each in gradients], **options)
         torch.testing.assert_close(ours[index].detach(), expected, rtol=1e-8, atol=1e-10)
@@ -55,10 +54,7 @@ def test_a_large_side_keeps_its_basis():
     adam = torch.optim.Adam([both], lr=0.003, betas=(0.95, 0.95))
     optimizer = SOAP([(plain := parameters((3, 6))[0])], max_dim=0, weight_decay=0)  # no bases are left: Adam
     descend(optimizer, 3)
-    gradients = torch.Generator().manual_seed(1)
-    torch.randn((3, 6), generator=gradients, dtype=torch.float64)  # of the first step, in which SOAP does not move
-    for _ in range(2):
-        both.grad = torch.randn((3, 6), generator=gradients, dtype=torch.float64)
+    for (both.grad,) in gradients_of([(3, 6)], 3)[1:]:  # in the first step SOAP does not move
         adam.step()
     torch.testing.assert_close(plain, both)
 

@@ -6,7 +6,7 @@ import io
 import pytest
 import torch
 
-from tests.optimizers.test_muon import descend, parameters
+from tests.optimizers.test_muon import descend, gradients_of, parameters
 from wavenet.optimizers import SOAP, Muon
 from wavenet.optimizers.roles import VECTOR
 
@@ -56,8 +56,7 @@ def test_a_copied_optimizer_goes_its_own_way(kind):
 def test_a_stack_does_what_its_matrices_do_alone(kind):
     together, optimizer = made(kind)
     descend(optimizer, 12)
-    generator = torch.Generator().manual_seed(1)
-    gradients = [[torch.randn(shape, generator=generator) for shape in SHAPES] for _ in range(12)]
+    gradients = gradients_of(SHAPES, 12, dtype=torch.float32)
     for index in range(4):
         alone = parameters(*SHAPES, dtype=torch.float32)[index]
         single = kind([alone])

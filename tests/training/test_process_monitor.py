@@ -16,13 +16,12 @@ import pytest
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 
+from tests.conftest import ROOT, TINY
 from wavenet.training import ProcessMonitor, process_monitor
 from wavenet.training.process_monitor import Sign
 
-ROOT = Path(__file__).parents[2]
 RUN = [
-    sys.executable, str(ROOT / "scripts" / "train.py"), "model.residual_channels=4", "model.gate_channels=4",
-    "model.skip_channels=4", "model.dilation_cycle=2", "segment_length=500", "samples.final_seconds=0", "num_workers=0",
+    sys.executable, str(ROOT / "scripts" / "train.py"), *TINY, "samples.final_seconds=0",
     "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", "logger=none",
     "trainer.max_steps=1000000", "trainer.val_check_interval=1000000", "trainer.enable_progress_bar=false",
     "trainer.timeout=10", "save_every_n_steps=5", "run_dir=run",
@@ -45,15 +44,22 @@ def two_processes(in_tmp):
             first.kill()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are found with pgrep")
-def test_a_frozen_process_ends_the_run_after_the_timeout(two_processes):
-    first, second = two_processes
-    os.kill(second, signal.SIGSTOP)
-    _, errors = first.communicate(timeout=100)
+def last_line(processes, signum, timeout):
+    """Send a signal to the second process, and return the last line that the first one prints; it must end with 2."""
+    first, second = processes
+    os.kill(second, signum)
+    _, errors = first.communicate(timeout=timeout)
     assert first.returncode == 2
     line = errors.strip().splitlines()[-1]
     assert line.startswith("wavenet train: process 1 (")
+    return line, errors
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found with pgrep")
+def test_a_frozen_process_ends_the_run_after_the_timeout(two_processes):
+    line, _ = last_line(two_processes, signal.SIGSTOP, timeout=100)
+    second = two_processes[1]
     assert f"pid {second}), last in" in line
     assert "gives no sign of life" in line
     assert "process 0 has waited 10 s for it in" in line
@@ -64,15 +70,10 @@ def test_a_frozen_process_ends_the_run_after_the_timeout(two_processes):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found with pgrep")
 def test_a_killed_process_ends_the_run_at_once(two_processes):
-    first, second = two_processes
-    os.kill(second, signal.SIGKILL)
-    _, errors = first.communicate(timeout=60)
-    line = errors.strip().splitlines()[-1]
-    assert line.startswith("wavenet train: process 1 (")
-    assert f"pid {second}) was ended by signal 9; the system may have run out of memory (in " in line
+    line, errors = last_line(two_processes, signal.SIGKILL, timeout=60)
+    assert f"pid {two_processes[1]}) was ended by signal 9; the system may have run out of memory (in " in line
     assert line.endswith("continue with resume=run")
     assert "Traceback" not in errors
-    assert first.returncode == 2
 
 
 class Store:
@@ -175,6 +176,6 @@ def test_how_a_process_ended(code, text):
 def test_the_process_group_waits_for_longer_than_the_monitor():
     for seconds, wait in ((10, datetime.timedelta(minutes=30)), (7200, datetime.timedelta(seconds=7260))):
         strategy = DDPStrategy()
-        ProcessMonitor.let_wait(SimpleNamespace(strategy=strategy), seconds)
+        ProcessMonitor(seconds, print).let_wait(SimpleNamespace(strategy=strategy))
         assert strategy._timeout == wait
-    ProcessMonitor.let_wait(L.Trainer(accelerator="cpu", devices=1, logger=False), 10)  # needs nothing
+    ProcessMonitor(10, print).let_wait(L.Trainer(accelerator="cpu", devices=1, logger=False))  # needs nothing

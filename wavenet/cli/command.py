@@ -133,9 +133,14 @@ def _check_output(name: str, text: str = "") -> None:
 
 
 def _end(name: str, reason: str) -> NoReturn:
-    with suppress(OSError):  # standard error may be on the same full disk
-        print(f"wavenet {name.replace('_', ' ')}: {one_line(' '.join(reason.split()))}", file=sys.stderr)
+    print_error(name, reason)
     sys.exit(2)
+
+
+def print_error(name: str, reason: str) -> None:
+    """Print why a command ends, as one line."""
+    with suppress(OSError):  # standard error may be on the same full disk
+        print(f"wavenet {name.replace('_', ' ')}: {one_line(' '.join(reason.split()))}", file=sys.stderr, flush=True)
 
 
 @contextmanager

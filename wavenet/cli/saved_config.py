@@ -47,7 +47,10 @@ _MORE_OF_TRAINER = {
     "detect_anomaly",
     "limit_train_batches",
 }
-_ADDED = {"trainer": ("timeout",), "optimizer": ("schedule", "decay_fraction")}  # runs of earlier versions lack them
+_ADDED = {  # files of configs with settings that runs of earlier versions lack
+    "trainer": ("base", ("timeout",)),
+    "optimizer": ("adamw", ("schedule", "decay_fraction")),
+}
 _OWN_FOLDERS = ("audio", "checkpoints")
 
 
@@ -124,6 +127,9 @@ def _read(text: str, trust: Trust) -> DictConfig:
     for name in _GROUPS:
         if not isinstance(data[name], dict):
             raise ValueError(f"{name} is {data[name]!r:.80}; it must be a group of settings")
+    for group, (file, added) in _ADDED.items():
+        present = _load(config_dir() / group / f"{file}.yaml")
+        data[group] = {name: present[name] for name in added} | data[group]
     for name, value in defaults.items():
         _check_value(name, data.get(name, value), value)
     _check_groups(data, trust)
@@ -183,7 +189,6 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     """Check that trainer, optimizer, logger and dataset contain only settings that `configs/` has for them."""
     trainer = _settings("trainer")
     base = _load(config_dir() / "trainer" / "base.yaml")
-    data["trainer"] = {name: base[name] for name in _ADDED["trainer"]} | data["trainer"]
     _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
     for name, value in data["trainer"].items():
         _check_value(f"trainer.{name}", value, trainer.get(name))
@@ -206,7 +211,7 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
 def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
     defaults = _load(config_dir() / "optimizer" / "adamw.yaml")
     if _target_ is None:
-        _check_names("optimizer.", arguments, defaults, required=defaults.keys() - set(_ADDED["optimizer"]))
+        _check_names("optimizer.", arguments, defaults, required=defaults)
     else:
         own = {name: value for name, value in arguments.items() if name not in SCHEDULE}
         check_arguments("optimizer:", resolve_class("optimizer", _target_, trust), ["params", *own])

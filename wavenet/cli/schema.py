@@ -66,10 +66,9 @@ _OPTIMIZER = _types_in_annotations(  # of WaveNetTraining, whose module is not i
     weight_decay=bounds.WeightDecay,
     warmup_steps=bounds.Steps,
     final_lr_fraction=bounds.Share,
+    schedule=bounds.ScheduleName,
     decay_fraction=bounds.Share,
-    adamw_lr=bounds.LearningRate,
 )
-_OPTIMIZER |= {"schedule": OneOf(bounds.SCHEDULES)}
 for _part in (Muon, SOAP):
     _OPTIMIZER |= _types_of(_part)
 _MODEL: dict[str, ValueType] = {

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
 from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
-from wavenet.cli.command import command, plain
+from wavenet.cli.command import command, plain, print_error
 from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.preflight import (
     check_reloadable,
@@ -164,7 +164,8 @@ def _fit(
 
 def _end_waiting(reason: str) -> NoReturn:
     """End a process whose main thread waits for another process, and cannot be woken."""
-    print(f"\nwavenet train: {reason}", file=sys.stderr, flush=True)
+    print(file=sys.stderr)  # below the progress bar
+    print_error("train", reason)
     os._exit(2)
 
 
@@ -199,7 +200,7 @@ def _trainer(
     monitor: ProcessMonitor,
 ) -> L.Trainer:
     settings = plain(cfg.trainer)
-    timeout = settings.pop("timeout")
+    del settings["timeout"]  # the monitor's
     logger: Any = False
     if cfg.logger:
         takes = arguments_of(resolve_user_class("logger", cfg.logger._target_))
@@ -216,7 +217,7 @@ def _trainer(
         ExponentialMovingAverage(cfg.ema_decay),
     ]
     if settings["enable_progress_bar"]:
-        callbacks.insert(3, TrainingProgress(log))
+        callbacks.insert(callbacks.index(log) + 1, TrainingProgress(log))
     if validation.utterances:
         callbacks.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
         if settings["val_check_interval"] > settings["max_steps"] > 0:
@@ -240,7 +241,7 @@ def _trainer(
         )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
-    ProcessMonitor.let_wait(trainer, timeout)
+    monitor.let_wait(trainer)
     log.samples_per_step *= trainer.world_size
     return trainer
 

@@ -6,14 +6,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from wavenet.bounds import Betas, LearningRate, WeightDecay, checked
+from wavenet.bounds import Betas, Epsilon, LearningRate, Momentum, WeightDecay, checked
 from wavenet.optimizers.roles import HIDDEN
 from wavenet.optimizers.stacked import Stack, StackedOptimizer
-from wavenet.types import Integer, Real
+from wavenet.types import Integer
 
-Momentum = Annotated[float, Real(0, 1, exclusive_high=True, example=0.95)]
 Iterations = Annotated[int, Integer(1, 100)]
-Epsilon = Annotated[float, Real(0, 1, exclusive_low=True, example=1e-8)]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

@@ -6,8 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from wavenet.bounds import Betas, LearningRate, WeightDecay, checked
-from wavenet.optimizers.muon import Epsilon, Momentum
+from wavenet.bounds import Betas, Epsilon, LearningRate, Momentum, WeightDecay, checked
 from wavenet.optimizers.roles import HIDDEN, OUTER
 from wavenet.optimizers.stacked import Stack, StackedOptimizer
 from wavenet.types import Integer
@@ -94,7 +93,7 @@ class SOAP(StackedOptimizer):
         rotated = _rotated(stack, sides, gradients)
         exp_avg_sq.mul_(beta2).addcmul_(rotated, rotated, value=1 - beta2)
         scale = (exp_avg_sq / (1 - beta2**step)).sqrt_().add_(group["eps"])
-        direction = _rotated(stack, sides, exp_avg).div_(scale)
+        direction = _rotated(stack, sides, exp_avg) / scale
         lr = group["lr"]
         stack.move(_rotated_back(stack, sides, direction), -lr / (1 - beta1**step), lr * group["weight_decay"])
         if step % group["frequency"] == 0:
@@ -104,7 +103,7 @@ class SOAP(StackedOptimizer):
 
 def _rotated(stack: Stack, sides: list[str], x: Tensor) -> Tensor:
     """Return matrices (N, rows, columns) in the eigenbases."""
-    x = stack["left_basis"].mT @ x if "left" in sides else x.clone()
+    x = stack["left_basis"].mT @ x if "left" in sides else x
     return x @ stack["right_basis"] if "right" in sides else x
 
 

@@ -36,17 +36,12 @@ class Stack:
             name: torch.stack([state[name] for state in self._states]) for name in self._states[0] if name != "step"
         }
         for name, stack in self._stacks.items():
-            self[name] = stack
+            for state, part in zip(self._states, stack.unbind(), strict=True):
+                state[name] = part
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a state of all matrices, (N, ...), which may be changed in place."""
         return self._stacks[name]
-
-    def __setitem__(self, name: str, stack: Tensor) -> None:
-        """Give all matrices a new state, (N, ...)."""
-        self._stacks[name] = stack
-        for state, part in zip(self._states, stack.unbind(), strict=True):
-            state[name] = part
 
     @property
     def step(self) -> int:
@@ -74,7 +69,7 @@ class StackedOptimizer(Optimizer):
     """Base of optimizers that update matrices of one shape together, and all other parameters by AdamW.
 
     A network of dilated convolutions has many small matrices of few shapes. One at a time, each would take dozens of
-    calls for products of microseconds; stacked, they take a few percent of a training step on a CPU. The weight of a
+    calls for products of microseconds; stacked, those of a shape take as many calls together. The weight of a
     convolution, (out, in, taps), is a matrix (out, in x taps).
 
     Subclasses define `new_state`, `update` and `matrix_roles`, the roles whose matrices they update. Their groups need

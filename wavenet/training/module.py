@@ -226,9 +226,11 @@ class WaveNetTraining(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Let the run's settings replace those of the optimizer's state in the checkpoint that it resumed from."""
+        if self.trainer.ckpt_path is None:
+            return
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
-        if isinstance(optimizer, Optimizer) and isinstance(scheduler, LambdaLR):
-            apply_settings(self._maker(), self.model, optimizer, scheduler, self._lr_factor(scheduler.last_epoch))
+        assert isinstance(optimizer, Optimizer) and isinstance(scheduler, LambdaLR)
+        apply_settings(self._maker(), self.model, optimizer, scheduler, self._lr_factor(scheduler.last_epoch))
 
     def configure_gradient_clipping(
         self,

@@ -16,6 +16,7 @@ from wavenet.optimizers.roles import HIDDEN, OUTER, VECTOR
 from wavenet.training.likeness import check_like
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
+_EMBEDDING = "embedding"  # an outer matrix without weight decay
 _MAX_DEPTH = 4  # of nested lists and dicts in a parameter's state
 
 
@@ -24,10 +25,9 @@ def weight_decay_groups(model: WaveNet) -> tuple[list[nn.Parameter], list[nn.Par
 
     Those that are frozen (`requires_grad=False`) are left out.
     """
-    learnt = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    decayed = [p for name, p in learnt if p.dim() > 1 and "embedding" not in name]
-    chosen = set(decayed)
-    return decayed, [p for _, p in learnt if p not in chosen]
+    learnt = _roles(model)
+    decayed = [parameter for parameter, role in learnt if role in (HIDDEN, OUTER)]
+    return decayed, [parameter for parameter, role in learnt if role not in (HIDDEN, OUTER)]
 
 
 def groups_by_role(model: WaveNet) -> list[dict[str, Any]]:
@@ -35,19 +35,27 @@ def groups_by_role(model: WaveNet) -> list[dict[str, Any]]:
 
     Those that are frozen are left out. Vectors and embeddings have no weight decay.
     """
-    outer = {id(parameter) for module in model.outer_modules for parameter in module.parameters()}
-    members: dict[str, list[nn.Parameter]] = {HIDDEN: [], OUTER: [], "embedding": [], VECTOR: []}
-    for name, parameter in model.named_parameters():
-        role = "embedding" if "embedding" in name else OUTER if id(parameter) in outer else HIDDEN
-        if parameter.requires_grad:
-            members[VECTOR if parameter.dim() < 2 else role].append(parameter)
+    members: dict[str, list[nn.Parameter]] = {HIDDEN: [], OUTER: [], _EMBEDDING: [], VECTOR: []}
+    for parameter, role in _roles(model):
+        members[role].append(parameter)
     free = {"weight_decay": 0.0}
     return [
         {"params": members[HIDDEN], "role": HIDDEN},
         {"params": members[OUTER], "role": OUTER},
-        {"params": members["embedding"], "role": OUTER, **free},
+        {"params": members[_EMBEDDING], "role": OUTER, **free},
         {"params": members[VECTOR], "role": VECTOR, **free},
     ]
+
+
+def _roles(model: WaveNet) -> list[tuple[nn.Parameter, str]]:
+    """Return the parameters that are not frozen, in the model's order, with their roles; embeddings are told apart."""
+    outer = {id(parameter) for module in model.outer_modules for parameter in module.parameters()}
+    found = []
+    for name, parameter in model.named_parameters():
+        matrix = _EMBEDDING if "embedding" in name else OUTER if id(parameter) in outer else HIDDEN
+        if parameter.requires_grad:
+            found.append((parameter, VECTOR if parameter.dim() < 2 else matrix))
+    return found
 
 
 def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
@@ -162,9 +170,18 @@ def _check_states(states: Any, optimizer: Optimizer) -> None:
             raise ValueError(f"{place} is not a dict")
         _check_plain(place, loaded)
         if isinstance(optimizer, StackedOptimizer):
-            check_like(place, loaded, optimizer.expected_state(*pairs[index]))
-            if any(bool((loaded[name] < 0).any()) for name in ("step", "exp_avg_sq") if name in loaded):
-                raise ValueError(f"{place} has a negative step or exp_avg_sq")
+            check_parameter_state(place, loaded, optimizer.expected_state(*pairs[index]))
+
+
+def check_parameter_state(place: str, loaded: Any, expected: dict[str, Tensor]) -> None:
+    """Check that the state of a parameter has the structure of an expected one, and no negative second moment.
+
+    Raises:
+        ValueError: Names the place that differs.
+    """
+    check_like(place, loaded, expected)
+    if any(bool((loaded[name] < 0).any()) for name in ("step", "exp_avg_sq") if name in loaded):
+        raise ValueError(f"{place} has a negative step or exp_avg_sq")
 
 
 def _value_type(value: Any) -> str:

@@ -76,11 +76,10 @@ class ProcessMonitor(L.Callback):
         self._since = time.monotonic()
         self._main = threading.main_thread().ident
 
-    @staticmethod
-    def let_wait(trainer: L.Trainer, timeout: float) -> None:
+    def let_wait(self, trainer: L.Trainer) -> None:
         """Make the process group wait for longer than the timeout, so that the monitor speaks first."""
         if isinstance(trainer.strategy, DDPStrategy):
-            waits = max(_JOINING, timedelta(seconds=timeout + 60))
+            waits = max(_JOINING, timedelta(seconds=self._timeout + 60))
             trainer.strategy._timeout = waits  # pyright: ignore[reportPrivateUsage]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -19,7 +19,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from wavenet.checkpoint import TrainingCheckpoint, Trust, check_state, model_state, read_training_checkpoint, refusing
 from wavenet.model import WaveNet
 from wavenet.training.likeness import check_like
-from wavenet.training.optimizer import OptimizerFactory, check_optimizer_state, weight_decay_groups
+from wavenet.training.optimizer import (
+    OptimizerFactory,
+    check_optimizer_state,
+    check_parameter_state,
+    weight_decay_groups,
+)
 
 _REQUIRED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _OLDEST_LIGHTNING = (2, 6)  # checkpoints of older versions would be rewritten first
@@ -127,9 +132,8 @@ def _check_optimizer(state: dict[str, Any], model: WaveNet) -> int:
         raise ValueError("optimizer_states.state is for other parameters")
     for index, loaded in state["state"].items():
         place, parameter = f"optimizer_states.state[{index}]", parameters[index].detach()
-        check_like(place, loaded, {"step": torch.tensor(0.0), "exp_avg": parameter, "exp_avg_sq": parameter})
-        if bool((loaded["exp_avg_sq"] < 0).any()) or loaded["step"] < 0:
-            raise ValueError(f"{place} has a negative step or exp_avg_sq")
+        expected_state = {"step": torch.tensor(0.0), "exp_avg": parameter, "exp_avg_sq": parameter}
+        check_parameter_state(place, loaded, expected_state)
     return len(groups)
 
 
