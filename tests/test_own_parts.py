@@ -89,7 +89,7 @@ def entries(run):
         return list(csv.DictReader(file))
 
 
-def test_a_run_of_ones_own_parts_is_resumed_generated_from_and_evaluated(place, tmp_path):
+def test_a_run_of_ones_own_parts_is_resumed_generated_from_and_evaluated(place, here, run, tmp_path):
     shutil.copytree(place / "run", place / "again")
     script(place, "train", "resume=again", "trust=[mymodel]", "trainer.max_steps=3")
     contents = torch.load(place / "again" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -98,9 +98,9 @@ def test_a_run_of_ones_own_parts_is_resumed_generated_from_and_evaluated(place, 
     assert {state["count"] for state in contents["optimizer_states"][0]["state"].values()} == {3}
     assert "trust" not in yaml.safe_load((place / "again" / "config.yaml").read_text())
     generated = ("seconds=0.02", "backend=reference", f"output={tmp_path}/x.wav")
-    assert "0.02 s at 8000 Hz" in script(place, "generate", "checkpoint=again", "trust=[mymodel]", *generated)
+    assert "0.02 s at 8000 Hz" in run("generate", "checkpoint=again", "trust=[mymodel]", *generated)
     settings = ("speed.seconds=0", "sounds.seconds=0", "resynthesis.utterances=0")
-    assert "allison" in script(place, "evaluate", "checkpoint=again", "trust=[mymodel]", *settings)
+    assert "allison" in run("evaluate", "checkpoint=again", "trust=[mymodel]", *settings)
     model = json.loads((place / "again" / "evaluation.json").read_text())
     assert model["bits_per_sample"]["all"]["value"] > 8
 

@@ -17,7 +17,7 @@ from tests.configured import choices, composed
 from tests.conftest import TINY
 from wavenet import WaveNet, bounds
 from wavenet.bounds import bounds_of, checked
-from wavenet.checkpoint import build_on_meta, describe
+from wavenet.checkpoint import build_on_meta, check_json, describe
 from wavenet.cli import preflight, saved_config
 from wavenet.cli.command import plain
 from wavenet.cli.schema import type_of_setting
@@ -246,8 +246,13 @@ def test_the_bounds_on_sums_allow_what_a_single_part_may_have():
 
 def test_as_many_names_as_there_may_be():
     cfg = composed(*SMALLEST, *PARTS["conditioners.speaker"])
-    cfg.model.conditioners.speaker.categories = [f"speaker-{k:06d}" for k in range(bounds.MAX_CATEGORIES)]
-    preflight.check_run(cfg)
+    names = [f"speaker-{k:06d}" for k in range(bounds.MAX_CATEGORIES)]
+    cfg.model.conditioners.speaker.categories = names
+    check("train", cfg)
+    saved_config.checked_yaml(cfg)
+    speaker = CategoricalEmbedding("speaker", names, 1)
+    conditioners = {"speaker": speaker}
+    check_json(describe(WaveNet(MuLawCategorical(), 8000, conditioners, condition_channels=1, dilation_cycle=1)))
     cfg.model.conditioners.speaker.categories.append("one more")
     with pytest.raises(ValueError, match="categories is .*; it must be a list of 1 to 16384"):
         check("train", cfg)
@@ -264,7 +269,7 @@ def test_names_that_are_too_long_together_are_refused_before_a_run():
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [([f"s{k}" for k in range(20_000)], "categories"), (["x" * 5000], "holds the name 'xxx")],
+    [([f"s{k}" for k in range(bounds.MAX_CATEGORIES + 1)], "categories"), (["x" * 5000], "holds the name 'xxx")],
 )
 def test_a_dataset_whose_names_cannot_be_kept_is_refused_before_the_first_step(
     run, in_tmp, monkeypatch, names, message
