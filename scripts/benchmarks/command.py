@@ -2,10 +2,11 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from scripts.benchmarks import contention, data, generation, training, vocoder
+from scripts.benchmarks import contention, data, generation, learning, training, vocoder
 from scripts.benchmarks.table import write_json
 from wavenet.audio import read
 from wavenet.evaluation.figures import draw_spectrograms
@@ -50,6 +51,8 @@ def main() -> None:
     contention_parser.add_argument("--seconds", type=float, default=3.0, help="minimum length of a measurement")
     contention_parser.set_defaults(run=_contention)
 
+    _add_learning(subjects)
+
     data_parser = subjects.add_parser("data", help="reading training segments")
     data_parser.add_argument("--segment", type=int, default=8000, help="predicted samples per segment")
     data_parser.add_argument("--context", type=int, default=1023, help="context samples before each segment")
@@ -74,6 +77,21 @@ def main() -> None:
     print(machine_in_words(), flush=True)
     args.run(args)
     print(f"written to {args.output}")
+
+
+def _add_learning(subjects: Any) -> None:
+    parser = subjects.add_parser("learning", help="held-out bits per sample against training time")
+    recipes = list(learning.RECIPES)
+    parser.add_argument(
+        "--recipes", nargs="+", choices=recipes, default=recipes, help="the last column compares with the first"
+    )
+    parser.add_argument("--times", nargs="+", type=float, default=[108.0, 324.0], help="times of training, seconds")
+    parser.add_argument("--seeds", type=int, default=3, help="runs for each recipe and time")
+    parser.add_argument("--experiment", help="a config in configs/experiment, such as vocoder")
+    parser.add_argument("--root", help="folder with a folder of recordings for each speaker; default: the package's")
+    parser.add_argument("--cache", default="data/cache", help="folder for prepared audio")
+    parser.add_argument("--figure", type=Path, help="file for a plot")
+    parser.set_defaults(run=_learning)
 
 
 def _generation(args: argparse.Namespace) -> None:
@@ -122,6 +140,32 @@ def _contention(args: argparse.Namespace) -> None:
         cases, args.rounds, args.seconds, lambda row: print(contention.line(row), flush=True)
     )
     write_json(args.output, rows)
+
+
+def _learning(args: argparse.Namespace) -> None:
+    split = learning.split_in_words(args.experiment, args.root, args.cache)
+    print(
+        f"{split['training_minutes']:.1f} min in {split['training_utterances']} recordings for training, "
+        f"{split['held_out_minutes']:.1f} min in {len(split['held_out'])} held out",
+        flush=True,
+    )
+    rows = learning.benchmark_learning(
+        args.recipes,
+        args.times,
+        args.seeds,
+        args.experiment,
+        args.root,
+        args.cache,
+        lambda name, seed, scores: print(
+            f"{name}, seed {seed}: {scores[-1][0]:.0f} s, {scores[-1][2]:.4f} bits per sample", flush=True
+        ),
+    )
+    print(learning.HEADER)
+    for row in rows:
+        print(learning.line(row, rows))
+    if args.figure is not None:
+        learning.draw(args.figure, rows)
+    write_json(args.output, rows, split=split)
 
 
 def _data(args: argparse.Namespace) -> None:

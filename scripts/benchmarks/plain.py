@@ -23,6 +23,7 @@ class PlainConv1d(nn.Module):
         dilation_cycle: Layers per cycle.
         num_cycles: Number of cycles.
         num_classes: Number of mu-law classes.
+        condition_channels: Channels of a condition for the whole utterance; 0 for none.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class PlainConv1d(nn.Module):
         dilation_cycle: int = 10,
         num_cycles: int = 3,
         num_classes: int = 256,
+        condition_channels: int = 0,
     ) -> None:
         super().__init__()
         dilations = cycle_of_dilations(dilation_cycle, num_cycles)
@@ -43,20 +45,32 @@ class PlainConv1d(nn.Module):
         self.gated = nn.ModuleList(
             nn.Conv1d(residual_channels, gate_channels, kernel_size, dilation=dilation) for dilation in dilations
         )
+        self.conditioned = nn.ModuleList(
+            nn.Conv1d(condition_channels, gate_channels, 1, bias=False)
+            for _ in (dilations if condition_channels else ())
+        )
         self.skip = nn.ModuleList(nn.Conv1d(gate_channels // 2, skip_channels, 1) for _ in dilations)
         self.residual = nn.ModuleList(nn.Conv1d(gate_channels // 2, residual_channels, 1) for _ in dilations[1:])
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv1d(skip_channels, skip_channels, 1), nn.ReLU(), nn.Conv1d(skip_channels, num_classes, 1)
         )
 
-    def log_prob(self, waveform: Tensor) -> Tensor:
-        """Return the log-probability of each sample in nats, (B, T), for a waveform (B, T) in [-1, 1]."""
+    def log_prob(self, waveform: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return the log-probability of each sample in nats, (B, T).
+
+        Args:
+            waveform: (B, T) in [-1, 1].
+            condition: (B, condition_channels, 1), if the network has any.
+        """
         classes = mu_law_encode(waveform, self.num_classes)
         inputs = F.pad(classes[:, :-1], (1, 0), value=self.num_classes // 2)
         x = self.input(F.one_hot(inputs, self.num_classes).transpose(1, 2).float())
         total = torch.zeros(())
         for i, conv in enumerate(self.gated):
-            filters, gates = conv(F.pad(x, (self.pads[i], 0))).chunk(2, dim=1)
+            gated = conv(F.pad(x, (self.pads[i], 0)))
+            if condition is not None:
+                gated = gated + self.conditioned[i](condition)
+            filters, gates = gated.chunk(2, dim=1)
             z = torch.tanh(filters) * torch.sigmoid(gates)
             total = total + self.skip[i](z) if i else self.skip[i](z)
             if i < len(self.residual):

@@ -87,7 +87,7 @@ def main(cfg: DictConfig) -> None:
 
 def _train(cfg: DictConfig, held: ExitStack) -> None:
     """Train; a run's folder is held until the end, before anything in it is read or written."""
-    _silence_lightning()
+    silence_lightning()
     resumption = None
     if cfg.resume is not None:
         run = _run_of(cfg)
@@ -246,7 +246,7 @@ def _trainer(
     return trainer
 
 
-def _silence_lightning() -> None:
+def silence_lightning() -> None:
     """Suppress Lightning's messages for programmers."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
