@@ -2,7 +2,7 @@
 
 from wavenet.evaluation.bits import Score, bits_per_sample, grouped, score_each, utterance_bits
 from wavenet.evaluation.bits_per_byte import Clips, utterance_bytes
-from wavenet.evaluation.interval import ratio_interval
+from wavenet.evaluation.interval import jackknife_interval, ratio_interval
 from wavenet.evaluation.long_term import (
     LongTerm,
     average_spectrum,
@@ -28,6 +28,7 @@ __all__ = [
     "bits_per_sample",
     "frame_levels",
     "grouped",
+    "jackknife_interval",
     "level_distance",
     "long_term",
     "long_term_distance",
