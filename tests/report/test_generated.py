@@ -81,10 +81,10 @@ def test_pauses_are_named_where_they_are_much_longer_or_shorter(recordings):
     assert any(found.startswith("few pauses: ") for found in verdict(recordings, paused))
 
 
-def test_another_colour_is_named(recordings):
+def test_another_timbre_is_named(recordings):
     dull = [torch.nn.functional.avg_pool1d(x[None], 8, 1)[0] for x in speech(1, 2, 3)]
     distance = spectrum_distance(measured(*dull), recordings)
-    assert f"another colour: the spectrum is {distance:.1f} dB from the recordings'" in verdict(
+    assert f"another timbre: the spectrum is {distance:.1f} dB from the recordings'" in verdict(
         measured(*dull), recordings
     )
 

@@ -71,7 +71,7 @@ def long_term(sounds: Sequence[Tensor], sample_rate: int) -> LongTerm:
 def long_term_distance(a: LongTerm, b: LongTerm) -> float:
     """Return the mean of three distances in dB: of the spectra, of the flatness, and of the levels of frames.
 
-    So colour, noisiness, and loudness with its pauses count equally, which is a convention. For two halves of 15 s of
+    So timbre, noisiness, and loudness with its pauses count equally, which is a convention. For two halves of 15 s of
     recordings of one voice it was 0.9 to 2.3 dB (the package's own held-out recordings); NaN if one is silent.
     """
     return (spectrum_distance(a, b) + abs(a.flatness - b.flatness) + level_distance(a, b)) / 3

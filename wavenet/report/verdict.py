@@ -35,7 +35,7 @@ def verdict(generated: LongTerm, recordings: LongTerm) -> list[str]:
         found.append(f"{kind}: {abs(louder):.1f} dB {side} the recordings")
     distance = spectrum_distance(generated, recordings)
     if distance > _SPECTRUM:
-        found.append(f"another colour: the spectrum is {distance:.1f} dB from the recordings'")
+        found.append(f"another timbre: the spectrum is {distance:.1f} dB from the recordings'")
     return found
 
 
