@@ -124,6 +124,13 @@ def test_a_vocoder_is_measured_beside_what_it_resynthesises(corpus):
     assert all(len(sound) <= 4000 for sounds in requests.recordings for sound in sounds)
 
 
+def test_of_many_recordings_five_minutes_are_read(corpus, monkeypatch):
+    monkeypatch.setattr("wavenet.report.generated._MOST_RECORDED", 1.5)
+    requests = request_utterances(speaker_model(), corpus, SETTINGS)
+    lengths = {name: list(map(len, own)) for name, own in zip(requests.speakers, requests.recordings, strict=True)}
+    assert lengths == {"<script>alert(1)</script>": [8000, 4000], "june": [12_000], 'Zoë & "co"': [2000]}
+
+
 def test_speakers_may_be_limited_and_measures_left_out(corpus):
     few = request_utterances(speaker_model(), corpus, replace(SETTINGS, long_term_speakers=1))
     assert len(few.speakers) == 1 and len(few.lengths) == 2

@@ -23,6 +23,8 @@ from wavenet.report.synthesis import make, num_steps
 from wavenet.report.temperatures import compare_temperatures
 from wavenet.report.verdict import verdict
 
+_MOST_RECORDED = 300.0  # seconds of a speaker's recordings; a single speaker may have hours held out
+
 
 @dataclass(frozen=True)
 class Requests:
@@ -68,8 +70,9 @@ class Requests:
 def request_utterances(model: WaveNet, corpus: Corpus, settings: ReportSettings) -> Requests:
     """Choose what to generate for each speaker: with features, what recordings say, and otherwise new speech.
 
-    A model that has features is measured beside the recordings whose features it has, others beside all recordings of
-    the speaker. Recordings shorter than a frame are left out, and so are speakers without longer ones.
+    A model that has features is measured beside the recordings whose features it has, others beside the speaker's
+    recordings, of which five minutes are read at most. Recordings shorter than a frame are left out, and so are
+    speakers without longer ones.
     """
     rate, shortest = model.sample_rate, round(FRAME_SECONDS * model.sample_rate)
     longest = max(shortest, round(settings.long_term_seconds * rate))
@@ -93,9 +96,15 @@ def request_utterances(model: WaveNet, corpus: Corpus, settings: ReportSettings)
 def _recordings(
     corpus: Corpus, indices: Sequence[int], chosen: Sequence[int], longest: int, has_features: bool
 ) -> list[Tensor]:
-    if not has_features:
-        return [corpus.read(i) for i in indices]
-    return [corpus.read(i, 0, min(longest, corpus.utterances[i].num_samples)) for i in indices if i in chosen]
+    if has_features:
+        return [corpus.read(i, 0, min(longest, corpus.utterances[i].num_samples)) for i in indices if i in chosen]
+    recordings, left = [], round(_MOST_RECORDED * corpus.sample_rate)
+    for i in indices:
+        size = min(left, corpus.utterances[i].num_samples)
+        if size >= round(FRAME_SECONDS * corpus.sample_rate):
+            recordings.append(corpus.read(i, 0, size))
+            left -= size
+    return recordings
 
 
 def measure_generated(

@@ -163,8 +163,8 @@ def _bytes(model: WaveNet, corpus: Corpus, settings: ReportSettings, progress: P
 
 def _long_term(model: WaveNet, corpus: Corpus, settings: ReportSettings, progress: Progress) -> dict[str, Any] | None:
     """Return measures of generated audio beside the recordings; None if not requested, or if all are too short."""
-    requests = request_utterances(model, corpus, settings)
-    if not requests.lengths:
+    requests = request_utterances(model, corpus, settings) if settings.long_term_utterances else None
+    if requests is None or not requests.lengths:
         return None
     with progress("measuring generated audio", requests.num_steps(settings.temperatures), "sample") as done:
         return measure_generated(requests, model, settings, done)
