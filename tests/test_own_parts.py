@@ -99,7 +99,7 @@ def test_a_run_of_ones_own_parts_is_resumed_generated_from_and_evaluated(place, 
     assert "trust" not in yaml.safe_load((place / "again" / "config.yaml").read_text())
     generated = ("seconds=0.02", "backend=reference", f"output={tmp_path}/x.wav")
     assert "0.02 s at 8000 Hz" in run("generate", "checkpoint=again", "trust=[mymodel]", *generated)
-    settings = ("speed.seconds=0", "sounds.seconds=0", "resynthesis.utterances=0")
+    settings = ("speed.seconds=0", "sounds.seconds=0", "resynthesis.utterances=0", "long_term.utterances=0")
     assert "allison" in run("evaluate", "checkpoint=again", "trust=[mymodel]", *settings)
     model = json.loads((place / "again" / "evaluation.json").read_text())
     assert model["bits_per_sample"]["all"]["value"] > 8

@@ -13,6 +13,7 @@ from tests.report.test_report import Page
 
 NAMES = ["allison", "carlo", "june"]
 SHORT = ["sounds.seconds=0.1", "speed.seconds=0.02", "resynthesis.utterances=1", "resynthesis.seconds=0.6"]
+SHORT += ["long_term.utterances=2", "long_term.seconds=0.2"]
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,7 @@ def test_the_same_model_twice_has_two_names_and_no_difference(evaluate, saved, i
 
 def test_bits_per_byte_are_counted_when_asked_for(evaluate, saved, in_tmp):
     quiet = ["sounds.seconds=0", "speed.seconds=0", "resynthesis.utterances=0", "output=x.json"]
+    quiet.append("long_term.utterances=0")
     evaluate(f"checkpoint={saved / 'plain'}", *quiet, "bits_per_byte.clip_seconds=0.5")
     counted = json.loads((in_tmp / "x.json").read_text())["bits_per_byte"]
     assert set(counted["by_speaker"]) == {*NAMES, "all"}
@@ -113,6 +115,25 @@ def test_bits_per_byte_are_counted_when_asked_for(evaluate, saved, in_tmp):
     )
     counted = json.loads((in_tmp / "x.json").read_text())["bits_per_byte"]
     assert "256 mu-law classes have no probability" in counted["reason"]
+
+
+def test_temperatures_are_compared_and_the_best_is_named(evaluate, saved, in_tmp):
+    quiet = ["sounds.seconds=0", "speed.seconds=0", "resynthesis.utterances=0"]
+    output = evaluate(f"checkpoint={saved / 'plain'}", *quiet, "output=x.json", "temperatures=[0,0.5,1]")
+    found = json.loads((in_tmp / "x.json").read_text())["long_term"]
+    assert [row["temperature"] for row in found["distances"]] == [0, 0.5, 1]
+    distances = {row["temperature"]: row["distance"] for row in found["distances"]}
+    audible = {temperature: distance for temperature, distance in distances.items() if distance is not None}
+    assert found["best"] == min(audible, key=lambda temperature: audible[temperature])
+    assert f"most like the recordings: temperature {found['best']:g} (mean distance of" in output
+    assert f"{1:>11g} {distances[1]:>12.2f}  " in output
+    shown = next(row for row in found["temperatures"] if row["temperature"] == found["best"])
+    for name in NAMES:
+        row, own = shown["by_speaker"][name], found["recordings"][name]
+        assert f"{row['level']:.1f} / {own['level']:.1f}" in output
+        assert "; ".join(row["verdict"]) in output
+    assert "noise: flatness" in output  # the weights are random
+    assert "noise: flatness" in Page((in_tmp / "x.html").read_text()).text.replace(" : ", ": ")
 
 
 def test_without_pesq_and_stoi_the_rest_is_there(evaluate, saved, in_tmp, monkeypatch):
@@ -134,6 +155,9 @@ def test_without_pesq_and_stoi_the_rest_is_there(evaluate, saved, in_tmp, monkey
         (["checkpoint=PLAIN", "output=x.HTM"], "output is 'x.HTM'; name the JSON file"),
         (["checkpoint=PLAIN", "bits_per_byte.quantization=a_law"], "it must be mu_law or linear"),
         (["checkpoint=PLAIN", "sounds.secnds=1"], "did you mean sounds.seconds?"),
+        (["checkpoint=PLAIN", "temperatures=[]"], "temperatures is []; it must be "),
+        (["checkpoint=PLAIN", "temperatures=[1,-1]"], "temperatures is [1, -1]; it must be "),
+        (["checkpoint=PLAIN", "long_term.seconds=0"], "long_term.seconds is 0; it must be "),
         (["checkpoint=PLAIN", "confidence=1"], "confidence is 1; it must be a number above 0 and below 1"),
         (["checkpoint=[PLAIN,SLOW]", "sample_rate=8000"], "sample_rate is 8000, but the checkpoint supports 2000 Hz"),
     ],

@@ -33,7 +33,11 @@ pytestmark = pytest.mark.slow
 
 RATE = 8000
 NAMES = ["<script>alert(1)</script>", "june", 'Zoë & "co"']
-PLAN = ReportSettings(sound_seconds=0.3, utterances=2, utterance_seconds=0.8, speed_seconds=0.05, seed=5)
+WHOLE = {"long_term_utterances": 2, "long_term_seconds": 0.4}
+PLAN = ReportSettings(sound_seconds=0.3, utterances=2, utterance_seconds=0.8, speed_seconds=0.05, seed=5, **WHOLE)
+
+
+BITS_ONLY = {"sound_seconds": 0, "utterances": 0, "speed_seconds": 0, "long_term_utterances": 0}
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +297,7 @@ def test_figures_that_are_not_comparable_are_labelled(conditional, vocoded, corp
 
 
 def test_bits_per_byte_are_computed_or_a_reason_is_given(corpus):
-    settings = ReportSettings(clips=Clips(0.25), sound_seconds=0, utterances=0, speed_seconds=0)
+    settings = ReportSettings(clips=Clips(0.25), **BITS_ONLY)
     counted = report_on_model("counted", speaker_model(), corpus, settings).result["bits_per_byte"]
     assert counted["by_speaker"]["all"]["samples"] == sum(u.num_samples for u in corpus.utterances)
     assert 6 < counted["by_speaker"]["all"]["value"] < 10
@@ -310,7 +314,7 @@ def test_bits_per_byte_are_computed_or_a_reason_is_given(corpus):
 
 def test_published_figures_are_shown_beside_comparable_figures_only(corpus, conditional):
     def shown(**changes):
-        settings = ReportSettings(clips=Clips(1), sound_seconds=0, utterances=0, speed_seconds=0)
+        settings = ReportSettings(clips=Clips(1), **BITS_ONLY)
         short = replace(corpus, name="sc09", sample_rate=16000, utterances=corpus.utterances[:2])
         found = report_on_model("m", model(rate=16000), short, settings)
         found.result.update({k: v for k, v in changes.items() if k != "how"})
@@ -334,7 +338,7 @@ def test_speed_is_measured_and_its_setup_reported(conditional):
 
 def test_narrower_weights_without_their_backend(corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "wavenet.native.instructions", None)
-    settings = ReportSettings(sound_seconds=0, speed_seconds=0.01, weights="int8")
+    settings = ReportSettings(sound_seconds=0, speed_seconds=0.01, weights="int8", long_term_utterances=0)
     found = report_on_model("m", speaker_model(), replace(corpus, utterances=corpus.utterances[5:]), settings)
     assert found.result["speed"]["reason"].startswith(
         "weights=int8 needs the cpu backend, which is not available: numba"
@@ -414,7 +418,8 @@ def test_progress_ends_at_its_total(corpus):
             ended[self.what] = (self.done, self.total)
 
     report_on_model("m", vocoder(), with_features, PLAN, progress=Bar)
-    assert set(ended) == {"scoring", "generating sounds", "measuring the resynthesis", "measuring the speed"}
+    measured = {f"measuring {what}" for what in ("generated audio", "the resynthesis", "the speed")}
+    assert set(ended) == {"scoring", "generating sounds", *measured}
     assert all(done == total > 0 for done, total in ended.values())
 
 

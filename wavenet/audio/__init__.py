@@ -16,7 +16,7 @@ from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
 from wavenet.audio.pitch import Pitch
 from wavenet.audio.resample import resample
 from wavenet.audio.samples import check_samples
-from wavenet.audio.silence import trim_silence
+from wavenet.audio.silence import frame_power, trim_silence
 
 __all__ = [
     "AudioError",
@@ -28,6 +28,7 @@ __all__ = [
     "claimed_seconds",
     "file_name_for",
     "format_of",
+    "frame_power",
     "log_mel_spectrogram",
     "looks_like_audio",
     "mu_law_compand",

@@ -1,6 +1,7 @@
 """`wavenet evaluate`: a report on one or more models, on held-out utterances."""
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from wavenet.model import WaveNet
 from wavenet.names import one_line
 from wavenet.native import with_rounded_weights
 from wavenet.report import ModelReport, ReportSettings, compare, render, report_on_model
+from wavenet.report.generated import best_in_words, shown_temperature
 from wavenet.report.model_report import finite
 
 
@@ -80,6 +82,10 @@ def _report_settings(cfg: DictConfig) -> ReportSettings:
         max_speakers=cfg.sounds.max_speakers,
         utterances=cfg.resynthesis.utterances,
         utterance_seconds=cfg.resynthesis.seconds,
+        long_term_utterances=cfg.long_term.utterances,
+        long_term_seconds=cfg.long_term.seconds,
+        long_term_speakers=cfg.long_term.max_speakers,
+        temperatures=settings["temperatures"],
         speed_seconds=cfg.speed.seconds,
         weights=cfg.weights,
     )
@@ -165,9 +171,44 @@ def _print(report: ModelReport) -> None:
         bits, bits_16, ends = score["value"], score["as_16_bit"], score["interval"]
         interval = "none, only one utterance" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
         print(f"{name:<16} {bits:>11.4f} {bits_16:>9.4f} {score['utterances']:>10} {seconds:>8.1f}  {interval}")
+    if report.result["long_term"]:
+        _print_long_term(report.result["long_term"])
     if report.result["resynthesis"]:
         for reason, count in report.result["resynthesis"]["reasons"].items():
             print(f"not available for {count} utterance(s): {reason}")
+
+
+def _print_long_term(found: dict[str, Any]) -> None:
+    """Print generated audio beside the recordings, and the table of temperatures if there are several."""
+    shown = shown_temperature(found)
+    print(
+        f"generated audio beside recordings: {found['utterances']} x {found['seconds']:g} s of each speaker "
+        f"at temperature {shown['temperature']:g}"
+    )
+    print(f"{'speaker':<16} {'level, dBFS':>15} {'silence, %':>11} {'flatness, dB':>15} {'spectrum, dB':>12}  verdict")
+    for speaker, row in shown["by_speaker"].items():
+        own = found["recordings"][speaker]
+        pairs = [f"{row[name]:.1f} / {own[name]:.1f}" for name in ("level", "flatness")]
+        silence, text = f"{100 * row['silence']:.0f} / {100 * own['silence']:.0f}", "; ".join(row.get("verdict", []))
+        print(
+            f"{one_line(speaker):<16} {pairs[0]:>15} {silence:>11} {pairs[1]:>15} {row['spectrum_distance']:>12.1f}"
+            f"  {text or ('' if speaker == 'all' else 'nothing stands out')}"
+        )
+    if len(found["distances"]) > 1:
+        _print_temperatures(found)
+
+
+def _print_temperatures(found: dict[str, Any]) -> None:
+    print(f"{'temperature':>11} {'distance, dB':>12}  {'interval':<16}  above the best")
+    for row in found["distances"]:
+        ends, above = (
+            "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+            for interval in (row["interval"], row["above_best"])
+        )
+        is_best = row["temperature"] == found["best"]
+        distance = f"{row['distance']:.2f}" if math.isfinite(row["distance"]) else "silent"
+        print(f"{row['temperature']:>11g} {distance:>12}  {ends:<16}  {'best' if is_best else above}")
+    print(best_in_words(found))
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

@@ -39,5 +39,29 @@ def ratio_interval(
     ratio = math.fsum(sums) / size
     # R[i] - R is (R sizes[i] - sums[i]) / (size - sizes[i])
     spread = math.fsum(((ratio * own - each) / (size - own)) ** 2 for each, own in zip(sums, sizes, strict=True))
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * math.sqrt((n - 1) / n * spread)
+    half = _half_width(spread, n, confidence)
     return ratio - half, ratio + half
+
+
+def jackknife_interval(value: float, without: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return the jackknife's confidence interval of a statistic that is not a ratio; see `ratio_interval`.
+
+    Args:
+        value: The statistic of all utterances.
+        without: The statistic of all utterances but one, for each of them.
+        confidence: Coverage probability of the interval, above 0 and below 1.
+
+    Returns:
+        The interval's ends; None for fewer than two utterances.
+
+    >>> jackknife_interval(2.0, [2.5, 2.0, 1.5])  # the mean of 1, 2 and 3
+    (-0.48..., 4.48...)
+    """
+    if len(without) < 2:
+        return None
+    half = _half_width(math.fsum((each - value) ** 2 for each in without), len(without), confidence)
+    return value - half, value + half
+
+
+def _half_width(spread: float, n: int, confidence: float) -> float:
+    return float(stdtrit(n - 1, 0.5 + confidence / 2)) * math.sqrt((n - 1) / n * spread)

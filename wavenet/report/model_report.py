@@ -10,6 +10,7 @@ from wavenet.data import Corpus
 from wavenet.evaluation import Score, grouped, ratio_interval, score_each, utterance_bytes
 from wavenet.evaluation.bits_per_byte import unsupported_reason
 from wavenet.model import WaveNet
+from wavenet.report.generated import measure_generated, request_utterances
 from wavenet.report.resynthesis import score_resynthesis
 from wavenet.report.selection import select_utterances
 from wavenet.report.settings import ReportSettings
@@ -28,7 +29,7 @@ class ModelReport:
         name: The checkpoint's name in the report.
         corpus: The corpus that it was evaluated on.
         scores: The score of each utterance.
-        result: Plain data: bits, resynthesis, speed, sounds.
+        result: Plain data: bits, generated audio as a whole, resynthesis, speed, sounds.
         sounds: The sounds, in the order of `result["sounds"]`.
     """
 
@@ -82,6 +83,7 @@ def report_on_model(
         generated = selection.make(model, settings.seed, done)
     sounds = selection.sounds(generated, name, model, settings)
     result["sounds"] = [sound.described() for sound in sounds]
+    result["long_term"] = _long_term(model, corpus, settings, progress)
     result["resynthesis"] = None
     if model.features and settings.utterances:
         with progress("measuring the resynthesis", len(generated), "utterance") as done:
@@ -157,6 +159,15 @@ def _bytes(model: WaveNet, corpus: Corpus, settings: ReportSettings, progress: P
         found = _bits(scores, settings.confidence)
         by_speaker[speaker] = {name: found[name] for name in ("value", "interval", "samples", "utterances")}
     return how | {"by_speaker": by_speaker}
+
+
+def _long_term(model: WaveNet, corpus: Corpus, settings: ReportSettings, progress: Progress) -> dict[str, Any] | None:
+    """Return measures of generated audio beside the recordings; None if not requested, or if all are too short."""
+    requests = request_utterances(model, corpus, settings) if settings.long_term_utterances else None
+    if requests is None or not requests.lengths:
+        return None
+    with progress("measuring generated audio", requests.num_steps(settings.temperatures), "sample") as done:
+        return measure_generated(requests, model, settings, done)
 
 
 def finite(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from wavenet.evaluation.bits_per_byte import PUBLISHED
+from wavenet.report.generated import best_in_words, shown_temperature
 from wavenet.report.model_report import ModelReport
 from wavenet.report.resynthesis import MEASURES
 from wavenet.report.sounds import Sound, spectrogram, waveform_points
@@ -43,6 +44,7 @@ def render(result: Mapping[str, Any], reports: Sequence[ModelReport]) -> str:
         comparison=result["comparison"],
         chart=_chart(result["models"]),
         sounds=_sounds(reports, bool(result["comparison"] and result["comparison"]["same_utterances"])),
+        long_terms={model["name"]: _long_term(model["long_term"]) for model in result["models"] if model["long_term"]},
         measures=[(name, title, _DIGITS.get(name, 2)) for name, title in MEASURES.items()],
         published={model["name"]: _published(model) for model in result["models"]},
     )
@@ -137,6 +139,19 @@ def _card(sound: Sound, report: ModelReport, several: bool) -> dict[str, Any]:
         "points": waveform_points(waveform),
         "spectrogram": spectrogram(waveform, rate),
         "label": f"{title}, {sound.speaker}, {sound.facts['seconds']:.2f} seconds",
+    }
+
+
+def _long_term(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect the table of speakers at the temperature shown, and the sentence on the best temperature."""
+    shown = shown_temperature(found)
+    rows = [(speaker, row, found["recordings"][speaker]) for speaker, row in shown["by_speaker"].items()]
+    several = len(found["distances"]) > 1
+    return {
+        "temperature": shown["temperature"],
+        "rows": rows,
+        "distances": found["distances"] if several else [],
+        "best": best_in_words(found) if several else "",
     }
 
 

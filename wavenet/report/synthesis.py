@@ -23,8 +23,9 @@ def make(
     conditions: Sequence[Mapping[str, Any]],
     seed: int = 0,
     on_progress: Callable[[int], object] | None = None,
+    temperature: float = 1.0,
 ) -> list[Tensor]:
-    """Generate an utterance for each of several conditions, at temperature 1.
+    """Generate an utterance for each of several conditions.
 
     Args:
         model: The model.
@@ -32,6 +33,7 @@ def make(
         conditions: Conditions of each, as `Corpus.conditions` returns them; features are repeated where too short.
         seed: Utterance k is generated with seed + k.
         on_progress: Called with the number of steps since the last call; see `num_steps`.
+        temperature: As in `wavenet.stream`.
 
     Returns:
         Waveforms (length,), float32 on the CPU.
@@ -39,7 +41,7 @@ def make(
     generated: list[Tensor] = []
     for start in range(0, len(lengths), BATCH):
         part = slice(start, start + BATCH)
-        waveforms = _make(model, lengths[part], conditions[part], seed + start, on_progress)
+        waveforms = _make(model, lengths[part], conditions[part], seed + start, on_progress, temperature)
         generated += [waveform[:length] for waveform, length in zip(waveforms, lengths[part], strict=True)]
     return generated
 
@@ -55,6 +57,7 @@ def _make(
     conditions: Sequence[Mapping[str, Any]],
     seed: int,
     on_progress: Callable[[int], object] | None,
+    temperature: float,
 ) -> Tensor:
     requested: dict[str, Any] = {
         name: [each[name] for each in conditions]
@@ -65,7 +68,8 @@ def _make(
         longest = features.num_frames(max(lengths))
         requested[features.name] = torch.stack([repeat_frames(frames, longest) for frames in requested[features.name]])
     seconds = [length / model.sample_rate for length in lengths]
-    return generate(model, seconds, len(lengths), conditions=requested, seed=seed, on_progress=on_progress)
+    options: dict[str, Any] = {"seed": seed, "temperature": temperature, "on_progress": on_progress}
+    return generate(model, seconds, len(lengths), conditions=requested, **options)
 
 
 def repeat_frames(frames: Tensor, length: int) -> Tensor:
