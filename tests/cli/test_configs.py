@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.configured import CONFIGS, choices
 from tests.conftest import PROMPTS, TINY
+from tests.data.layouts import LAYOUTS
 from wavenet.audio import read
 
 COMMANDS = {"train", "generate", "evaluate", "demo", "push", "export_onnx", "import"}
@@ -22,7 +23,9 @@ def data_for(dataset, speech, vctk, tmp_path):
         wavs.mkdir(parents=True, exist_ok=True)
         for file in (speech / "june").iterdir():
             (wavs / file.name).write_bytes(file.read_bytes())
-    root = {"folder": speech, "vctk": vctk, "ljspeech": tmp_path}.get(dataset)
+    if dataset in LAYOUTS:
+        LAYOUTS[dataset](tmp_path)
+    root = {"folder": speech, "vctk": vctk, "prompts": None}.get(dataset, tmp_path)
     return [f"dataset.root={root}"] if root else []
 
 
