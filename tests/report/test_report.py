@@ -315,7 +315,7 @@ def test_published_figures_are_shown_beside_comparable_figures_only(corpus, cond
         found = report_on_model("m", model(rate=16000), short, settings)
         found.result.update({k: v for k, v in changes.items() if k != "how"})
         found.result["bits_per_byte"].update(changes.get("how", {}))
-        return "SaShiMi, as published" in Page(written(found)[1]).words
+        return "WaveNet, as published for the test list" in Page(written(found)[1]).words
 
     assert shown()
     assert not shown(dataset="music")

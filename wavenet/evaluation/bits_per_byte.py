@@ -14,16 +14,10 @@ from wavenet.evaluation.bits import Score
 from wavenet.model import WaveNet
 
 QUANTIZATIONS = ("mu_law", "linear")
-PUBLISHED = {
-    "speechcommands": (
-        ("WaveNet, test list", 1.925),
-        ("SaShiMi, test list", 1.891),
-        ("SaShiMi, retrained in 2022, test list", 1.873),
-    )
-}
-"""Published figures, by the dataset's name. SaShiMi's are from the table of test NLL in models/sashimi/README.md of the
-authors' repository, github.com/state-spaces/s4; WaveNet's, of 4.2 M parameters, is from Gu and Dao, Mamba (2023,
-arXiv:2312.00752), table 4, which repeats the table of the SaShiMi paper."""
+PUBLISHED = {"speechcommands": (("WaveNet", 1.925), ("SaShiMi", 1.891), ("SaShiMi, retrained in 2022", 1.873))}
+"""Published figures on the test list, by the dataset's name. SaShiMi's are from the table of test NLL in
+models/sashimi/README.md of the authors' repository, github.com/state-spaces/s4. WaveNet's, of 4.2 M parameters, is from
+Gu and Dao, Mamba (2023, arXiv:2312.00752), table 4, whose baselines are those of the SaShiMi paper."""
 _CHUNK = 65536  # samples in one forward pass, as in `utterance_bits`
 
 
