@@ -6,11 +6,11 @@ import pytest
 import soundfile
 import torch
 
-from wavenet.audio import mu_law_decode, mu_law_encode
+from wavenet.audio import mu_law_decode, mu_law_encode, stretched
 from wavenet.data import Corpus
 from wavenet.data.corpus import Prepared
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
-from wavenet.evaluation.bits_per_byte import Clips, clip_bits, stretched, unsupported_reason, utterance_bytes
+from wavenet.evaluation.bits_per_byte import Clips, clip_bits, unsupported_reason, utterance_bytes
 
 CLASSES = {"mu_law": mu_law_encode, "linear": lambda x: (x * 2**15).round().long() // 256 + 128}
 

@@ -315,11 +315,11 @@ def test_bits_per_byte_are_computed_or_a_reason_is_given(corpus):
 def test_published_figures_are_shown_beside_comparable_figures_only(corpus, conditional):
     def shown(**changes):
         settings = ReportSettings(clips=Clips(1), **BITS_ONLY)
-        short = replace(corpus, name="sc09", sample_rate=16000, utterances=corpus.utterances[:2])
+        short = replace(corpus, name="speechcommands", sample_rate=16000, utterances=corpus.utterances[:2])
         found = report_on_model("m", model(rate=16000), short, settings)
         found.result.update({k: v for k, v in changes.items() if k != "how"})
         found.result["bits_per_byte"].update(changes.get("how", {}))
-        return "SaShiMi, as published" in Page(written(found)[1]).words
+        return "WaveNet, as published for the test list" in Page(written(found)[1]).words
 
     assert shown()
     assert not shown(dataset="music")

@@ -17,6 +17,7 @@ from wavenet.audio.pitch import Pitch
 from wavenet.audio.resample import resample
 from wavenet.audio.samples import check_samples
 from wavenet.audio.silence import frame_power, trim_silence
+from wavenet.audio.stretch import stretched
 
 __all__ = [
     "AudioError",
@@ -37,6 +38,7 @@ __all__ = [
     "read",
     "read_frames",
     "resample",
+    "stretched",
     "trim_silence",
     "unique_file_names",
     "write",

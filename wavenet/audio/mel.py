@@ -13,13 +13,16 @@ from torch import Tensor
 
 from wavenet.audio.features import Features
 from wavenet.bounds import MAX_TOTALS, RATES, HopLength, SampleRate, checked
-from wavenet.types import Integer, Real
+from wavenet.types import Integer, OneOf, Real
+
+PADDINGS = ("silence", "reflect")
 
 WindowLength = Annotated[int, Integer(2, 2**14, step=2)]  # samples
 NumMels = Annotated[int, Integer(1, MAX_TOTALS["n_mels"])]
 LowestBand = Annotated[float, Real(0, RATES.high / 2)]  # Hz
 HighestBand = Annotated[float, Real(0, RATES.high / 2, exclusive_low=True)]  # Hz
 Floor = Annotated[float, Real(0, 1, exclusive_low=True, example=1e-5)]
+Padding = Annotated[str, OneOf(PADDINGS)]
 
 
 @checked
@@ -28,9 +31,11 @@ class LogMel(Features):
     """Natural logarithm of a mel magnitude spectrogram, with the mel scale and the norm of Slaney's toolbox.
 
     Frame f describes the samples [f * hop_length, (f + 1) * hop_length): its Hann window is centred at their
-    middle, the sample f * hop_length + hop_length / 2. HiFi-GAN (Kong et al. 2020) has its frames at the same
-    positions, but pads the recording by reflection; here it is padded with silence, so that a recording may
-    be shorter than a window.
+    middle, the sample f * hop_length + hop_length / 2. HiFi-GAN (Kong et al., 2020; github.com/jik876/hifi-gan,
+    meldataset.py) has its frames at the same positions; with padding "reflect" they are equal, except that HiFi-GAN
+    leaves out a frame that reaches beyond the recording and adds 1e-9 to the squared magnitudes. Tacotron 2
+    (github.com/NVIDIA/tacotron2) centres frame f on the sample f * hop_length, half a frame earlier: audio made from
+    its frames is the same and begins hop_length / 2 samples later.
 
     Attributes:
         sample_rate: Hz.
@@ -41,6 +46,8 @@ class LogMel(Features):
         fmax: Upper edge of the highest band, Hz; None is sample_rate / 2.
         floor: Magnitudes below this are raised to it before the logarithm.
         name: Name of the condition.
+        padding: What the windows read beyond the recording's ends: "silence", or "reflect" for the recording itself,
+            backwards, as in HiFi-GAN.
         num_channels: Equal to n_mels.
 
     Raises:
@@ -59,6 +66,7 @@ class LogMel(Features):
     fmax: HighestBand | None = None
     floor: Floor = 1e-5
     name: str = "mel"
+    padding: Padding = "silence"
     num_channels: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -106,8 +114,19 @@ class LogMel(Features):
             return torch.zeros(*waveform.shape[:-1], self.n_mels, 0)
         before = (self.n_fft - self.hop_length) // 2
         after = before + num_frames * self.hop_length - waveform.shape[-1]
-        padded = torch.nn.functional.pad(waveform.float(), (before, after))
+        padded = waveform.float()
+        if self.padding == "reflect":
+            padded = padded[..., _reflected(waveform.shape[-1], before, after)]
+        else:
+            padded = torch.nn.functional.pad(padded, (before, after))
         return _transform(self)(padded).clamp(min=self.floor).log()
+
+
+def _reflected(length: int, before: int, after: int) -> Tensor:
+    """Return the indices (before + length + after,) of samples of a recording of any length, reflected at its ends."""
+    period = max(1, 2 * (length - 1))
+    indices = torch.arange(-before, length + after) % period
+    return torch.minimum(indices, period - indices) if length > 1 else torch.zeros_like(indices)
 
 
 @functools.lru_cache(maxsize=16)

@@ -13,6 +13,8 @@ from wavenet import bounds, distributions
 from wavenet.bounds import bounds_of, type_in_annotation
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, F0Conditioner, FileConditioner, MelConditioner
 from wavenet.data import prepare
+from wavenet.data.libritts import SUBSETS
+from wavenet.data.published_split import HELD_OUT
 from wavenet.evaluation.bits_per_byte import QUANTIZATIONS
 from wavenet.generation import Stream
 from wavenet.generation.sampler import SECONDS, UTTERANCES
@@ -46,6 +48,7 @@ PATH = Text("a path; in a config, one that looks like a number is written ./2024
 _CLASS = Text("a class with its module, such as wavenet.model.WaveNet")
 _NAME = Text("a name")
 _NAME_OR_NUMBER = Text("a name", numbers=True)
+_LIBRITTS = ListOf(OneOf(SUBSETS), 0, len(SUBSETS), "[train-clean-100]")
 _TRUST = ListOf(Text("a module"), 0, 100, "[mymodel]")
 
 
@@ -86,6 +89,10 @@ PREPARATION: dict[str, ValueType] = {
     "dataset.root": optional(PATH),
     "dataset.mic": OneOf(("mic1", "mic2")),
     "dataset.download": BOOLEAN,
+    "dataset.held_out": OneOf(HELD_OUT),
+    "dataset.stretch": BOOLEAN,
+    "dataset.subsets": _LIBRITTS,
+    "dataset.held_out_subsets": _LIBRITTS,
     "dataset.speakers_from_folders": BOOLEAN,
     "dataset.licence": optional(Text("a licence's name, such as CC-BY-4.0")),
     "dataset.attribution": optional(Text("the attribution that the licence requires")),

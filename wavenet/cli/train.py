@@ -33,6 +33,7 @@ from wavenet.cli.preflight import (
 from wavenet.cli.saved_config import kept, load_saved_config
 from wavenet.cli.targets import resolve_user_class
 from wavenet.cli.validation import arguments_of
+from wavenet.conditioning import CategoricalEmbedding
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
@@ -105,6 +106,11 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
     check_reloadable(cfg, model)  # now with all category names
     corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
     train, validation = split(corpus, cfg.validation_fraction)
+    if not train.utterances:
+        raise ValueError(
+            f"dataset '{corpus.name}': all {len(corpus.utterances)} recordings are in its lists of held-out ones; add "
+            "recordings to train on"
+        )
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
     model.metadata = run_metadata(train, validation, **settings, precision=cfg.trainer.precision)
 
@@ -391,6 +397,7 @@ def _print_start(
         )
     if model.conditioners:
         lines.append(f"given    {', '.join(model.conditioners)}")
+    lines += _unseen(model, train, validation)
     if corpus.trimmed_share > 0.0005:
         lines.append(f"trimmed  {100 * corpus.trimmed_share:.1f} % of the recordings' time, silence at the ends")
     if corpus.skipped:
@@ -405,6 +412,21 @@ def _print_start(
         hardware += "; a GPU is available: trainer=gpu"
     lines.append(f"run      {run} on {hardware}")
     print("\n".join(lines), flush=True)
+
+
+def _unseen(model: WaveNet, train: Corpus, validation: Corpus) -> list[str]:
+    """Return a line for each condition with held-out values that training has not, whose embeddings stay untrained."""
+    lines = []
+    for conditioner in model.conditioners.values():
+        if isinstance(conditioner, CategoricalEmbedding) and validation.utterances:
+            held_out = set(validation.values(conditioner.name))
+            unseen = held_out - set(train.values(conditioner.name))
+            if unseen:
+                lines.append(
+                    f"unseen   {conditioner.name}: {len(unseen)} of {len(held_out)} held-out values are in no training "
+                    "recording, so the model does not learn them; hold out others, or leave the condition out"
+                )
+    return lines
 
 
 def _print_end(trainer: L.Trainer, run: Path) -> None:

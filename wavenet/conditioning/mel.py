@@ -5,7 +5,7 @@ from typing import Annotated
 from torch import Tensor
 
 from wavenet.audio import LogMel
-from wavenet.audio.mel import Floor, HighestBand, LowestBand, NumMels, WindowLength
+from wavenet.audio.mel import Floor, HighestBand, LowestBand, NumMels, Padding, WindowLength
 from wavenet.bounds import Channels, Dropout, HopLength, SampleRate, checked
 from wavenet.conditioning.frames import ContextFrames, FrameConditioner
 from wavenet.nn import Upsampling
@@ -33,6 +33,7 @@ class MelConditioner(FrameConditioner):
         context_frames: Frames to either side that are read with each frame.
         hidden_channels: Width of the network that reads them.
         dropout: See `Conditioner`.
+        padding: Beyond the ends of a recording, "silence" or "reflect"; see `wavenet.audio.LogMel`.
 
     Raises:
         ValueError: If a number is out of range, or the upsampling has another hop_length.
@@ -55,12 +56,13 @@ class MelConditioner(FrameConditioner):
         context_frames: ContextFrames = 2,
         hidden_channels: Channels = 64,
         dropout: Dropout = 0.0,
+        padding: Padding = "silence",
     ) -> None:
-        mel = LogMel(sample_rate, n_fft, hop_length, n_mels, fmin, fmax, floor)
+        mel = LogMel(sample_rate, n_fft, hop_length, n_mels, fmin, fmax, floor, padding=padding)
         upsampling = upsampling or Upsampling((4, 4, 4), hold=4)
         super().__init__(mel, n_mels, condition_channels, upsampling, context_frames, hidden_channels, dropout)
         self.sample_rate, self.n_fft, self.hop_length, self.n_mels = sample_rate, n_fft, hop_length, n_mels
-        self.fmin, self.fmax, self.floor, self.mean, self.std = fmin, fmax, floor, mean, std
+        self.fmin, self.fmax, self.floor, self.mean, self.std, self.padding = fmin, fmax, floor, mean, std, padding
 
     def normalise(self, frames: Tensor) -> Tensor:
         """See `FrameConditioner.normalise`."""

@@ -27,6 +27,7 @@ class Prepared:
         source_seconds: Length of the recording before trimming, seconds.
         conditions: Named conditions, such as the speaker.
         feature_files: The file of each of the corpus's features, by name.
+        held_out: Whether the dataset's published lists hold it out; None if it has none.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Prepared:
     source_seconds: float
     conditions: dict[str, str]
     feature_files: dict[str, Path] = field(default_factory=dict)
+    held_out: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -130,24 +132,51 @@ class Corpus:
 
 
 def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
-    """Hold out utterances of every speaker for validation.
+    """Hold out utterances for validation: those of the dataset's published lists, or else some of every speaker.
 
-    The choice depends only on the utterances' ids, not on a seed or the machine. The given fraction of
-    each speaker's utterances is held out, at least one if there are two.
+    Without published lists the choice depends only on the utterances' ids, not on a seed or the machine. The given
+    fraction of each speaker's utterances is held out, at least one if there are two.
 
     Args:
         corpus: All utterances.
-        validation_fraction: At least 0 and below 1; 0 holds out nothing.
+        validation_fraction: At least 0 and below 1; 0 validates on nothing. Published lists are used whole whatever
+            the fraction is, and what they hold out is not trained on even if it is 0.
 
     Returns:
         The training corpus, sorted by id; and the validation corpus, in a fixed shuffled order, so that
         its first utterances are representative of the whole.
 
     Raises:
-        DatasetError: If the fraction is out of range, or no utterances would be held out.
+        DatasetError: If the fraction is out of range, no utterances would be held out, or the dataset states for some
+            of its utterances only whether they are held out.
     """
     if not 0 <= validation_fraction < 1:
         raise DatasetError(f"validation_fraction is {validation_fraction}; it must be at least 0 and below 1")
+    unlisted = sum(utterance.held_out is None for utterance in corpus.utterances)
+    if unlisted == len(corpus.utterances):
+        ids = _chosen(corpus, validation_fraction)
+    elif unlisted:
+        raise DatasetError(
+            f"dataset '{corpus.name}': held_out is None for {unlisted} of {len(corpus.utterances)} utterances; its "
+            "scan() must state it for all of them or for none"
+        )
+    else:
+        ids = {utterance.id for utterance in corpus.utterances if utterance.held_out}
+        if validation_fraction and not ids:
+            raise DatasetError(
+                f"dataset '{corpus.name}': none of {len(corpus.utterances)} utterances is in its list of held-out "
+                "ones; add their recordings, or set validation_fraction=0"
+            )
+    train = [utterance for utterance in corpus.utterances if utterance.id not in ids]
+    held = [utterance for utterance in corpus.utterances if utterance.id in ids] if validation_fraction else []
+    return (
+        replace(corpus, utterances=train),
+        replace(corpus, utterances=sorted(held, key=_id_hash), skipped=[]),
+    )
+
+
+def _chosen(corpus: Corpus, validation_fraction: float) -> set[str]:
+    """Return the ids of a fraction of each speaker's utterances."""
     speakers: dict[str, list[Prepared]] = {}
     for utterance in corpus.utterances:
         speakers.setdefault(utterance.conditions.get("speaker", ""), []).append(utterance)
@@ -160,12 +189,7 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
             f"dataset '{corpus.name}': {len(corpus.utterances)} utterance(s) of {len(speakers)} speaker(s) leave none "
             "to validate on; cut the recording into two or more files, or set validation_fraction=0"
         )
-    ids = {utterance.id for utterance in held}
-    train = [utterance for utterance in corpus.utterances if utterance.id not in ids]
-    return (
-        replace(corpus, utterances=train),
-        replace(corpus, utterances=sorted(held, key=_id_hash), skipped=[]),
-    )
+    return {utterance.id for utterance in held}
 
 
 def _frames(path: Path, features: Features, start: int, stop: int) -> Tensor:

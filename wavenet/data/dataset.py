@@ -22,11 +22,16 @@ class Utterance:
         id: Unique and stable within the dataset, such as "p225/p225_001"; the split depends on it.
         path: The audio file.
         conditions: Its named conditions, such as {"speaker": "p225"}; the values are normalised (`wavenet.names`).
+        held_out: Whether the dataset's published lists hold it out; None if it has none, so that `split` chooses.
+            A dataset states it for all of its utterances or for none.
+        stretch: Whether the recording is scaled so that its range is -1 to 1 (`wavenet.audio.stretched`).
     """
 
     id: str
     path: Path
     conditions: dict[str, str]
+    held_out: bool | None = None
+    stretch: bool = False
 
     def __post_init__(self) -> None:
         normalised = {name: normalise(value) for name, value in self.conditions.items()}

@@ -1,9 +1,9 @@
 """Preparation of a dataset: every recording is read, checked, resampled and trimmed once, into a cache of WAV files.
 
 A prepared file's name contains a hash of everything that it depends on (the source's path, size and time of
-change, the rate, the trimming, the version of this code), and files are written atomically. So an interrupted
-preparation continues where it stopped, and files of other settings are never used. The table in `table.json`
-contains each file's size, so that a file that was damaged later is prepared again. A lock allows several
+change, the rate, the trimming, the scaling, the version of this code), and files are written atomically. So an
+interrupted preparation continues where it stopped, and files of other settings are never used. The table in
+`table.json` contains each file's size, so that a file that was damaged later is prepared again. A lock allows several
 processes to prepare the same dataset at once: the first one does the work, the others use its result.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 from wavenet.atomic_files import check_no_links, os_error_reason, remove_partial_files, write_text
-from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, trim_silence, write
+from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, stretched, trim_silence, write
 from wavenet.bounds import RATES, Workers, checked
 from wavenet.data.cache_lock import locked
 from wavenet.data.corpus import Corpus, Prepared
@@ -151,7 +151,7 @@ def _job(utterance: Utterance, folder: Path, sample_rate: int, trim_db: float | 
         OSError: If the recording is missing.
     """
     source = utterance.path.stat()
-    settings = json.dumps([CACHE_VERSION, sample_rate, trim_db, min_seconds])
+    settings = json.dumps([CACHE_VERSION, sample_rate, trim_db, min_seconds, *(["stretch"] * utterance.stretch)])
     hashed = [settings, os.path.realpath(utterance.path), source.st_size, source.st_mtime_ns]
     key = hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]
     return _Job(utterance, key, folder / f"{_safe(utterance.id)}-{key}.wav", sample_rate, trim_db, min_seconds)
@@ -159,7 +159,9 @@ def _job(utterance: Utterance, folder: Path, sample_rate: int, trim_db: float | 
 
 def _prepared(job: _Job, entry: dict) -> Prepared:
     utterance, length, seconds = job.utterance, entry["num_samples"], entry["source_seconds"]
-    return Prepared(utterance.id, job.target, utterance.path, length, seconds, utterance.conditions)
+    return Prepared(
+        utterance.id, job.target, utterance.path, length, seconds, utterance.conditions, held_out=utterance.held_out
+    )
 
 
 def _prepare_one(job: _Job) -> dict | str:
@@ -179,6 +181,7 @@ def _prepare_one(job: _Job) -> dict | str:
         if job.trim_db is not None:
             waveform = trim_silence(waveform, rate, job.trim_db)
         waveform = resample(waveform, rate, job.sample_rate)
+        waveform = stretched(waveform) if job.utterance.stretch else waveform
     except AudioError as error:
         return str(error)
     if waveform.shape[0] < max(2, math.ceil(job.min_seconds * job.sample_rate)):
