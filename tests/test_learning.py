@@ -1,5 +1,6 @@
 """A small model learns tones and generates them; with a speaker as condition, it generates the right one."""
 
+import functools
 import math
 
 import pytest
@@ -10,7 +11,8 @@ import wavenet
 from wavenet.conditioning import CategoricalEmbedding, F0Conditioner, MelConditioner
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 from wavenet.nn import Upsampling
-from wavenet.training import CPUNetwork
+from wavenet.optimizers import SOAP
+from wavenet.training import CPUNetwork, make_optimizer
 
 pytestmark = pytest.mark.slow
 
@@ -31,8 +33,9 @@ def power_at(waveform, tone, width=6.0):
 
 
 def learn(model, waveforms, speakers, steps):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
+    optimizer = make_optimizer(functools.partial(SOAP, lr=0.01), model)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=steps, cycle_momentum=False)
     bits, native = [], CPUNetwork(model)  # what training on a CPU runs
     for _ in range(steps):
         condition = model.condition({"speaker": speakers}, len(waveforms)) if speakers else None
@@ -64,7 +67,7 @@ def build_model(speakers=(), distribution=None, conditioners=None):
 
 def test_three_tones_are_learnt_and_spoken():
     model = build_model()
-    bits = learn(model, sines(*TONES)[None], None, 300)
+    bits = learn(model, sines(*TONES)[None], None, 150)
     assert 7 < bits[0] < 10
     assert bits[-1] < 0.25 * bits[0]
     made = wavenet.generate(model.eval(), 0.5, seed=0)[0]
@@ -81,7 +84,7 @@ def test_three_tones_are_learnt_and_spoken():
 def test_a_tone_is_learnt_with_every_mixture(distribution):
     """Two bits a sample, and more, are learnt; and the beginning of the tone is gone on with."""
     model, tone = build_model(distribution=distribution), sines(TONES[1])
-    bits = learn(model, tone[None], None, 300)
+    bits = learn(model, tone[None], None, 150)
     assert 14 < bits[0] < 60
     assert bits[-1] < 12
     made = wavenet.generate(model.eval(), 0.5, seed=0, prompt=tone[:200])[0]
@@ -92,7 +95,7 @@ def test_a_tone_is_learnt_with_every_mixture(distribution):
 def test_the_tone_of_the_requested_speaker_is_generated():
     speakers = ["low", "middle", "high"]
     model = build_model(tuple(speakers))
-    learn(model, torch.stack([sines(tone) for tone in TONES]), speakers, 300)
+    learn(model, torch.stack([sines(tone) for tone in TONES]), speakers, 150)
     made = wavenet.generate(model.eval(), 0.5, num=3, speaker=speakers)
     for waveform, own in zip(made, TONES, strict=True):
         asked = power_at(waveform, own)

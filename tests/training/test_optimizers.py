@@ -1,13 +1,11 @@
 """Runs with each optimizer and schedule: they learn, resume to the bit, and refuse states that are not theirs."""
 
 import functools
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
 from tests.training.test_training import PARTS, same, weights
 from wavenet.checkpoint import CheckpointError
 from wavenet.optimizers import SOAP, Muon
@@ -57,20 +55,6 @@ def test_a_resumed_run_ends_as_the_whole_one_to_the_bit(run, in_tmp, speech, opt
     whole, cut = weights("whole/checkpoints/last.ckpt"), weights("cut/checkpoints/last.ckpt")
     for part in PARTS:
         assert same(whole[part], cut[part]), part
-
-
-@pytest.mark.slow
-def test_two_processes_with_soap(in_tmp, speech):
-    settings = [
-        *RUN, *data(speech), "optimizer=soap", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
-        "trainer.precision=32-true", "trainer.val_check_interval=100", "trainer.max_steps=13", "run_dir=r",
-    ]  # fmt: skip
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *settings]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    contents = weights("r/checkpoints/last.ckpt")
-    assert {float(state["step"]) for state in contents["optimizer_states"][0]["state"].values()} == {13}
-    assert all(bool(t.isfinite().all()) for t in contents["state_dict"].values())
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import lightning as L
 import pytest
+import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -24,7 +25,7 @@ RUN = [
     sys.executable, str(ROOT / "scripts" / "train.py"), *TINY, "samples.final_seconds=0",
     "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true", "logger=none",
     "trainer.max_steps=1000000", "trainer.val_check_interval=1000000", "trainer.enable_progress_bar=false",
-    "trainer.timeout=10", "save_every_n_steps=5", "run_dir=run",
+    "trainer.timeout=10", "save_every_n_steps=5", "optimizer=soap", "run_dir=run",
 ]  # fmt: skip
 
 
@@ -74,6 +75,9 @@ def test_a_killed_process_ends_the_run_at_once(two_processes):
     assert f"pid {two_processes[1]}) was ended by signal 9; the system may have run out of memory (in " in line
     assert line.endswith("continue with resume=run")
     assert "Traceback" not in errors
+    saved = torch.load("run/checkpoints/last.ckpt", weights_only=True)  # of SOAP in two processes
+    assert {float(state["step"]) for state in saved["optimizer_states"][0]["state"].values()} == {saved["global_step"]}
+    assert all(bool(tensor.isfinite().all()) for tensor in saved["state_dict"].values())
 
 
 class Store:
