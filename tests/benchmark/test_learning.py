@@ -36,6 +36,18 @@ def test_a_run_is_that_of_the_command(run, in_tmp, speech, monkeypatch):
     assert scores[0][0] < scores[1][0]
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of wavenet-vocoder
+@pytest.mark.parametrize("name", learning.RECIPES)
+def test_every_recipe_trains_and_is_scored(name, in_tmp, speech, monkeypatch):
+    recipe = learning.RECIPES[name]
+    if recipe.network == learning.VOCODER:
+        pytest.importorskip("wavenet_vocoder")
+    monkeypatch.setitem(learning.RECIPES, name, Recipe(recipe.network, recipe.settings + SETTINGS))
+    scores = learning.train(Case(name, None, 12, 0, str(speech), str(in_tmp / "cache"), scores=2))
+    assert [samples for _, samples, _ in scores] == [6 * 2 * 400, 12 * 2 * 400]
+    assert scores[-1][2] < scores[0][2] < 8.5
+
+
 @pytest.mark.filterwarnings("ignore:Using a non-full backward hook:FutureWarning")
 @pytest.mark.parametrize("network", ["conv1d", learning.VOCODER])
 def test_peers_know_the_speaker_and_nothing_of_the_future(small, network):
