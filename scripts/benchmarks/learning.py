@@ -20,6 +20,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from scripts.benchmarks.peers import make_peer
+from scripts.benchmarks.plain import VOCODER
 from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of
 from wavenet.cli.command import config_dir, plain
@@ -31,7 +32,6 @@ from wavenet.training import ExponentialMovingAverage, SegmentData, WaveNetTrain
 
 _WARM_UP = 1  # steps before a step's time is measured
 _POINTS = 8  # scores in a run
-VOCODER = "wavenet-vocoder"
 
 
 @dataclass(frozen=True)
@@ -204,10 +204,10 @@ def run(case: Case) -> list[tuple[float, int, float]]:
     return [(seconds, samples, bits) for seconds, samples, bits in scores]
 
 
-def steps_for(case: Case, seconds: float) -> int:
-    """Return how many steps a recipe takes in a time, a multiple of the number of scores, from a short run."""
+def steps_per_second(case: Case) -> float:
+    """Return how many steps a recipe takes in a second, from a short run."""
     trial = run(replace(case, steps=40, scores=1))
-    return case.scores * max(1, round(seconds / trial[-1][0] * 40 / case.scores))
+    return 40 / trial[-1][0]
 
 
 def benchmark_learning(
@@ -233,12 +233,12 @@ def benchmark_learning(
     Returns:
         A row for each recipe and time.
     """
-    cases = {
-        (name, seconds): replace(first, steps=steps_for(first, seconds))
-        for name in recipes
-        for seconds in times
-        for first in [Case(name, experiment, 0, 0, root, cache)]
-    }
+    cases = {}
+    for name in recipes:
+        case = Case(name, experiment, 0, 0, root, cache)
+        rate = steps_per_second(case) / case.scores  # steps are a multiple of the number of scores
+        for seconds in times:
+            cases[name, seconds] = replace(case, steps=case.scores * max(1, round(seconds * rate)))
     curves: dict[Any, list[list[tuple[float, int, float]]]] = {key: [] for key in cases}
     for seed in range(seeds):
         for key, case in cases.items():

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scripts.benchmarks.plain import PlainConv1d, vocoder
-from wavenet.audio import mu_law_encode
+from scripts.benchmarks.plain import PlainConv1d, vocoder, vocoder_log_prob
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
@@ -73,10 +71,4 @@ def make_peer(name: str, model: WaveNet) -> Peer:
         network = PlainConv1d(**sizes, condition_channels=channels)
         return Peer(network, network.log_prob, speaker, (network.input, network.head[-1]))
     network = vocoder(sizes, dropout=0.0, gin_channels=channels, use_speaker_embedding=False)
-
-    def log_prob(waveform: Tensor, condition: Tensor) -> Tensor:
-        classes = mu_law_encode(waveform, 256)
-        inputs = F.one_hot(F.pad(classes[:, :-1], (1, 0), value=128), 256).transpose(1, 2).float()
-        return -F.cross_entropy(network(inputs, g=condition), classes, reduction="none")
-
-    return Peer(network, log_prob, speaker, (network.first_conv, network.last_conv_layers[-1]))
+    return Peer(network, vocoder_log_prob(network), speaker, (network.first_conv, network.last_conv_layers[-1]))

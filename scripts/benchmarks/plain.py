@@ -1,7 +1,7 @@
 """Baselines: the same network in its simplest form, and in r9y9's package."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from wavenet.audio import mu_law_encode
 from wavenet.nn import cycle_of_dilations
+
+VOCODER = "wavenet-vocoder"  # r9y9's package
 
 
 class PlainConv1d(nn.Module):
@@ -103,3 +105,17 @@ def vocoder(sizes: Mapping[str, int], **options: Any) -> Any:
             kernel_size=sizes["kernel_size"],
             **options,
         )
+
+
+def vocoder_log_prob(network: Any) -> Callable[..., Tensor]:
+    """Return a function of waveforms (B, T), and a condition (B, C, 1) or None, for a network of `vocoder`.
+
+    It returns log-probabilities in nats, (B, T), as `PlainConv1d.log_prob` does.
+    """
+
+    def log_prob(waveform: Tensor, condition: Tensor | None = None) -> Tensor:
+        classes = mu_law_encode(waveform, 256)
+        inputs = F.one_hot(F.pad(classes[:, :-1], (1, 0), value=128), 256).transpose(1, 2).float()
+        return -F.cross_entropy(network(inputs, g=condition), classes, reduction="none")
+
+    return log_prob

@@ -18,15 +18,13 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scripts.benchmarks.floors import multiply_add_rate
 from scripts.benchmarks.generation import SAMPLE_RATE, SHAPES, products
-from scripts.benchmarks.plain import PlainConv1d, vocoder
+from scripts.benchmarks.plain import VOCODER, PlainConv1d, vocoder, vocoder_log_prob
 from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of, median_ratio
-from wavenet.audio import mu_law_encode
 from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 from wavenet.training import CPUNetwork, WaveNetTraining, keep_freed_memory
@@ -41,7 +39,6 @@ TRAINING_SHAPES: dict[str, dict[str, Any]] = SHAPES | {
         "num_cycles": 2,
     },
 }
-VOCODER = "wavenet-vocoder"
 _LEARNING_RATE = 1e-3
 _KINK = 1e-5  # larger than float32's rounding of the skips, whose standard deviation is about 1
 _MIN_STEPS = 3  # steps measured, after one step of warm-up
@@ -115,23 +112,13 @@ def make(case: Case) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
         plain = PlainConv1d(**sizes)
         return plain, plain.log_prob
     if case.network == VOCODER:
-        return _vocoder(sizes)
+        network = vocoder(sizes, dropout=0.0)
+        return network, vocoder_log_prob(network)
     model = WaveNet(MuLawCategorical(embedding_channels=sizes["residual_channels"]), SAMPLE_RATE, **sizes)
     model.stack.gradient_checkpointing = case.checkpointing
     if case.network == "wavenet" and case.device == "cpu" and not case.compile:
         return model, CPUNetwork(model).log_prob
     return model, lambda waveform: model.log_prob(waveform)[0]
-
-
-def _vocoder(sizes: dict[str, Any]) -> tuple[torch.nn.Module, Callable[[Tensor], Tensor]]:
-    model = vocoder(sizes, dropout=0.0)
-
-    def log_prob(waveform: Tensor) -> Tensor:
-        classes = mu_law_encode(waveform, 256)
-        inputs = F.one_hot(F.pad(classes[:, :-1], (1, 0), value=128), 256).transpose(1, 2).float()
-        return -F.cross_entropy(model(inputs), classes, reduction="none")
-
-    return model, log_prob
 
 
 def measure(case: Case, seconds: float) -> dict[str, Any]:

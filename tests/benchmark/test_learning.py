@@ -87,7 +87,7 @@ def test_how_many_times_as_long_a_recipe_takes():
 
 def test_the_script(in_tmp, speech, monkeypatch, capsys):
     tiny(monkeypatch)
-    monkeypatch.setattr(learning, "steps_for", lambda case, seconds: 16 * round(seconds))
+    monkeypatch.setattr(learning, "steps_per_second", lambda case: 16.0)
     arguments = ["--recipes", "default", "conv1d", "--times", "1", "--seeds", "2", "--root", str(speech)]
     places = ["--cache", "cache", "--figure", "f/learning.png", "--output", "o.json"]
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "learning", *arguments, *places])
