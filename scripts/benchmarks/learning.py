@@ -25,7 +25,7 @@ from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of
 from wavenet.cli.command import config_dir, plain
 from wavenet.cli.literal import build
-from wavenet.cli.preflight import fill_categories, make_dataset, training_settings
+from wavenet.cli.preflight import data_settings, fill_categories, make_dataset, training_settings
 from wavenet.cli.train import silence_lightning
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.training import ExponentialMovingAverage, SegmentData, WaveNetTraining, keep_freed_memory
@@ -125,11 +125,11 @@ def config_of(case: Case) -> DictConfig:
     return cfg
 
 
-def corpora(cfg: DictConfig, sample_rate: int) -> tuple[Corpus, Corpus]:
-    """Return the training and the held-out recordings, and fill in the speakers' names in the config."""
-    corpus = prepare(make_dataset(cfg.dataset), sample_rate, **plain(cfg.preparation))
+def recordings(cfg: DictConfig) -> Corpus:
+    """Return all recordings, and fill in the speakers' names in the config."""
+    corpus = prepare(make_dataset(cfg.dataset), cfg.model.sample_rate, **plain(cfg.preparation))
     fill_categories(cfg, corpus)
-    return split(corpus, cfg.validation_fraction)
+    return corpus
 
 
 class _Clock(L.Callback):
@@ -164,19 +164,13 @@ def train(case: Case) -> list[tuple[float, int, float]]:
     keep_freed_memory()
     cfg = config_of(case)
     L.seed_everything(case.seed, workers=True, verbose=False)
-    train, held_out = corpora(cfg, cfg.model.sample_rate)
+    corpus = recordings(cfg)
     model = build("model", cfg.model)
+    corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
+    train, held_out = split(corpus, cfg.validation_fraction)
     network = RECIPES[case.recipe].network
     trained: Any = model if network == "wavenet" else make_peer(network, model)
-    data = SegmentData(
-        add_features(train, model.features),
-        add_features(held_out, model.features),
-        cfg.segment_length,
-        model.receptive_field + model.margin,
-        cfg.batch_size,
-        seed=case.seed,
-        margin=model.margin,
-    )
+    data = SegmentData(train, held_out, **data_settings(cfg, model))
     clock = _Clock(cfg.batch_size * cfg.segment_length)
     averages = [ExponentialMovingAverage(cfg.ema_decay)] if cfg.ema_decay else []
     trainer = L.Trainer(
@@ -292,7 +286,7 @@ def speed_up(row: Row, rows: Sequence[Row]) -> float | None:
 def split_in_words(experiment: str | None, root: str | None, cache: str) -> dict[str, Any]:
     """Return the recordings that are trained on, in minutes, and the ids of those that are held out."""
     cfg = config_of(Case("default", experiment, 1, 0, root, cache))
-    train, held_out = corpora(cfg, cfg.model.sample_rate)
+    train, held_out = split(recordings(cfg), cfg.validation_fraction)
     return {
         "training_utterances": len(train.utterances),
         "training_minutes": train.seconds / 60,

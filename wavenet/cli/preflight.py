@@ -100,6 +100,19 @@ def training_settings(cfg: DictConfig) -> dict[str, Any]:
     return {"optimizer": optimizer_factory(cfg)} | schedule | common
 
 
+def data_settings(cfg: DictConfig, model: WaveNet) -> dict[str, Any]:
+    """Return the arguments of `SegmentData` that a run's settings and its model give, except the recordings."""
+    return {
+        "segment_length": cfg.segment_length,
+        "context_length": model.receptive_field + model.margin,
+        "batch_size": cfg.batch_size,
+        "num_workers": cfg.num_workers,
+        "seed": cfg.seed,
+        "margin": model.margin,
+        "frame": 1 if model.context is None else model.context.pool,
+    }
+
+
 def optimizer_factory(cfg: DictConfig) -> functools.partial | None:
     """Return the class of a run's optimizer with its settings bound; None for the default, AdamW."""
     settings = plain(cfg.optimizer)

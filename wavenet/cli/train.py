@@ -25,6 +25,7 @@ from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.preflight import (
     check_reloadable,
     check_run,
+    data_settings,
     fill_categories,
     make_dataset,
     optimizer_factory,
@@ -115,17 +116,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
     model.metadata = run_metadata(train, validation, **settings, precision=cfg.trainer.precision)
 
     module = WaveNetTraining(model, **training_settings(cfg))
-    data = SegmentData(
-        train,
-        validation,
-        cfg.segment_length,
-        model.receptive_field + model.margin,
-        cfg.batch_size,
-        num_workers=cfg.num_workers,
-        seed=cfg.seed,
-        margin=model.margin,
-        frame=1 if model.context is None else model.context.pool,
-    )
+    data = SegmentData(train, validation, **data_settings(cfg, model))
     if resumption is not None and resumption.segments is not None:
         data.load_state_dict({"segments": resumption.segments})
     if resumption is None and _is_first():

@@ -1,12 +1,11 @@
 """Beethoven's piano sonatas in clips of 8 seconds at 16 kHz (Mehri et al., 2017), as the SaShiMi paper uses them."""
 
-import os
 import re
 from pathlib import Path
 
 from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, audio_files
 from wavenet.data.origin import UNKNOWN, Licence, Origin
-from wavenet.data.published_split import check_held_out
+from wavenet.data.published_split import PublishedClips
 
 _NUMBERS = {"training": range(3808), "validation": range(3808, 4068), "test": range(4068, 4328)}
 _PAGE = "huggingface.co/datasets/krandiash/beethoven"
@@ -16,7 +15,7 @@ _ORIGIN = Origin(
 )
 
 
-class Beethoven:
+class Beethoven(PublishedClips):
     """The clips 0.wav to 4327.wav of beethoven.zip.
 
     Its page, huggingface.co/datasets/krandiash/beethoven, states the split: 0 to 3807 for training, 3808 to 4067 for
@@ -33,13 +32,6 @@ class Beethoven:
     """
 
     name = "beethoven"
-
-    def __init__(
-        self, root: str | os.PathLike[str] = "data", held_out: str = "validation", stretch: bool = True
-    ) -> None:
-        self.root = Path(root)
-        self.held_out = check_held_out(held_out)
-        self.stretch = stretch
 
     def scan(self) -> Scan:
         """Find the clips.

@@ -7,7 +7,7 @@ import torchaudio
 
 from wavenet.data.dataset import DatasetError, Scan, Skipped, Utterance, audio_files, download
 from wavenet.data.origin import Licence, Origin
-from wavenet.data.published_split import check_held_out
+from wavenet.data.published_split import PublishedClips
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _FOLDER = Path("SpeechCommands", "speech_commands_v0.02")  # as torchaudio extracts the archive
@@ -23,7 +23,7 @@ _ORIGIN = Origin(
 )
 
 
-class SpeechCommands:
+class SpeechCommands(PublishedClips):
     """SC09, one second of one spoken digit in each recording, at 16 kHz.
 
     The split is that of the corpus's own validation_list.txt and testing_list.txt, whose speakers are not in the
@@ -53,9 +53,7 @@ class SpeechCommands:
         stretch: bool = True,
         download: bool = False,
     ) -> None:
-        self.root = Path(root)
-        self.held_out = check_held_out(held_out)
-        self.stretch = stretch
+        super().__init__(root, held_out, stretch)
         self.download = download
 
     def scan(self) -> Scan:

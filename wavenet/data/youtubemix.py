@@ -1,12 +1,11 @@
 """YouTubeMix: four hours of piano music in clips of a minute at 16 kHz, as the SaShiMi paper uses them."""
 
-import os
 import re
 from pathlib import Path
 
 from wavenet.data.dataset import DatasetError, Scan, Utterance, audio_files
 from wavenet.data.origin import UNKNOWN, Licence, Origin
-from wavenet.data.published_split import check_held_out
+from wavenet.data.published_split import PublishedClips
 
 _CLIPS = 241
 _PLACES = {"validation": range(212, 226), "test": range(226, _CLIPS)}  # in the files' natural order
@@ -23,7 +22,7 @@ _ORIGIN = Origin(
 )
 
 
-class YouTubeMix:
+class YouTubeMix(PublishedClips):
     """The 241 clips of youtubemix.zip.
 
     The split is that of github.com/state-spaces/s4 (configs/dataset/youtubemix.yaml; src/dataloaders/audio.py,
@@ -45,13 +44,6 @@ class YouTubeMix:
     """
 
     name = "youtubemix"
-
-    def __init__(
-        self, root: str | os.PathLike[str] = "data", held_out: str = "validation", stretch: bool = True
-    ) -> None:
-        self.root = Path(root)
-        self.held_out = check_held_out(held_out)
-        self.stretch = stretch
 
     def scan(self) -> Scan:
         """Find the clips.
