@@ -8,8 +8,10 @@ from torch import nn
 
 from tests.conftest import Contour
 from wavenet import WaveNet
+from wavenet.audio import mu_law_encode
 from wavenet.conditioning import CategoricalEmbedding
-from wavenet.distributions import OutputDistribution
+from wavenet.distributions import MuLawCategorical, OutputDistribution
+from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition
 from wavenet.training import CPUNetwork
 
@@ -169,6 +171,52 @@ def test_two_passes_at_once_and_one_after_the_other(small):
         assert torch.equal(again, before)
 
 
+@pytest.mark.parametrize("classes", [2, 10, 32, 33, 256, 300])
+def test_any_number_of_classes(small, classes, threads):
+    """The softmax is part of the native code; outputs that only fill up its panels have no probability."""
+    check(small(distribution=lambda: MuLawCategorical(classes, 5)), torch.rand(2, 300) * 2 - 1)
+
+
+@pytest.mark.parametrize("offset", [-3e4, -300.0, 300.0, 3e4])
+def test_logits_of_any_size(small, offset):
+    """As the softmax does not change with an offset, neither may it overflow; sharp ones have log-probability 0."""
+    model, waveform = small(), torch.rand(2, 300) * 2 - 1
+    before = CPUNetwork(model).log_prob(waveform)
+    with torch.no_grad():
+        model.head[3].bias.add_(offset)
+    got = CPUNetwork(model).log_prob(waveform)
+    torch.testing.assert_close(got, before, rtol=1e-4, atol=10 * abs(offset) * 2**-24)  # ten sums are rounded
+    with torch.no_grad():
+        model.head[3].weight.zero_()
+        model.head[3].bias.copy_(torch.linspace(0, 3e4, len(model.head[3].bias)))
+    got, wanted = CPUNetwork(model).log_prob(waveform), model.log_prob(waveform)[0]
+    torch.testing.assert_close(got, wanted)
+    got.sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def smoothed(self, parameters, waveform):
+    """Log-probabilities of smoothed labels."""
+    own = parameters.log_softmax(1)
+    classes = mu_law_encode(waveform, self.num_classes)
+    return 0.9 * own.gather(1, classes.unsqueeze(1)).squeeze(1) + 0.1 * own.mean(1)
+
+
+def test_a_softmax_of_ones_own_is_not_replaced(small, monkeypatch):
+    class Smoothed(MuLawCategorical):
+        log_prob = smoothed
+
+    waveform = torch.rand(2, 300) * 2 - 1
+    check(small(distribution=lambda: Smoothed(16, 5)), waveform)
+    model = small()
+    model.distribution.log_prob = lambda parameters, waveform: smoothed(model.distribution, parameters, waveform)
+    native = CPUNetwork(model).log_prob(waveform)
+    torch.testing.assert_close(native, model.log_prob(waveform)[0], rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(MuLawCategorical, "log_prob", smoothed)
+    with pytest.raises(UnknownNetworkError, match="its outputs differ"):
+        CPUNetwork(small()).verify()
+
+
 def test_weights_are_read_at_every_call(small):
     model = small()
     network, waveform = CPUNetwork(model), torch.rand(1, 200) * 2 - 1
@@ -181,7 +229,7 @@ def test_weights_are_read_at_every_call(small):
 
 
 def test_nan_stays_nan(small):
-    for name in ("stack.layers.0.dilated.conv.weight", "head.1.bias"):
+    for name in ("stack.layers.0.dilated.conv.weight", "head.1.bias", "head.3.bias"):
         model = small()
         with torch.no_grad():
             dict(model.named_parameters())[name].view(-1)[0] = math.nan

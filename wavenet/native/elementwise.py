@@ -35,6 +35,13 @@ def constant(like: Any, value: float) -> Any:
     return ir.Constant(like.type, [value] * LANES if like.type == VECTOR else value)
 
 
+def in_all_lanes(b: Any, value: Any) -> Any:
+    """Emit a vector that holds a float in every lane."""
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    first = b.insert_element(undefined, value, ir.Constant(I32, 0))
+    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
+
+
 def clamp(b: Any, x: Any, lowest: float, highest: float) -> Any:
     """Emit x clamped between two numbers; nan stays nan."""
     low, high = constant(x, lowest), constant(x, highest)

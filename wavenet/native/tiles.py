@@ -10,6 +10,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from wavenet.native.elementwise import in_all_lanes
 from wavenet.native.instructions import (
     F32,
     I8,
@@ -45,13 +46,6 @@ def _vector_of_weights(b: Any, dtype: Any, address: Any, index: int) -> Any:
         return b.fpext(b.bitcast(raw, ir.VectorType(ir.HalfType(), LANES)), VECTOR)
     wide = b.zext(raw, ir.VectorType(I32, LANES))  # bfloat16: the upper half of a float32
     return b.bitcast(b.shl(wide, ir.Constant(wide.type, [16] * LANES)), VECTOR)
-
-
-def _in_all_lanes(b: Any, value: Any) -> Any:
-    """Emit a vector that holds a float in every lane."""
-    undefined = ir.Constant(VECTOR, ir.Undefined)
-    first = b.insert_element(undefined, value, ir.Constant(I32, 0))
-    return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, LANES), [0] * LANES))
 
 
 def _make_tile(rows: int, panels: int) -> Any:
@@ -97,7 +91,7 @@ def _make_tile(rows: int, panels: int) -> Any:
             k.add_incoming(following, loop)
             for r in range(rows):
                 value = b.load(pointer(b, b.add(x, b.mul(number(r), x_stride)), F32, k))
-                everywhere = _in_all_lanes(b, value)
+                everywhere = in_all_lanes(b, value)
                 for i, vector in enumerate(vectors):
                     total = multiply_add(b, vector, everywhere, sums[r][i])
                     sums[r][i].add_incoming(zero if dtype == types.int8 else before[r][i], entry)
@@ -144,7 +138,7 @@ def add_tile(
     totals = []
     for r in range(TILE_ROWS):
         value = b.load(pointer(b, b.add(x_at, b.mul(number(r), x_row)), ir.FloatType()))
-        everywhere = _in_all_lanes(b, value)
+        everywhere = in_all_lanes(b, value)
         totals.append([multiply_add(b, vector, everywhere, sums[r][v]) for v, vector in enumerate(vectors)])
     following = [(k, number(0), b.add(k, number(1))), (x_at, x, b.add(x_at, x_step))]
     following.append((matrix_at, matrix, b.add(matrix_at, matrix_step)))

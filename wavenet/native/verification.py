@@ -18,7 +18,7 @@ _SAMPLES = 192  # of training; more than one of its chunks
 _OUTPUTS, _GRADIENTS = 1e-3, 2e-2  # relative to the largest output and to a gradient's norm: allowed for rounding
 _NEGLIGIBLE = 1e-4  # relative to the norm of all gradients; smaller gradients consist of rounding errors only
 
-Parameters = Callable[[Tensor, Condition | None], Tensor]
+LogProb = Callable[[Tensor, Condition | None], Tensor]
 
 
 def verify_generation(
@@ -44,12 +44,12 @@ def verify_generation(
         _compare("outputs", parameters(waveform, condition, State(waveform[:, :1], states)), expected)
 
 
-def verify_training(model: WaveNet, parameters: Parameters, channels: int) -> None:
-    """Compare the parameters (1, P, T) of a short segment, and their gradients.
+def verify_training(model: WaveNet, log_prob: LogProb, channels: int) -> None:
+    """Compare the log-probabilities (1, T) of a short segment, and their gradients.
 
     Args:
         model: The model.
-        parameters: Computes the parameters in native code.
+        log_prob: Computes the log-probabilities in native code.
         channels: Channels of the condition; 0 without one.
 
     Raises:
@@ -57,7 +57,7 @@ def verify_training(model: WaveNet, parameters: Parameters, channels: int) -> No
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
-    def run(form: Parameters) -> tuple[Tensor, Sequence[Tensor | None]]:
+    def run(form: LogProb) -> tuple[Tensor, Sequence[Tensor | None]]:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(0)
             waveform = torch.rand(1, _SAMPLES) * 2 - 1
@@ -69,8 +69,8 @@ def verify_training(model: WaveNet, parameters: Parameters, channels: int) -> No
             direction = torch.rand(outputs.shape) * 2 - 1
             return outputs.detach(), torch.autograd.grad((outputs * direction).sum(), sources, allow_unused=True)
 
-    outputs, gradients = run(parameters)
-    expected, expected_gradients = run(lambda waveform, condition: model(waveform, condition)[0])
+    outputs, gradients = run(log_prob)
+    expected, expected_gradients = run(lambda waveform, condition: model.log_prob(waveform, condition)[0])
     _compare("outputs", outputs, expected)
     norms = [0.0 if gradient is None else gradient.norm().item() for gradient in expected_gradients]
     total = sum(norm**2 for norm in norms) ** 0.5

@@ -9,13 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from wavenet.audio import mu_law_encode
+from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 from wavenet.native import Layout, UnknownNetworkError, Workers, native_unsupported_reason, yield_address
 from wavenet.native.buffers import round_up
-from wavenet.native.layout import NetworkWeights
+from wavenet.native.layout import NetworkWeights, changed
 from wavenet.native.verification import verify_training
 from wavenet.nn import Condition
 
+_NO_CLASS = -1e30  # logit of outputs that only fill up a panel
 _SMALLEST = 2.0**-40  # product of all layers' residual scales, so that float32 can represent the factors
 
 
@@ -103,7 +106,7 @@ class CPUNetwork:
         Raises:
             UnknownNetworkError: If they differ by more than rounding.
         """
-        verify_training(self._model, self.parameters, self._layout.condition_channels)
+        verify_training(self._model, self.log_prob, self._layout.condition_channels)
 
     def log_prob(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
         """Return the log-probability of each sample given all samples before it.
@@ -115,8 +118,10 @@ class CPUNetwork:
         Returns:
             (B, T) in nats.
         """
-        inputs = F.pad(waveform[:, :-1], (1, 0))
-        return self._model.distribution.log_prob(self.parameters(inputs, condition), waveform)
+        inputs, distribution = F.pad(waveform[:, :-1], (1, 0)), self._model.distribution
+        if not isinstance(distribution, MuLawCategorical) or changed("", distribution, MuLawCategorical) is not None:
+            return distribution.log_prob(self.parameters(inputs, condition), waveform)
+        return self._outputs(inputs, condition, mu_law_encode(waveform, distribution.num_classes))
 
     def parameters(self, waveform: Tensor, condition: Condition | None = None) -> Tensor:
         """Return the distribution's parameters, like `wavenet.WaveNet.forward`: (B, parameter_channels, T).
@@ -124,6 +129,10 @@ class CPUNetwork:
         Raises:
             ValueError: If a condition is missing, is given to a model without conditioners, or has another shape.
         """
+        return self._outputs(waveform, condition).transpose(1, 2)
+
+    def _outputs(self, waveform: Tensor, condition: Condition | None, labels: Tensor | None = None) -> Tensor:
+        """Return the parameters (B, T, P), or with labels (B, T), int64, the classes' log-probabilities (B, T)."""
         model, panel = self._model, self._kernels.PANEL
         samples = waveform.shape[1]
         values = self._condition(waveform, condition)
@@ -140,13 +149,14 @@ class CPUNetwork:
 
         changing = values if values is not None and values.shape[2] > 1 else None
         weights = self._layout.weights()
-        matrices, biases = self._matrices(weights, changing is not None)
+        matrices, biases = self._matrices(weights, changing is not None, 0.0 if labels is None else _NO_CLASS)
         fixed = self._fixed(weights, values if changing is None else None)
         conditions = waveform.new_zeros(len(waveform), steps, 0) if changing is None else rows(changing)
         encoded = rows(model.distribution.encode(waveform), self._layout.input_kernel_size - 1)
-        parameters = _Network.apply(self, schedule, encoded, conditions, fixed, *matrices, *biases)
-        assert isinstance(parameters, Tensor)
-        return parameters[:, :samples, : model.distribution.parameter_channels].transpose(1, 2)
+        labels = None if labels is None else F.pad(labels, (0, steps - samples))
+        outputs = _Network.apply(self, schedule, samples, labels, encoded, conditions, fixed, *matrices, *biases)
+        assert isinstance(outputs, Tensor)
+        return outputs
 
     def _condition(self, waveform: Tensor, condition: Condition | None) -> Tensor | None:
         """Return the layers' condition, with the context stack's: (B, condition_channels, 1 or T), or None."""
@@ -163,8 +173,8 @@ class CPUNetwork:
             raise ValueError(f"CPUNetwork: the condition's values are {shape}; for this model they must be {expected}")
         return condition.upsampled(waveform.shape[1])
 
-    def _matrices(self, weights: NetworkWeights, changing: bool) -> tuple[Matrices, Biases]:
-        """Pack the weights; autograd returns the gradients."""
+    def _matrices(self, weights: NetworkWeights, changing: bool, rest: float) -> tuple[Matrices, Biases]:
+        """Pack the weights, and add outputs of the value `rest` up to whole panels; autograd returns the gradients."""
         layout, layers, pad, order = self._layout, weights.layers, self._pad, self._order
         residual, half, condition = layout.residual_channels, layout.half_channels, layout.condition_channels
 
@@ -196,7 +206,7 @@ class CPUNetwork:
             residual_bias=pad(residual_bias),
             skip_bias=pad(stacked([layer.skip_bias for layer in layers], layout.skip_channels)).sum(dim=0),
             head_0_bias=pad(weights.hidden_bias),
-            head_1_bias=pad(weights.output_bias),
+            head_1_bias=pad(weights.output_bias, rest),
         )
         return matrices, biases
 
@@ -218,9 +228,9 @@ class CPUNetwork:
         factors = scale ** (power * torch.arange(len(weights), dtype=torch.float64))
         return weights * factors.float().view(-1, *[1] * (weights.dim() - 1))
 
-    def _pad(self, x: Tensor) -> Tensor:
+    def _pad(self, x: Tensor, value: float = 0.0) -> Tensor:
         """Pad the last dimension to whole panels."""
-        return F.pad(x, (0, -x.shape[-1] % self._kernels.PANEL))
+        return F.pad(x, (0, -x.shape[-1] % self._kernels.PANEL), value=value)
 
     def _order(self, x: Tensor) -> Tensor:
         """Reorder the last dimension, filters and then gates, as in `cpu_kernels`."""
@@ -248,19 +258,24 @@ def _schedule(batch: int, threads: int) -> Schedule:
 
 
 class _Network(torch.autograd.Function):
-    """Maps (encoded, conditions, fixed, matrices, biases) to parameters, all as rows; see `Matrices` for shapes."""
+    """Maps (encoded, conditions, fixed, matrices, biases) to parameters, all as rows; see `Matrices` for shapes.
+
+    With labels (B, steps), it maps them to the labels' log-probabilities (B, samples).
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         network: CPUNetwork,
         schedule: Schedule,
+        samples: int,
+        labels: Tensor | None,
         encoded: Tensor,
         conditions: Tensor,
         fixed: Tensor,
         *weights: Tensor,
     ) -> Tensor:
-        run = _Run(network, schedule, encoded, conditions, fixed, weights)
+        run = _Run(network, schedule, samples, labels, encoded, conditions, fixed, weights)
         ctx.run = run
         ctx.save_for_backward(encoded, conditions, fixed, *weights)  # so that autograd detects changes to them
         return run.forward()
@@ -272,7 +287,7 @@ class _Network(torch.autograd.Function):
         run, ctx.run = ctx.run, None
         if run is None:
             raise RuntimeError("CPUNetwork: backward was called a second time; the first call frees its buffers")
-        return None, None, *run.backward(grads[0])
+        return None, None, None, None, *run.backward(grads[0])
 
 
 class _Run:
@@ -282,12 +297,15 @@ class _Run:
         self,
         network: CPUNetwork,
         schedule: Schedule,
+        samples: int,
+        labels: Tensor | None,
         encoded: Tensor,
         conditions: Tensor,
         fixed: Tensor,
         weights: Sequence[Tensor],
     ) -> None:
         self._network, self._kernels, self._schedule = network, network._kernels, schedule
+        self._samples, self._labels = samples, labels
         self._encoded, self._conditions, self._fixed = encoded, conditions, fixed.contiguous()
         self._matrices = Matrices(*weights[: len(Matrices._fields)])
         self._biases = Biases(*(bias.contiguous() for bias in weights[len(Matrices._fields) :]))
@@ -309,43 +327,49 @@ class _Run:
             "skip": skip,
             "hidden": hidden,
             "outputs": outputs,
+            "classes": 0 if labels is None else network._layout.parameter_channels,
             "dilations": network._dilations.data_ptr(),
         }
         pads = (taps - 1) * int(network._dilations.sum())
         rows, stride = layers * self._steps + pads, network._stride
         stored = [rows * stride(residual), rows * stride(gates)]
         stored += [self._steps * stride(skip), self._steps * stride(hidden)]
+        stored += [] if labels is None else [self._steps * outputs, self._steps]
         self._stored = [n * self._batch for n in stored]
         self._memory = torch.empty(0)
         self._arrivals = torch.zeros(self._batch, dtype=torch.int64)
 
     def forward(self) -> Tensor:
-        """Return the parameters (B, steps, P)."""
+        """Return the parameters (B, samples, P), or with labels, the log-probabilities (B, samples)."""
         size = sum(self._stored)
         memory = self._network._free.pop(size, None)
         self._memory = torch.empty(size) if memory is None else memory
-        parameters = torch.empty(self._batch, self._steps, self._sizes["outputs"])
+        outputs = torch.empty(self._batch, self._steps, *([self._sizes["outputs"]] if self._labels is None else []))
         packed = {name: _panels(m, self._kernels.PANEL) for name, m in self._matrices._asdict().items()}
         net = self._net(packed, {})
-        half = self._sizes["half"]
-        chunk = self._kernels.CHUNK
-        scratches = torch.empty(len(self._schedule), chunk * self._network._stride(half))
+        gated = self._kernels.CHUNK * self._network._stride(self._sizes["half"])
+        scratches = torch.empty(len(self._schedule), gated + self._kernels.PANEL)
         no_addresses = dict.fromkeys(self._kernels.Scratch._fields, 0)
 
         def work(worker: int) -> None:
-            scratch = self._kernels.Scratch(**no_addresses | {"gated": scratches[worker].data_ptr()})
+            addresses = {"gated": scratches[worker].data_ptr(), "lanes": scratches[worker, gated:].data_ptr()}
+            scratch = self._kernels.Scratch(**no_addresses | addresses)
             for u, part, parts in self._schedule[worker]:
-                utterance = self._utterance(u, parameters=parameters)
+                utterance = self._utterance(u, **{"parameters" if self._labels is None else "log_prob": outputs})
                 barrier = self._arrivals[u].data_ptr()
                 self._kernels.forward(net, utterance, scratch, part, parts, barrier, yield_address())
 
         self._network._workers.run(work, len(self._schedule))
-        return parameters
+        outputs = outputs[:, : self._samples]
+        return outputs if self._labels is not None else outputs[..., : self._network._layout.parameter_channels]
 
-    def backward(self, parameters_grad: Tensor) -> tuple[Tensor, ...]:
+    def backward(self, outputs_grad: Tensor) -> tuple[Tensor, ...]:
         """Return the gradients of all inputs."""
         kernels, sizes, stride = self._kernels, self._sizes, self._network._stride
-        parameters_grad = parameters_grad.contiguous()
+        pad = (0, self._steps - self._samples)
+        if self._labels is None:
+            pad = (0, sizes["outputs"] - outputs_grad.shape[2], *pad)
+        outputs_grad = F.pad(outputs_grad, pad).contiguous()
         packed = {name: _panels(m.transpose(-1, -2), kernels.PANEL) for name, m in self._matrices._asdict().items()}
         net = self._net({}, packed)
         workers = len(self._schedule)
@@ -366,6 +390,7 @@ class _Run:
             "hidden_grad": sizes["hidden"],
             "parameters_grad": sizes["outputs"],
         }
+        grad_of = "parameters_grad" if self._labels is None else "log_prob_grad"
         starts = list(accumulate((kernels.CHUNK * stride(width) for width in widths.values()), initial=0))
         scratches = torch.empty(workers, starts[-1])
 
@@ -375,12 +400,12 @@ class _Run:
             for u, part, parts in self._schedule[worker]:
                 utterance = self._utterance(
                     u,
-                    parameters_grad=parameters_grad,
                     input_grad=input_grad,
                     encoded_grad=encoded_grad[:, self._pad :],
                     conditions_grad=conditions_grad,
+                    **{grad_of: outputs_grad},
                 )
-                scratch = kernels.Scratch(**addresses, fixed=fixed_grad[u, part].data_ptr())
+                scratch = kernels.Scratch(**addresses, lanes=0, fixed=fixed_grad[u, part].data_ptr())
                 barrier = self._arrivals[u].data_ptr()
                 kernels.backward(net, utterance, scratch, part, parts, barrier, yield_address())
 
@@ -410,8 +435,9 @@ class _Run:
             for start, size in zip(starts, self._stored, strict=False)
         ]
         fields = dict.fromkeys(self._kernels.Utterance._fields, 0) | {name: x[u].data_ptr() for name, x in rows.items()}
-        fields |= dict(zip(("inputs", "gates", "skips", "hidden"), stored, strict=True))
+        fields |= dict(zip(("inputs", "gates", "skips", "hidden", "parameters", "totals"), stored, strict=False))
         fields |= {
+            "labels": 0 if self._labels is None else self._labels[u].data_ptr(),
             "steps": self._steps,
             "encoded": self._encoded[u, self._pad :].data_ptr(),
             "conditions": self._conditions[u].data_ptr(),

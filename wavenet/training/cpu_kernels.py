@@ -6,8 +6,11 @@ a chunk goes through the whole network while it is in the cache. A layer reads p
 inputs, and gradients of later samples from memory: the backward pass runs from the last chunk to the first, and
 has stored them already.
 
-Stored for the backward pass are each layer's inputs, tanh(filter) and sigmoid(gate), and the two hidden
-layers of the head. Gradients of a layer's sums overwrite its gates.
+Stored for the backward pass are each layer's inputs, tanh(filter) and sigmoid(gate), the two hidden layers of the
+head, and the parameters. Gradients of a layer's sums overwrite its gates.
+
+With classes, the parameters are a softmax's logits. A chunk's log-probabilities are computed while its logits are in
+the cache, and so is their gradient, which is never stored as a whole.
 
 **Layout.** Rows are samples; columns are channels, padded to whole panels of PANEL channels with zeros.
 A matrix is stored as panels of PANEL outputs, [panel][input][PANEL], as in generation. The outputs of
@@ -16,21 +19,26 @@ a gated convolution alternate: LANES filters, then the LANES gates of the same c
 Addresses and strides are plain integers, in bytes.
 """
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 
 from wavenet.native.barrier import wait_for_all
-from wavenet.native.elementwise import constant, gate_exponentials
+from wavenet.native.elementwise import LOWEST, clamp, constant, emit_exponential, gate_exponentials, in_all_lanes
 from wavenet.native.instructions import (
+    I32,
     LANES,
     PANEL,
     VECTOR,
     instruction,
     jit,
+    load,
     load_int,
     pointer,
+    store,
 )
 from wavenet.native.tiles import DEPTH, TILE_ROWS, add_tile
 
@@ -53,6 +61,7 @@ class Network(NamedTuple):
     skip: int
     hidden: int  # of the head
     outputs: int
+    classes: int  # of a softmax over the parameters; 0: its log-probabilities are not computed here
     dilations: int  # address of int64
     input: int
     dilated: int
@@ -90,13 +99,18 @@ class Utterance(NamedTuple):
     input_grad: int  # (S, residual), of the first layer's input, an output; zeros after the end
     encoded_grad: int  # (S, encoded), an output
     conditions_grad: int  # (S, condition), an output
-    parameters_grad: int  # (S, outputs)
+    parameters_grad: int  # (S, outputs), without classes
+    labels: int  # (S,) int64: the class whose log-probability is wanted; these four only with classes
+    totals: int  # (S,), logarithm of the sum of the exponentials of the logits
+    log_prob: int  # (S,), an output
+    log_prob_grad: int  # (S,)
 
 
 class Scratch(NamedTuple):
     """Addresses of one thread's buffers: rows of CHUNK samples, and gradients that it adds to."""
 
     gated: int  # (CHUNK, half)
+    lanes: int  # (PANEL,)
     gated_grad: int  # (CHUNK, half)
     residual_grad: int  # (CHUNK, residual)
     skip_grad: int  # (CHUNK, skip)
@@ -193,6 +207,56 @@ def _gate_back(b: Any, gates: Any, grad: Any, total: Any) -> None:
         b.store(b.fadd(b.load(sum_place, align=4), value), sum_place, align=4)
 
 
+@instruction(types.void, types.int64, types.int64)
+def _keep_larger(b: Any, x: Any, largest: Any) -> None:
+    """Write the larger of two numbers in each lane of a panel to `largest`."""
+    for i in range(2):
+        place = pointer(b, largest, VECTOR, i)
+        value, before = b.load(pointer(b, x, VECTOR, i), align=4), b.load(place, align=4)
+        b.store(b.select(b.fcmp_unordered(">", value, before), value, before), place, align=4)
+
+
+@instruction(types.void, types.int64, types.float32, types.int64)
+def _add_exponentials(b: Any, x: Any, shift: Any, total: Any) -> None:
+    """Add exp(x - shift) to `total` in each lane of a panel."""
+    for i in range(2):
+        value, place = b.load(pointer(b, x, VECTOR, i), align=4), pointer(b, total, VECTOR, i)
+        value = emit_exponential(b, clamp(b, b.fsub(value, in_all_lanes(b, shift)), float(LOWEST), 0))
+        b.store(b.fadd(b.load(place, align=4), value), place, align=4)
+
+
+@instruction(types.void, types.int64, types.float32, types.float32, types.int64)
+def _scaled_exponentials(b: Any, x: Any, shift: Any, factor: Any, out: Any) -> None:
+    """Write factor * exp(x - shift) for a panel."""
+    for i in range(2):
+        value = b.load(pointer(b, x, VECTOR, i), align=4)
+        value = emit_exponential(b, clamp(b, b.fsub(value, in_all_lanes(b, shift)), float(LOWEST), 0))
+        b.store(b.fmul(in_all_lanes(b, factor), value), pointer(b, out, VECTOR, i), align=4)
+
+
+@instruction(types.float32, types.int64)
+def _largest(b: Any, x: Any) -> Any:
+    """Return the largest number of a panel."""
+    return _reduced(b, x, lambda one, other: b.select(b.fcmp_unordered(">", one, other), one, other))
+
+
+@instruction(types.float32, types.int64)
+def _sum(b: Any, x: Any) -> Any:
+    """Return the sum of a panel."""
+    return _reduced(b, x, b.fadd)
+
+
+def _reduced(b: Any, x: Any, operation: Any) -> Any:
+    """Emit one number from all lanes of a panel: by halves."""
+    value = operation(*(b.load(pointer(b, x, VECTOR, i), align=4) for i in range(2)))
+    lanes = LANES
+    while lanes > 1:
+        lanes //= 2
+        halves = (ir.Constant(ir.VectorType(I32, lanes), [start + i for i in range(lanes)]) for start in (0, lanes))
+        value = operation(*(b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), each) for each in halves))
+    return b.extract_element(value, ir.Constant(I32, 0))
+
+
 # ---- rows ---------------------------------------------------------------------------------------
 
 
@@ -283,6 +347,52 @@ def pass_where_positive(x, grad, width):
             _pass_where_positive(x + r * stride(width) + i, grad + r * stride(width) + i)
 
 
+@jit
+def log_probabilities(logits, outputs, labels, lanes, totals, log_prob):
+    """Compute the log-probability of each label of CHUNK rows, and the logarithm of the sum of exponentials.
+
+    Args:
+        logits: Address of (CHUNK, outputs).
+        outputs: Classes, rounded to whole panels; the logits beyond them are far below all others.
+        labels: Address of (CHUNK,) int64.
+        lanes: Address of a panel, used as a buffer.
+        totals: Address of (CHUNK,), written.
+        log_prob: Address of (CHUNK,), written.
+    """
+    for r in range(CHUNK):
+        row = logits + 4 * outputs * r
+        copy(row, 0, PANEL, 1, lanes, 0)
+        for i in range(4 * PANEL, 4 * outputs, 4 * PANEL):
+            _keep_larger(row + i, lanes)
+        highest = _largest(lanes)
+        clear(lanes, 0, PANEL, 1)
+        for i in range(0, 4 * outputs, 4 * PANEL):
+            _add_exponentials(row + i, highest, lanes)
+        total = highest + np.float32(math.log(_sum(lanes)))
+        store(totals, r, total)
+        store(log_prob, r, load(row, load_int(labels, r)) - total)
+
+
+@jit
+def log_probabilities_back(logits, outputs, labels, totals, log_prob_grad, grad):
+    """Compute the logits' gradient from the log-probabilities'; see `log_probabilities`.
+
+    Args:
+        logits: Address of (CHUNK, outputs).
+        outputs: Classes, rounded.
+        labels: Address of (CHUNK,) int64.
+        totals: Address of (CHUNK,).
+        log_prob_grad: Address of (CHUNK,).
+        grad: Address of (CHUNK, outputs), rows at `stride(outputs)`, written.
+    """
+    for r in range(CHUNK):
+        row, out, carried = logits + 4 * outputs * r, grad + stride(outputs) * r, load(log_prob_grad, r)
+        for i in range(0, 4 * outputs, 4 * PANEL):
+            _scaled_exponentials(row + i, load(totals, r), -carried, out + i)
+        label = load_int(labels, r)
+        store(out, label, load(out, label) + carried)
+
+
 # ---- the network --------------------------------------------------------------------------------
 
 
@@ -339,7 +449,7 @@ def forward(net, utterance, scratch, part, parts, arrivals, yield_thread):
             if parts > 1:
                 wait_for_all(arrivals, parts, yield_thread)
             gated_layer(net, utterance, scratch, layer, t)
-        head(net, utterance, t)
+        head(net, utterance, scratch, t)
 
 
 @jit
@@ -383,8 +493,8 @@ def gated_layer(net, utterance, scratch, layer, t):
 
 
 @jit
-def head(net, utterance, t):
-    """Compute the parameters from the sum of skips."""
+def head(net, utterance, scratch, t):
+    """Compute the parameters from the sum of skips, and with classes the log-probabilities."""
     skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
     skips, hidden = utterance.skips + row * t, utterance.hidden + hidden_row * t
     parameters = utterance.parameters + 4 * outputs * t
@@ -394,6 +504,9 @@ def head(net, utterance, t):
     rectify(hidden, width)
     copy(net.head_1_bias, 0, outputs, CHUNK, parameters, 4 * outputs)
     forwards(hidden, width, net.head_1, outputs, parameters, 4 * outputs)
+    if net.classes > 0:
+        labels, totals, log_prob = utterance.labels + 8 * t, utterance.totals + 4 * t, utterance.log_prob + 4 * t
+        log_probabilities(parameters, outputs, labels, scratch.lanes, totals, log_prob)
 
 
 @jit
@@ -432,7 +545,11 @@ def head_back(net, utterance, scratch, t):
     """Compute the skips' gradient from the parameters'."""
     skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
     grad, hidden_grad, skip_grad = scratch.parameters_grad, scratch.hidden_grad, scratch.skip_grad
-    copy(utterance.parameters_grad + 4 * outputs * t, 4 * outputs, outputs, CHUNK, grad, stride(outputs))
+    if net.classes > 0:
+        labels, totals, carried = utterance.labels + 8 * t, utterance.totals + 4 * t, utterance.log_prob_grad + 4 * t
+        log_probabilities_back(utterance.parameters + 4 * outputs * t, outputs, labels, totals, carried, grad)
+    else:
+        copy(utterance.parameters_grad + 4 * outputs * t, 4 * outputs, outputs, CHUNK, grad, stride(outputs))
     skips, hidden = utterance.skips + row * t, utterance.hidden + hidden_row * t
     matrix_grad(hidden, width, grad, outputs, scratch.head_1)
     add_all(grad, outputs, scratch.head_1_bias)
