@@ -147,7 +147,11 @@ class WaveNetTraining(L.LightningModule):
         """Seed the random numbers of the network, such as dropout, so that a resumed run draws the same ones."""
         trainer = self.trainer
         number = self.global_step * trainer.accumulate_grad_batches + batch_idx % trainer.accumulate_grad_batches
-        torch.manual_seed(number * trainer.world_size + trainer.global_rank)
+        seed = number * trainer.world_size + trainer.global_rank
+        if self.device.type == "cpu":  # torch.manual_seed also looks for devices of all other kinds, which takes longer
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _plain_log_prob(self, waveform: Tensor, condition: Condition | None) -> Tensor:
         return self.model.log_prob(waveform, condition)[0]
@@ -249,15 +253,16 @@ class WaveNetTraining(L.LightningModule):
         if self._scales_gradients:  # the scaler skips steps that are not finite, to find its scale
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        learnt = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in learnt])  # pyright: ignore[reportArgumentType]
         if not bool(norm.isfinite()):
             self._skip(optimizer, seen)
             return
         self._skipped = 0
         if gradient_clip_val and gradient_clip_algorithm == "value":
-            torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+            torch.nn.utils.clip_grad_value_(learnt, gradient_clip_val)
         elif gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
+            torch.nn.utils.clip_grads_with_norm_(learnt, gradient_clip_val, norm)
 
     def _skip(self, optimizer: Optimizer, seen: list[tuple[Tensor, Tensor]]) -> None:
         """Skip the step: an optimizer does not change parameters without gradients."""
