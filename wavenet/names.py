@@ -1,7 +1,9 @@
-"""Names of speakers and other conditions, which are data: they are never parsed."""
+"""Names of speakers and other conditions, which are data: they are never parsed; and the name that was meant."""
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -24,3 +26,21 @@ def normalise(name: str) -> str:
     True
     """
     return one_line(unicodedata.normalize("NFC", name).strip())
+
+
+def closest(key: str, known: Iterable[str]) -> str:
+    """Return the known key that was probably meant: one with the same last part, else the most similar; else "".
+
+    >>> closest("optimzer.lr", ["seed", "optimizer.lr"]), closest("lr", ["seed", "optimizer.lr"]), closest("x", ["y"])
+    ('optimizer.lr', 'optimizer.lr', '')
+    """
+    known = sorted(set(known))
+    same = [each for each in known if each.split(".")[-1] == key.rsplit(".", maxsplit=1)[-1]]
+    if len(same) == 1:
+        return same[0]
+    group, _, last = key.rpartition(".")
+    beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == group}
+    if beside and not same:
+        return "".join(beside[name] for name in difflib.get_close_matches(last, beside, n=1))
+    similar = difflib.get_close_matches(key, same or known, n=1)
+    return similar[0] if similar else ""

@@ -23,8 +23,8 @@ from wavenet.cli.errors import explain_composition_error, explain_instantiation_
 from wavenet.cli.quoting import quoted
 from wavenet.cli.validation import check
 from wavenet.names import one_line
+from wavenet.package_data import package_folder
 
-_PACKAGE = Path(__file__).parents[1]
 _USER_ERRORS = (
     ValueError, FloatingPointError, ModuleNotFoundError, OSError, MemoryError, torch.OutOfMemoryError,
     OmegaConfBaseException, InstantiationException,
@@ -36,8 +36,7 @@ _SIGPIPE = 13  # Windows has no name for it
 
 def config_dir() -> Path:
     """Return the folder of configs: inside an installed package, or beside it in a checkout."""
-    installed = _PACKAGE / "share" / "configs"
-    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+    return package_folder("configs")
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:

@@ -12,7 +12,8 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.cli.schema import type_of_setting
-from wavenet.cli.validation import arguments_of, closest
+from wavenet.cli.validation import arguments_of
+from wavenet.names import closest
 
 _KEY = re.compile(r"[+~]*([^=@]*)")
 

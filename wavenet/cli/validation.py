@@ -1,6 +1,5 @@
 """Checks of a composed config, made once before anything is built, read or written."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from wavenet.checkpoint import check_trust, constructor_parameters, takes_any
 from wavenet.cli.schema import SCHEMA, type_of_setting
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
+from wavenet.names import closest
 from wavenet.types import format_value
 
 _BUILT_AT_ONCE = re.compile(r"\w+|model\.(distribution|context|conditioners\.\w+)(\.upsampling)?")  # groups
@@ -57,24 +57,6 @@ def check_rate(requested: int | None, rate: int) -> None:
             f"sample_rate is {requested}, but the checkpoint supports {rate} Hz only; remove it and "
             "resample the file, or train with model.sample_rate"
         )
-
-
-def closest(key: str, known: Iterable[str]) -> str:
-    """Return the known key that was probably meant: one with the same last part, else the most similar; else "".
-
-    >>> closest("optimzer.lr", ["seed", "optimizer.lr"]), closest("lr", ["seed", "optimizer.lr"]), closest("x", ["y"])
-    ('optimizer.lr', 'optimizer.lr', '')
-    """
-    known = sorted(set(known))
-    same = [each for each in known if each.split(".")[-1] == key.rsplit(".", maxsplit=1)[-1]]
-    if len(same) == 1:
-        return same[0]
-    group, _, last = key.rpartition(".")
-    beside = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == group}
-    if beside and not same:
-        return "".join(beside[name] for name in difflib.get_close_matches(last, beside, n=1))
-    similar = difflib.get_close_matches(key, same or known, n=1)
-    return similar[0] if similar else ""
 
 
 def arguments_of(constructor: Any) -> set[str] | None:

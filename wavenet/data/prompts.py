@@ -7,8 +7,7 @@ from pathlib import Path
 from wavenet.data.dataset import Scan, Skipped, Utterance, why_missing
 from wavenet.data.index_csv import INDEX, read_index
 from wavenet.data.origin import UNKNOWN, Licence, Origin, each_once
-
-_PACKAGE = Path(__file__).parents[1]
+from wavenet.package_data import package_folder
 
 
 class Prompts:
@@ -24,8 +23,7 @@ class Prompts:
     name = "prompts"
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        installed, checkout = _PACKAGE / "share" / "prompts", _PACKAGE.parent / "data" / "prompts"
-        self.root = Path(root) if root is not None else installed if installed.is_dir() else checkout
+        self.root = Path(root) if root is not None else package_folder("data/prompts")
 
     def scan(self) -> Scan:
         """Read the index.
