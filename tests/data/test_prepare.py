@@ -248,8 +248,9 @@ def test_split_of_few_utterances():
     assert lengths(5, fraction=0) == (5, 0)
     with pytest.raises(DatasetError, match="leave none to validate on.*validation_fraction=0"):
         lengths(1, 1, 1)
-    with pytest.raises(DatasetError, match="validation_fraction is 1"):
-        lengths(5, fraction=1)
+    assert lengths(5, 1, fraction=1) == (0, 6)
+    with pytest.raises(DatasetError, match="validation_fraction is 1.5; it must be from 0 to 1"):
+        lengths(5, fraction=1.5)
 
 
 def test_a_missing_condition_is_named():

@@ -206,6 +206,7 @@ EVALUATE: dict[str, ValueType] = {
     "bits_per_byte.stretch": BOOLEAN,
     "bits_per_byte.drop_rest": BOOLEAN,
     **PREPARATION,
+    "validation_fraction": Real(0, 1, example=0.1),  # of a dataset that was not trained on: 1
 }
 
 DEMO: dict[str, ValueType] = {

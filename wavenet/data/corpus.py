@@ -135,12 +135,12 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
     """Hold out utterances for validation: those of the dataset's published lists, or else some of every speaker.
 
     Without published lists the choice depends only on the utterances' ids, not on a seed or the machine. The given
-    fraction of each speaker's utterances is held out, at least one if there are two.
+    fraction of each speaker's utterances is held out, at least one if there are two; below 1, one is left to train on.
 
     Args:
         corpus: All utterances.
-        validation_fraction: At least 0 and below 1; 0 validates on nothing. Published lists are used whole whatever
-            the fraction is, and what they hold out is not trained on even if it is 0.
+        validation_fraction: From 0 to 1; 0 validates on nothing, 1 holds out all, for an evaluation. Published lists
+            are used whole whatever the fraction is, and what they hold out is not trained on even if it is 0.
 
     Returns:
         The training corpus, sorted by id; and the validation corpus, in a fixed shuffled order, so that
@@ -150,8 +150,8 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
         DatasetError: If the fraction is out of range, no utterances would be held out, or the dataset states for some
             of its utterances only whether they are held out.
     """
-    if not 0 <= validation_fraction < 1:
-        raise DatasetError(f"validation_fraction is {validation_fraction}; it must be at least 0 and below 1")
+    if not 0 <= validation_fraction <= 1:
+        raise DatasetError(f"validation_fraction is {validation_fraction}; it must be from 0 to 1")
     unlisted = sum(utterance.held_out is None for utterance in corpus.utterances)
     if unlisted == len(corpus.utterances):
         ids = _chosen(corpus, validation_fraction)
@@ -177,6 +177,8 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
 
 def _chosen(corpus: Corpus, validation_fraction: float) -> set[str]:
     """Return the ids of a fraction of each speaker's utterances."""
+    if validation_fraction == 1:
+        return {utterance.id for utterance in corpus.utterances}
     speakers: dict[str, list[Prepared]] = {}
     for utterance in corpus.utterances:
         speakers.setdefault(utterance.conditions.get("speaker", ""), []).append(utterance)
