@@ -16,10 +16,12 @@ from tests.configured import build_model
 from tests.conftest import PROMPTS, TINY
 from tests.test_checkpoint import edit, training_checkpoint
 from wavenet.checkpoint import CheckpointError
+from wavenet.checkpoint.card import MEASURES as MEASURES_OF_CARDS
 from wavenet.checkpoint.card import card
 from wavenet.checkpoint.markdown import escaped, literal
 from wavenet.data import Licence, Origin, prepare, split
 from wavenet.data.folder import Folder
+from wavenet.report.resynthesis import MEASURES
 from wavenet.training import WaveNetTraining, run_metadata
 
 ABOUT = {
@@ -138,6 +140,28 @@ def test_facts_of_the_card(small):
     assert "p18, p19 and 80 more, in config.json |" in card(many)
 
 
+def test_a_vocoders_measures_on_held_out_and_on_unheard_speakers(small):
+    model = small()
+    measures = {"log_mel_distance": 8.666, "voicing_error": 0.1234, "f0_error": 79.6, "other": 3}
+    score = {"bits_per_sample": 3.7, "as_16_bit": 9.9, "samples": 1, "utterances": 24}
+    own = {"dataset": "birds", "scores": {"all": score}, "machine": "cores 2, date 2026-11-27"}
+    own["resynthesis"] = {"utterances": 1200, "seconds": 3000.4, "measures": measures}
+    model.metadata = ABOUT | {"evaluation": own, "command": "make *it*"}
+    results = section(front(card(model))[1], "Results")
+    assert "| | Held-out recordings |\n| --- | --- |\n| Recordings | 1,200 |\n| Seconds | 3,000 |\n" in results
+    assert "| Bits per sample | 3.7000 |\n| Log-mel distance, dB | 8.67 |\n| Error of F0, cents | 80 |\n" in results
+    assert "| Error of voicing | 12.3% |" in results and "other" not in results and "PESQ" not in results
+    assert "Measured on: cores 2, date 2026-11-27." in results
+    assert "saved by: make \\*it\\*" in results
+    unheard = own | {"resynthesis": {"utterances": 7, "seconds": 20, "measures": {"pesq": 2, "voicing_error": None}}}
+    model.metadata = ABOUT | {"evaluation": own | {"unheard": unheard}}
+    results = section(front(card(model))[1], "Results")
+    assert "| | Held-out recordings | Speakers never heard in training |\n| --- | --- | --- |\n" in results
+    assert "| Recordings | 1,200 | 7 |" in results and "| PESQ, 1 to 4.6 |  | 2.00 |" in results
+    assert "| Error of voicing | 12.3% |  |" in results
+    assert set(MEASURES_OF_CARDS) == set(MEASURES)  # all that a report has
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -204,7 +228,9 @@ def test_everything_from_the_file_is_shown_as_text(small, words):
     for each, word in ((plain, "word"), (model, words)):
         each.metadata = ABOUT | {"package": word, "date": word, word: word}
         score = {"bits_per_sample": 4.5, "as_16_bit": 9, "samples": 1, "utterances": 1}
-        each.metadata["evaluation"] = {"dataset": word, "scores": {word: score, "all": score}}
+        each.metadata["evaluation"] = {"dataset": word, "scores": {word: score, "all": score}, "machine": word}
+        each.metadata["evaluation"]["resynthesis"] = {"utterances": 3, "seconds": 9, "measures": {word: 1, "stoi": 0.5}}
+        each.metadata["command"] = word
         each.metadata["data"] = ABOUT["data"] | {"name": word, "hub": word}
         each.metadata["data"]["licences"] = [{"name": word, "attribution": word}]
     metadata, text = front(card(model))
@@ -254,6 +280,7 @@ def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, me
         {"data": {"licences": [3, {"name": 4}], "more_licences": "many"}},
         {"validation": {"bits_per_sample": "4"}},
         {"training": [], "package": {}},
+        {"evaluation": {"resynthesis": {"measures": 3}, "unheard": [], "machine": 4}, "command": []},
     ],
 )
 def test_a_card_takes_only_known_fields_from_a_file(small, tmp_path, metadata):

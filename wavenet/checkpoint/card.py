@@ -21,6 +21,15 @@ from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 
 HERE = "FOLDER"  # stands in a card for the place that the model is loaded from
+MEASURES = {  # of resynthesis, as `wavenet.report` names them: what the card calls them, and their format
+    "log_mel_distance": ("Log-mel distance, dB", "{:.2f}"),
+    "mel_cepstral_distortion": ("Mel cepstral distortion, dB", "{:.2f}"),
+    "f0_error": ("Error of F0, cents", "{:.0f}"),
+    "f0_error_hz": ("Error of F0, Hz", "{:.1f}"),
+    "voicing_error": ("Error of voicing", "{:.1%}"),
+    "pesq": ("PESQ, 1 to 4.6", "{:.2f}"),
+    "stoi": ("STOI, 0 to 1", "{:.3f}"),
+}
 _MAX_NAMES = 20  # of a condition, on the card
 _HUB_LICENCES = {  # https://huggingface.co/docs/hub/repositories-licenses: those that recordings have
     "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0",
@@ -36,7 +45,7 @@ def card(model: WaveNet, place: str = HERE) -> str:
 
     Args:
         model: The model, with its `metadata`.
-        place: Where it is loaded from, such as "owner/name".
+        place: Where it is loaded from, such as "owner/name" on the Hub or the name of a model of the package.
 
     Returns:
         Markdown with YAML before it.
@@ -48,6 +57,7 @@ def card(model: WaveNet, place: str = HERE) -> str:
         model=model, title=title, place=place, here=HERE, front_matter=_front_matter(model, metadata, title),
         **_usage(model), **_architecture(model), **_data(metadata), **_results(model, metadata),
         bits=None if bits is None else f"{bits:.4f}", trained=trained, scores=_scores(metadata),
+        measured=_measured(metadata), packages=_packages(model, place),
     )  # fmt: skip
 
 
@@ -118,9 +128,15 @@ def _usage(model: WaveNet) -> dict[str, Any]:
     return {
         "features": model.features,
         "reads_files": _reads_files(model),
-        "extras": "hub,pitch" if any(isinstance(features, Pitch) for features in model.features) else "hub",
         "arguments": Markdown(", ".join([*arguments, "seed=1"])),
     }
+
+
+def _packages(model: WaveNet, place: str) -> str:
+    """What pip installs in a checkout to load the model and to compute its features."""
+    extras = ["hub"] * (place == HERE or is_repo(place))
+    extras += ["pitch"] * any(isinstance(features, Pitch) for features in model.features)
+    return f'".[{",".join(extras)}]"' if extras else "."
 
 
 def _architecture(model: WaveNet) -> dict[str, Any]:
@@ -174,6 +190,8 @@ def _results(model: WaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
         "evaluated_on": escaped(dataset, 100) if evaluated else None,
         "validated_seconds": None if samples is None else samples / model.sample_rate,
         "validated_step": number_at(metadata, "validation", "step"),
+        "machine": text_at(metadata, "evaluation", "machine") if evaluated else None,
+        "command": text_at(metadata, "command"),
     }
 
 
@@ -204,6 +222,29 @@ def _scores(metadata: dict[str, Any]) -> list[dict[str, Any]]:
             numbers = {"bits": f"{bits:.4f}", "as_16_bit": f"{as_16_bit:.4f}", "utterances": utterances}
             rows.append({"speaker": escaped(speaker, 60)} | numbers)
     return rows
+
+
+def _measured(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """A table of the measures of resynthesis, of held-out recordings and of speakers never heard; None without any."""
+    reports = {
+        "Held-out recordings": entry_at(metadata, "evaluation"),
+        "Speakers never heard in training": entry_at(metadata, "evaluation", "unheard"),
+    }
+    reports = {name: found for name, found in reports.items() if entry_at(found, "resynthesis", "measures") is not None}
+    if not reports:
+        return None
+    places = {
+        "Recordings": (("resynthesis", "utterances"), "{:,.0f}"),
+        "Seconds": (("resynthesis", "seconds"), "{:,.0f}"),
+        "Bits per sample": (("scores", "all", "bits_per_sample"), "{:.4f}"),
+    }
+    places |= {name: (("resynthesis", "measures", measure), style) for measure, (name, style) in MEASURES.items()}
+    rows = {}
+    for name, (path, style) in places.items():
+        values = [number_at(found, *path) for found in reports.values()]
+        if any(value is not None for value in values):
+            rows[name] = ["" if value is None else style.format(value) for value in values]
+    return {"columns": list(reports), "rows": rows}
 
 
 def _is_vocoder(model: WaveNet) -> bool:
