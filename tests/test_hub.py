@@ -16,6 +16,7 @@ import wavenet
 from tests.conftest import ROOT
 from tests.hub import READER, WRITER, served
 from wavenet.checkpoint import CheckpointError, describe
+from wavenet.checkpoint.card import card
 
 pytestmark = [
     pytest.mark.slow,
@@ -85,6 +86,18 @@ def test_pushing_again_a_branch_and_a_private_one(hub, small, monkeypatch):
     assert same(wavenet.load("june/x", revision=hub.repos["june/x"].branches["wide"]), second)
     with pytest.raises(CheckpointError, match=r"^june/x: has no such revision; give a branch"):
         wavenet.load("june/x", revision="narrow")
+
+
+def test_a_model_of_the_package_is_pushed_by_its_name(hub, small, tmp_path, monkeypatch):
+    model = small(("ann",))
+    folder = wavenet.save(model, tmp_path / "models" / "babble")
+    (folder / "README.md").write_text(card(model, "babble"))
+    (folder / "evaluation.json").write_text("{}")
+    monkeypatch.setattr("wavenet.checkpoint.packaged.package_folder", lambda name: tmp_path / "models")
+    wavenet.push_to_hub("babble", "june/mine", token=WRITER)
+    pushed = hub.repos["june/mine"].files
+    assert set(pushed) == FILES | {".gitattributes"} and pushed["README.md"].decode() == card(model, "june/mine")
+    assert same(wavenet.load("june/mine"), wavenet.load("babble"))
 
 
 def test_a_private_model_does_not_go_to_a_public_repository(hub, small):

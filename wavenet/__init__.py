@@ -6,7 +6,7 @@ A few functions are enough to use a model trained with `wavenet train`:
 import soundfile
 import wavenet
 
-model = wavenet.load("runs/NAME")  # a run's folder, a checkpoint or a saved model
+model = wavenet.load("runs/NAME")  # a run's folder, a checkpoint or a saved model; "babble" comes with the package
 audio = wavenet.generate(model, seconds=2, speaker="june", seed=1)  # (1, 16000)
 soundfile.write("june.wav", audio[0], model.sample_rate)
 

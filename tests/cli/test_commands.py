@@ -162,7 +162,7 @@ def test_evaluation_on_another_dataset(trained, run, in_tmp, vctk):
         ("train", ["ema_decay=1.5"], "ema_decay is 1.5"),
         ("train", ["validation_fraction=2"], "validation_fraction is 2"),
         ("generate", ["checkpoint=nowhere"], "nowhere: no such checkpoint"),
-        ("generate", [], "checkpoint"),
+        ("evaluate", [], "checkpoint is not given; give checkpoint=VALUE"),
         ("evaluate", ["checkpoint=nowhere"], "nowhere: no such checkpoint"),
     ],
 )

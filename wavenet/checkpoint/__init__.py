@@ -2,7 +2,8 @@
 
 Every file is treated as one from an unknown source. Loading goes straight through these steps:
 
-1. `location`: a path, a run's folder or a name on the Hugging Face Hub becomes a file or a folder here;
+1. `location`: a path, a run's folder, or a name in the package (`packaged`) or on the Hugging Face Hub, becomes a file
+   or a folder here;
 2. `plain_data`, `safetensors_file`, `torch_file`: what it says that it holds is read, and nothing of it is run;
 3. `upgrade`: what earlier versions wrote is brought to the format of this one;
 4. `validation`: the model that it describes is built without memory, of this package's own classes and those of modules
@@ -16,7 +17,8 @@ from wavenet.checkpoint.errors import CheckpointError, UntrustedError, refusing
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import load
 from wavenet.checkpoint.location import find
-from wavenet.checkpoint.metadata import check_metadata, number_at, printable
+from wavenet.checkpoint.metadata import check_metadata, number_at, printable, text_at
+from wavenet.checkpoint.packaged import in_package, packaged_models
 from wavenet.checkpoint.plain_data import TensorPlan, check_file, check_json, check_plain, read_json, read_text
 from wavenet.checkpoint.push import push_to_hub
 from wavenet.checkpoint.reconstruction import check_reconstructs
@@ -56,6 +58,7 @@ __all__ = [
     "dataset_class",
     "describe",
     "find",
+    "in_package",
     "is_own",
     "load",
     "model_state",
@@ -63,6 +66,7 @@ __all__ = [
     "modules_of",
     "number_at",
     "optimizer_class",
+    "packaged_models",
     "plan_of_archive",
     "plan_of_stream",
     "printable",
@@ -73,6 +77,7 @@ __all__ = [
     "refusing",
     "save",
     "takes_any",
+    "text_at",
     "upgrade_model",
     "upgrade_training_checkpoint",
 ]

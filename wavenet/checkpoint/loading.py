@@ -1,4 +1,4 @@
-"""A model from a saved folder, a training checkpoint or the Hugging Face Hub."""
+"""A model from a saved folder, a training checkpoint, the package or the Hugging Face Hub."""
 
 import os
 
@@ -24,8 +24,8 @@ def load(
 
     Args:
         path: A folder written by `save`; or a run's folder, of which the best checkpoint is taken;
-            or a training checkpoint (.ckpt), of which the averaged weights are taken; or the name "owner/name" of a
-            repository on the Hugging Face Hub, see `find`.
+            or a training checkpoint (.ckpt), of which the averaged weights are taken; or the name of a model of the
+            package, such as "babble"; or the name "owner/name" of a repository on the Hugging Face Hub; see `find`.
         device: Where to put it.
         revision: Of a repository: a branch, a tag or a commit; None is main.
         trust: Modules of your own, or of somebody whom you trust, whose classes the model may be made of, such as

@@ -1,4 +1,4 @@
-"""Where a model is: from a path, a run's folder or a name on the Hugging Face Hub to a file or folder here."""
+"""Where a model is: from a path, a run's folder, or a name in the package or on the Hugging Face Hub to a path here."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 from wavenet.checkpoint.errors import CheckpointError
 from wavenet.checkpoint.folder import CONFIG
 from wavenet.checkpoint.hub import fetch
+from wavenet.checkpoint.packaged import packaged_models
 from wavenet.checkpoint.repository import is_repo
 from wavenet.checkpoint.trust import Trust
+from wavenet.names import closest
 
 _RUNS = "runs"  # the folder of training's runs: runs/NAME is never a repository
 _FILES = (".ckpt", ".safetensors", ".json", ".pt", ".pth")
@@ -15,6 +17,9 @@ _FILES = (".ckpt", ".safetensors", ".json", ".pt", ".pth")
 
 def find(path: str | os.PathLike[str], revision: str | None = None, trust: Trust = ()) -> Path:
     """Resolve a run's folder to its best checkpoint (else its last); other paths are returned as they are.
+
+    A bare name such as "babble" at which nothing lies here is that of a model of the package; see `packaged_models`.
+    Whatever lies here under that name goes before it.
 
     Text such as "owner/name" at which no file lies is looked up on the Hugging Face Hub, and its files are fetched into
     the Hub's cache; but not if it may be a mistyped path, that is, if it begins with runs/ or with the name of a folder
@@ -29,17 +34,21 @@ def find(path: str | os.PathLike[str], revision: str | None = None, trust: Trust
         return fetch(name, revision, trust)
     if revision is not None:
         raise CheckpointError(f"{path}: revision={revision} is for a repository on the Hub, owner/name; leave it out")
+    packaged = packaged_models()
+    if not path.exists() and str(path) in packaged:
+        return packaged[str(path)]
     if path.is_dir():
         for candidate in (path, path / "checkpoints" / "best.ckpt", path / "checkpoints" / "last.ckpt"):
             if (candidate / CONFIG).is_file() or candidate.is_file():
                 return candidate
         raise CheckpointError(
             f"{path}: holds neither config.json with model.safetensors nor checkpoints/best.ckpt or last.ckpt"
+            + "; it goes before the package's model of that name: rename it" * (str(path) in packaged)
         )
     if not path.is_file():
         why = _why_a_path(path) if isinstance(name, str) and is_repo(name) else ""
         raise CheckpointError(
-            f"{path}: no such checkpoint; give a run's folder, a .ckpt file or a saved model"
+            f"{path}: no such checkpoint; {_what_to_give(path, list(packaged))}"
             + f" (it is not looked for on the Hugging Face Hub, because {why})" * bool(why)
         )
     return path
@@ -53,3 +62,12 @@ def _why_a_path(path: Path) -> str:
     if Path(owner).exists():
         return f"there is {owner} here"
     return f"it ends in {path.suffix}" if path.suffix in _FILES else ""
+
+
+def _what_to_give(path: Path, packaged: list[str]) -> str:
+    """What to give in place of a path at which nothing lies; a bare name may be meant as that of a packaged model."""
+    if not packaged or path.name != str(path) or path.suffix in _FILES:
+        return "give a run's folder, a .ckpt file or a saved model"
+    meant = closest(str(path), packaged)
+    names = f"a model of the package ({', '.join(packaged)})"
+    return f"did you mean {meant}? Else " * bool(meant) + f"give a run's folder, a .ckpt file, {names} or a saved model"

@@ -98,7 +98,8 @@ def _folder_of(model: WaveNet | str | os.PathLike[str], repo: str, folder: Path,
         save(loaded, folder)
     with refusing((path or Path(repo)) / CARD, fix="; save it as UTF-8"):
         text = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
-        if text in ("", card(loaded)):
+        written = [card(loaded), *([] if path is None else [card(loaded, path.name)])]  # by `save`, or in the package
+        if text in ("", *written):
             text = card(loaded, repo)
         text = re.sub(rf'load\("{HERE}"\).*', f'load("{repo}")', text)
         (folder / CARD).write_text(text, encoding="utf-8")

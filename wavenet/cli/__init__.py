@@ -24,9 +24,9 @@ def main() -> None:
         return
     usage = (
         "usage: wavenet train [dataset=vctk ...]\n"
-        "       wavenet generate checkpoint=RUN_OR_FILE [seconds=2 speaker=NAME ...]\n"
+        "       wavenet generate [checkpoint=RUN_OR_FILE seconds=2 speaker=NAME ...]\n"
         "       wavenet evaluate checkpoint=RUN_OR_FILE [dataset=vctk ...]\n"
-        "       wavenet demo checkpoint=RUN_OR_FILE [port=7860 ...]\n"
+        "       wavenet demo [checkpoint=RUN_OR_FILE port=7860 ...]\n"
         "       wavenet push checkpoint=RUN_OR_FILE repo=OWNER/NAME [private=true]\n"
         "       wavenet export onnx checkpoint=RUN_OR_FILE [output=FOLDER]\n"
         "       wavenet import checkpoint=FILE.pth [hparams=FILE.json output=FOLDER]\n"

@@ -14,11 +14,13 @@ from typing import Any, NoReturn
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wavenet.atomic_files import os_error_reason
+from wavenet.checkpoint import packaged_models
 from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
 from wavenet.cli.quoting import quoted
 from wavenet.cli.validation import check
@@ -150,6 +152,15 @@ def warnings_as_lines() -> Iterator[None]:
         yield
     for message in dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning):
         print(message)
+
+
+def unnamed_model(cfg: DictConfig) -> str | None:
+    """Return the model that a command takes because its command line names none, in a line to print; else None."""
+    if any(override.split("=", 1)[0].lstrip("+") == "checkpoint" for override in HydraConfig.get().overrides.task):
+        return None
+    packaged = packaged_models()
+    whose = "what lies here under that name" if Path(cfg.checkpoint).exists() else "of the package"
+    return one_line(f"checkpoint={cfg.checkpoint}, {whose} (none was given; the package has {', '.join(packaged)})")
 
 
 def plain(cfg: Any) -> Any:

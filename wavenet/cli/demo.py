@@ -13,7 +13,7 @@ from typing import NoReturn
 from omegaconf import DictConfig
 
 from wavenet import load
-from wavenet.cli.command import command, plain
+from wavenet.cli.command import command, plain, unnamed_model
 
 
 @command("demo")
@@ -29,6 +29,8 @@ def main(cfg: DictConfig) -> None:
     limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
     with _exit_on_signals(), listen(cfg.host, cfg.port) as listener:
         model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
+        if line := unnamed_model(cfg):
+            print(line)
         service = GenerationService(model, title_of(cfg.checkpoint), limits, cfg.backend, cfg.threads, cfg.weights)
         print("warming up (the first time on a machine, the loop is compiled: about ten seconds)", flush=True)
         for line in service.warm_up():

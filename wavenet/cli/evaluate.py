@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from wavenet import __version__, load
 from wavenet.atomic_files import check_no_links, is_special, os_error_reason, write_text
-from wavenet.checkpoint import find
-from wavenet.cli.command import command, plain, warnings_as_lines
+from wavenet.checkpoint import find, in_package, text_at
+from wavenet.cli.command import command, config_dir, plain, warnings_as_lines
 from wavenet.cli.preflight import make_dataset
 from wavenet.cli.saved_config import load_saved_config
 from wavenet.cli.validation import check_rate
@@ -97,7 +97,7 @@ def _held_out(cfg: DictConfig, path: Path, model: WaveNet) -> Corpus:
     if OmegaConf.select(cfg, "dataset") is None:
         run_config = _home(path) / "config.yaml"
         if not run_config.is_file():
-            raise ValueError(f"{run_config} does not exist, so the run's dataset is unknown; give dataset=NAME")
+            raise ValueError(f"{run_config} does not exist, so the run's dataset is unknown; give {_dataset_of(model)}")
         settings = load_saved_config(run_config, cfg.preparation.cache_dir, plain(cfg.trust))
     corpus = prepare(make_dataset(settings.dataset), model.sample_rate, **plain(settings.preparation))
     corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
@@ -108,6 +108,14 @@ def _held_out(cfg: DictConfig, path: Path, model: WaveNet) -> Corpus:
             "give dataset=NAME validation_fraction=0.1"
         )
     return held_out
+
+
+def _dataset_of(model: WaveNet) -> str:
+    """Return the setting for the dataset that a model was trained on, as its metadata states it."""
+    name = text_at(model.metadata, "data", "name")
+    if name not in {path.stem for path in (config_dir() / "dataset").glob("*.yaml")}:
+        return "dataset=NAME"
+    return f"dataset={name}, on which the model was trained, or another"
 
 
 def _output(output_setting: str | None, checkpoints: list[str], paths: list[Path]) -> Path:
@@ -124,7 +132,7 @@ def _output(output_setting: str | None, checkpoints: list[str], paths: list[Path
         return output
     if len(paths) > 1:
         return Path("comparison.json")
-    if not Path(checkpoints[0]).exists():  # nothing is written into the Hub's cache
+    if not Path(checkpoints[0]).exists() or in_package(paths[0]):  # nothing is written there, or into the Hub's cache
         return Path("evaluation.json")
     return _home(paths[0]) / "evaluation.json"
 

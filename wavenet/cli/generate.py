@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from wavenet import load, stream
 from wavenet.audio import format_of, read, read_frames, write
-from wavenet.cli.command import command, plain, warnings_as_lines
+from wavenet.checkpoint import packaged_models
+from wavenet.cli.command import command, plain, unnamed_model, warnings_as_lines
 from wavenet.cli.validation import check_rate
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.generation.sampler import check_room
@@ -29,6 +30,9 @@ def main(cfg: DictConfig) -> None:
     model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
     rate = model.sample_rate
     check_rate(cfg.sample_rate, rate)
+    _check_takes_mel(model, cfg)
+    if line := unnamed_model(cfg):
+        print(line)
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
@@ -78,6 +82,16 @@ def main(cfg: DictConfig) -> None:
         print(f"{path}: {len(waveform) / rate:.2f} s at {rate} Hz, peak {peak:.3f}, RMS {level:.4f}{hint}")
 
 
+def _check_takes_mel(model: WaveNet, cfg: DictConfig) -> None:
+    """Check that a model takes what mel or mel_from gives it."""
+    packaged = packaged_models()
+    for key, takes_it in {"mel": "mel" in model.conditioners, "mel_from": bool(model.features)}.items():
+        if cfg[key] is not None and not takes_it:
+            name = cfg.checkpoint if cfg.checkpoint in packaged else "the model"
+            other = "checkpoint=vocoder does" if "vocoder" in packaged else "experiment=vocoder trains one that does"
+            raise ValueError(f"{key}={cfg[key]}: {name} takes no mel spectrogram; {other}")
+
+
 def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> dict[str, Any]:
     """Return the model's conditions: the names given, or else the first category, and features from files."""
     settings = plain(cfg)
@@ -95,10 +109,6 @@ def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> di
             conditions[features.name] = read_frames(path, features.num_channels)
         elif recording is not None:
             conditions[features.name] = features.extract(recording, Path(cfg.mel_from))
-    if cfg.mel_from is not None and not model.features:
-        raise ValueError(
-            f"mel_from={cfg.mel_from}: the model is not conditioned on features; experiment=vocoder trains one that is"
-        )
     for name, conditioner in model.conditioners.items():
         if not isinstance(conditioner, CategoricalEmbedding):
             continue
