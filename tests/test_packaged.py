@@ -256,15 +256,11 @@ def test_its_folder_is_small_and_its_card_states_the_licences_and_the_scores(nam
     assert {speaker: score["value"] for speaker, score in written["bits_per_sample"].items()} == {
         speaker: score["bits_per_sample"] for speaker, score in scores.items()
     }
+    assert list(model.conditioners) == ["mel"] or name != "vocoder"  # it takes any speaker
     assert bool(model.features) == ("Log-mel distance, dB" in text) == ("PESQ" in text)
     assert (folder / "unheard.json").is_file() == ("Speakers never heard in training" in text)
     for path in (*folder.glob("*.json"), folder / "README.md"):
         assert not re.search(r'["=\s]/\w', path.read_text(encoding="utf-8")), f"{path} names a folder"
-
-
-@pytest.mark.parametrize("name", [name for name in MODELS if name == "vocoder"])
-def test_the_vocoder_takes_a_mel_and_any_speaker(name):
-    assert list(wavenet.load(name).conditioners) == ["mel"]
 
 
 def on_prompts(name):
@@ -281,24 +277,30 @@ def on_prompts(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_its_scores_are_those_of_its_card(in_tmp, name):
-    """Bits of all held-out recordings, or of one unheard speaker; of a vocoder also a resynthesis of each speaker."""
+    """Bits of all held-out recordings, or of one unheard speaker; of a vocoder also a resynthesis."""
     model, report, fraction = on_prompts(name)
     written = report["bits_per_sample"]
-    corpus = split(add_features(prepare(Prompts(), model.sample_rate, "cache"), model.features), fraction)[1]
     least = min(SPEAKERS, key=lambda speaker: written[speaker]["samples"])
-    for speaker in SPEAKERS if fraction < 1 else [least]:
-        some = [each for each in corpus.utterances if each.conditions["speaker"] == speaker]
-        scores = score_each(model, replace(corpus, utterances=some))
-        assert sum(score.samples for score in scores) == written[speaker]["samples"]
-        total = sum(score.bits for score in scores) / written[speaker]["samples"]
-        assert total == pytest.approx(written[speaker]["value"], abs=2e-4), speaker
+    speakers = SPEAKERS if fraction < 1 else [least]
+    corpus = split(prepare(Prompts(), model.sample_rate, "cache"), fraction)[1]
+    some = [each for each in corpus.utterances if each.conditions["speaker"] in speakers]
+    corpus = add_features(replace(corpus, utterances=some), model.features)
+    scores = score_each(model, corpus)
+    for speaker in speakers:
+        own = [
+            score
+            for score, each in zip(scores, corpus.utterances, strict=True)
+            if each.conditions["speaker"] == speaker
+        ]
+        assert sum(score.samples for score in own) == written[speaker]["samples"]
+        bits = sum(score.bits for score in own) / written[speaker]["samples"]
+        assert bits == pytest.approx(written[speaker]["value"], abs=2e-4), speaker
     if model.features:
-        first = [next(each for each in corpus.utterances if each.id == one["utterance"])
-                 for one in report["resynthesis"]["each"][: len(SPEAKERS)]]  # fmt: skip
-        settings = ReportSettings(sound_seconds=0, utterances=1, long_term_utterances=0, speed_seconds=0)
-        again = report_on_model(name, model, replace(corpus, utterances=first), settings).result["resynthesis"]["each"]
-        for one, other in zip(report["resynthesis"]["each"], again, strict=False):
-            assert one["utterance"] == other["utterance"]
-            for measure in ("log_mel_distance", "mel_cepstral_distortion", "stoi"):
-                # where rounding decides a draw, all that follows is another, equally good one
-                assert other[measure] == pytest.approx(one[measure], rel=0.1), (one["utterance"], measure)
+        measured = report["resynthesis"]["each"]
+        number = next(k for k, each in enumerate(measured) if each["speaker"] == least)  # its seed
+        one = [each for each in corpus.utterances if each.id == measured[number]["utterance"]]
+        settings = ReportSettings(number, sound_seconds=0, utterances=1, long_term_utterances=0, speed_seconds=0)
+        (again,) = report_on_model(name, model, replace(corpus, utterances=one), settings).result["resynthesis"]["each"]
+        for measure in ("log_mel_distance", "mel_cepstral_distortion", "stoi"):
+            # where rounding decides a draw, all that follows is another, equally good one
+            assert again[measure] == pytest.approx(measured[number][measure], rel=0.05), measure

@@ -17,7 +17,8 @@ from wavenet.data import prepare
 GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "data" / "guide").glob("*.md"))
 TEXTS = ["README.md", "README.ja.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/tutorial/architecture.md", *GUIDES]
 
-EXAMPLES = {"laplace", "energy", "mycorpus", "birds", "name", "COMMAND"}  # parts that the texts show how to add
+# parts that the texts show how to add
+EXAMPLES = {"laplace", "energy", "mycorpus", "birds", "name", "packaged_name", "COMMAND"}
 
 
 def blocks(name):

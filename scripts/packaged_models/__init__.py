@@ -1,0 +1,1 @@
+"""The models of the package: how they are made."""
