@@ -28,7 +28,13 @@ from wavenet.cli.literal import build
 from wavenet.cli.preflight import data_settings, fill_categories, make_dataset, training_settings
 from wavenet.cli.train import silence_lightning
 from wavenet.data import Corpus, add_features, prepare, split
-from wavenet.training import ExponentialMovingAverage, SegmentData, WaveNetTraining, keep_freed_memory
+from wavenet.training import (
+    ExponentialMovingAverage,
+    SegmentData,
+    WaveNetTraining,
+    flush_denormal_numbers,
+    keep_freed_memory,
+)
 
 _WARM_UP = 1  # steps before a step's time is measured
 _POINTS = 8  # scores in a run
@@ -188,7 +194,8 @@ def train(case: Case) -> list[tuple[float, int, float]]:
         enable_model_summary=False,
         callbacks=[clock, *averages],
     )
-    trainer.fit(WaveNetTraining(trained, **training_settings(cfg)), data)
+    with flush_denormal_numbers():  # as the command does
+        trainer.fit(WaveNetTraining(trained, **training_settings(cfg)), data)
     return clock.scores
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,13 @@ from tensorboard.context import RequestContext
 import wavenet
 from tests.conftest import ROOT, TINY
 from tests.contract import verify_streaming
-from wavenet.training import CPUNetwork, DivergenceMonitor, WaveNetTraining, keep_freed_memory
+from wavenet.training import (
+    CPUNetwork,
+    DivergenceMonitor,
+    WaveNetTraining,
+    flush_denormal_numbers,
+    keep_freed_memory,
+)
 from wavenet.training.schedules import lr_factor
 
 pytestmark = pytest.mark.slow
@@ -454,6 +461,28 @@ def test_wrong_numbers_are_named(small):
         WaveNetTraining(small(), lr=0.1, compile="fast")
     with pytest.raises(ValueError, match="warmup_steps is -1"):
         WaveNetTraining(small(), lr=0.1, warmup_steps=-1)
+
+
+def test_denormal_numbers_are_zero_while_it_lasts(run, in_tmp, monkeypatch):
+    """Also in the command, for the optimizer's averages of gradients that stay zero; and in threads that it starts."""
+    if not torch.set_flush_denormal(False) and torch.tensor(1e-40) * 1 == 0:
+        pytest.skip("this processor has no denormal numbers")
+    small = torch.full((100,), 1e-40)
+
+    def halved():
+        with ThreadPoolExecutor(1) as pool:
+            return [(small * 0.5).sum().item(), pool.submit(lambda: (small * 0.5).sum().item()).result()]
+
+    assert min(halved()) > 0
+    with flush_denormal_numbers():
+        assert halved() == [0, 0]
+    assert min(halved()) > 0
+    seen = []
+    real = WaveNetTraining.training_step
+    monkeypatch.setattr(WaveNetTraining, "training_step", lambda *args: (seen.extend(halved()), real(*args))[1])
+    run("train", *TINY, "run_dir=r", "logger=none", "trainer.max_steps=1")
+    assert seen == [0, 0]
+    assert min(halved()) > 0
 
 
 def test_allocator_setting_is_harmless():

@@ -51,6 +51,7 @@ from wavenet.training import (
     TrainingProgress,
     TrainingStopped,
     WaveNetTraining,
+    flush_denormal_numbers,
     hold,
     keep_freed_memory,
     kill_with_parent,
@@ -100,6 +101,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
     meta_model = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
+        held.enter_context(flush_denormal_numbers())
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     corpus = prepare(make_dataset(cfg.dataset), meta_model.sample_rate, **plain(cfg.preparation))
     fill_categories(cfg, corpus)

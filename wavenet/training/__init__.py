@@ -9,7 +9,7 @@ from wavenet.training.log import CSVLog, TrainingLog
 from wavenet.training.metadata import run_metadata
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.optimizer import make_optimizer
-from wavenet.training.process import keep_freed_memory, kill_with_parent
+from wavenet.training.process import flush_denormal_numbers, keep_freed_memory, kill_with_parent
 from wavenet.training.process_monitor import ProcessMonitor
 from wavenet.training.progress import TrainingProgress
 from wavenet.training.resume import read_resumable
@@ -31,6 +31,7 @@ __all__ = [
     "TrainingProgress",
     "TrainingStopped",
     "WaveNetTraining",
+    "flush_denormal_numbers",
     "hold",
     "keep_freed_memory",
     "kill_with_parent",
