@@ -31,6 +31,7 @@ from wavenet.data import Dataset
 from wavenet.data.folder import Folder
 from wavenet.data.origin import UNKNOWN
 from wavenet.data.prompts import Prompts
+from wavenet.evaluation.perceptual import INSTALL
 from wavenet.model import WaveNet
 
 LIMIT = 5_000_000  # bytes of a model's folder: each is in every wheel
@@ -184,7 +185,7 @@ def _check(request: Request, model: WaveNet, dataset: Dataset) -> None:
         )
     missing = [package for package in _MEASURING if find_spec(package) is None]
     if model.features and missing:
-        raise ModuleNotFoundError(f'measuring needs {", ".join(missing)}: pip install "wavenet[report]"')
+        raise ModuleNotFoundError(f"measuring needs {', '.join(missing)}: {INSTALL}")
     if request.unheard is not None:
         heard, unheard = (
             {each.conditions.get("speaker") for each in scan.utterances}

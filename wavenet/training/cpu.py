@@ -327,21 +327,21 @@ class _Run:
             "skip": skip,
             "hidden": hidden,
             "outputs": outputs,
-            "classes": 0 if labels is None else network._layout.parameter_channels,
             "dilations": network._dilations.data_ptr(),
         }
         pads = (taps - 1) * int(network._dilations.sum())
         rows, stride = layers * self._steps + pads, network._stride
-        stored = [rows * stride(residual), rows * stride(gates)]
-        stored += [self._steps * stride(skip), self._steps * stride(hidden)]
-        stored += [] if labels is None else [self._steps * outputs, self._steps]
-        self._stored = [n * self._batch for n in stored]
+        stored = {"inputs": rows * stride(residual), "gates": rows * stride(gates)}
+        stored |= {"skips": self._steps * stride(skip), "hidden": self._steps * stride(hidden)}
+        stored |= {} if labels is None else {"parameters": self._steps * outputs, "totals": self._steps}
+        self._stored = {name: size * self._batch for name, size in stored.items()}
+        self._result = "parameters" if labels is None else "log_prob"
         self._memory = torch.empty(0)
         self._arrivals = torch.zeros(self._batch, dtype=torch.int64)
 
     def forward(self) -> Tensor:
         """Return the parameters (B, samples, P), or with labels, the log-probabilities (B, samples)."""
-        size = sum(self._stored)
+        size = sum(self._stored.values())
         memory = self._network._free.pop(size, None)
         self._memory = torch.empty(size) if memory is None else memory
         outputs = torch.empty(self._batch, self._steps, *([self._sizes["outputs"]] if self._labels is None else []))
@@ -355,7 +355,7 @@ class _Run:
             addresses = {"gated": scratches[worker].data_ptr(), "lanes": scratches[worker, gated:].data_ptr()}
             scratch = self._kernels.Scratch(**no_addresses | addresses)
             for u, part, parts in self._schedule[worker]:
-                utterance = self._utterance(u, **{"parameters" if self._labels is None else "log_prob": outputs})
+                utterance = self._utterance(u, **{self._result: outputs})
                 barrier = self._arrivals[u].data_ptr()
                 self._kernels.forward(net, utterance, scratch, part, parts, barrier, yield_address())
 
@@ -390,7 +390,6 @@ class _Run:
             "hidden_grad": sizes["hidden"],
             "parameters_grad": sizes["outputs"],
         }
-        grad_of = "parameters_grad" if self._labels is None else "log_prob_grad"
         starts = list(accumulate((kernels.CHUNK * stride(width) for width in widths.values()), initial=0))
         scratches = torch.empty(workers, starts[-1])
 
@@ -403,7 +402,7 @@ class _Run:
                     input_grad=input_grad,
                     encoded_grad=encoded_grad[:, self._pad :],
                     conditions_grad=conditions_grad,
-                    **{grad_of: outputs_grad},
+                    **{f"{self._result}_grad": outputs_grad},
                 )
                 scratch = kernels.Scratch(**addresses, lanes=0, fixed=fixed_grad[u, part].data_ptr())
                 barrier = self._arrivals[u].data_ptr()
@@ -429,13 +428,13 @@ class _Run:
 
     def _utterance(self, u: int, **rows: Tensor) -> Any:
         """Return the addresses of utterance u."""
-        starts = list(accumulate(self._stored, initial=0))
-        stored = [
-            self._memory.data_ptr() + 4 * (start + size // self._batch * u)
-            for start, size in zip(starts, self._stored, strict=False)
-        ]
-        fields = dict.fromkeys(self._kernels.Utterance._fields, 0) | {name: x[u].data_ptr() for name, x in rows.items()}
-        fields |= dict(zip(("inputs", "gates", "skips", "hidden", "parameters", "totals"), stored, strict=False))
+        starts = accumulate(self._stored.values(), initial=0)
+        stored = {
+            name: self._memory.data_ptr() + 4 * (start + size // self._batch * u)
+            for (name, size), start in zip(self._stored.items(), starts, strict=False)
+        }
+        fields = dict.fromkeys(self._kernels.Utterance._fields, 0) | stored
+        fields |= {name: x[u].data_ptr() for name, x in rows.items()}
         fields |= {
             "labels": 0 if self._labels is None else self._labels[u].data_ptr(),
             "steps": self._steps,

@@ -9,7 +9,7 @@ has stored them already.
 Stored for the backward pass are each layer's inputs, tanh(filter) and sigmoid(gate), the two hidden layers of the
 head, and the parameters. Gradients of a layer's sums overwrite its gates.
 
-With classes, the parameters are a softmax's logits. A chunk's log-probabilities are computed while its logits are in
+With labels, the parameters are a softmax's logits. A chunk's log-probabilities are computed while its logits are in
 the cache, and so is their gradient, which is never stored as a whole.
 
 **Layout.** Rows are samples; columns are channels, padded to whole panels of PANEL channels with zeros.
@@ -61,7 +61,6 @@ class Network(NamedTuple):
     skip: int
     hidden: int  # of the head
     outputs: int
-    classes: int  # of a softmax over the parameters; 0: its log-probabilities are not computed here
     dilations: int  # address of int64
     input: int
     dilated: int
@@ -99,8 +98,8 @@ class Utterance(NamedTuple):
     input_grad: int  # (S, residual), of the first layer's input, an output; zeros after the end
     encoded_grad: int  # (S, encoded), an output
     conditions_grad: int  # (S, condition), an output
-    parameters_grad: int  # (S, outputs), without classes
-    labels: int  # (S,) int64: the class whose log-probability is wanted; these four only with classes
+    parameters_grad: int  # (S, outputs), without labels
+    labels: int  # (S,) int64: the class whose log-probability is wanted; 0, as the next three, for the parameters alone
     totals: int  # (S,), logarithm of the sum of the exponentials of the logits
     log_prob: int  # (S,), an output
     log_prob_grad: int  # (S,)
@@ -494,7 +493,7 @@ def gated_layer(net, utterance, scratch, layer, t):
 
 @jit
 def head(net, utterance, scratch, t):
-    """Compute the parameters from the sum of skips, and with classes the log-probabilities."""
+    """Compute the parameters from the sum of skips, and with labels the log-probabilities."""
     skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
     skips, hidden = utterance.skips + row * t, utterance.hidden + hidden_row * t
     parameters = utterance.parameters + 4 * outputs * t
@@ -504,7 +503,7 @@ def head(net, utterance, scratch, t):
     rectify(hidden, width)
     copy(net.head_1_bias, 0, outputs, CHUNK, parameters, 4 * outputs)
     forwards(hidden, width, net.head_1, outputs, parameters, 4 * outputs)
-    if net.classes > 0:
+    if utterance.labels != 0:
         labels, totals, log_prob = utterance.labels + 8 * t, utterance.totals + 4 * t, utterance.log_prob + 4 * t
         log_probabilities(parameters, outputs, labels, scratch.lanes, totals, log_prob)
 
@@ -545,7 +544,7 @@ def head_back(net, utterance, scratch, t):
     """Compute the skips' gradient from the parameters'."""
     skip, width, outputs, row, hidden_row = net.skip, net.hidden, net.outputs, stride(net.skip), stride(net.hidden)
     grad, hidden_grad, skip_grad = scratch.parameters_grad, scratch.hidden_grad, scratch.skip_grad
-    if net.classes > 0:
+    if utterance.labels != 0:
         labels, totals, carried = utterance.labels + 8 * t, utterance.totals + 4 * t, utterance.log_prob_grad + 4 * t
         log_probabilities_back(utterance.parameters + 4 * outputs * t, outputs, labels, totals, carried, grad)
     else:
