@@ -17,6 +17,7 @@ from wavenet.native import Layout, UnknownNetworkError, native_unsupported_reaso
 from wavenet.native.instructions import jit
 from wavenet.nn import GatedResidualLayer
 from wavenet.training import CPUNetwork
+from wavenet.training.cpu_weights import _Gather
 
 PACKAGE = Path(wavenet.__file__).parent
 MAY_READ_LAYERS = {"model.py", "nn", "native"}
@@ -175,11 +176,11 @@ def test_every_setting_of_the_network_is_computed_or_refused(small, name):
 
 
 def test_the_comparison_looks_at_every_gradient(small, monkeypatch):
-    model = small()
+    model = small(weight_norm=True)
     real = Layout.weights
 
-    def without_a_gradient(self):
-        weights = real(self)
+    def without_a_gradient(self, *args):
+        weights = real(self, *args)
         weights.layers[1] = type(weights.layers[1])(
             *(None if part is None else part.detach() for part in vars(weights.layers[1]).values())
         )
@@ -187,7 +188,20 @@ def test_the_comparison_looks_at_every_gradient(small, monkeypatch):
 
     monkeypatch.setattr(Layout, "weights", without_a_gradient)
     CPUBackend(model)  # the outputs are right
-    with pytest.raises(UnknownNetworkError, match=r"the gradient of stack.layers.1.dilated.conv.weight differs"):
+    with pytest.raises(UnknownNetworkError, match=r"the gradient of stack.layers.1.dilated.conv.+ differs"):
+        CPUNetwork(model).verify()
+
+
+def test_the_comparison_looks_at_every_gathered_gradient(small, monkeypatch):
+    model = small()
+    real = _Gather.backward
+
+    def without_the_last(ctx, *grads):
+        return *real(ctx, *grads)[:-1], None
+
+    monkeypatch.setattr(_Gather, "backward", staticmethod(without_the_last))
+    CPUBackend(model)  # the outputs are right
+    with pytest.raises(UnknownNetworkError, match=r"the gradient of .+ differs"):
         CPUNetwork(model).verify()
 
 

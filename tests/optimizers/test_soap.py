@@ -49,7 +49,7 @@ def test_a_large_side_keeps_its_basis():
     (matrix,) = parameters((3, 6))
     optimizer = SOAP([matrix], max_dim=4)
     descend(optimizer, 3)
-    assert optimizer.state[matrix].keys() == {"step", "exp_avg", "exp_avg_sq", "left_average", "left_basis"}
+    assert optimizer.state[matrix].keys() == {"step", "rotated_exp_avg", "exp_avg_sq", "left_average", "left_basis"}
     (both,) = parameters((3, 6))
     adam = torch.optim.Adam([both], lr=0.003, betas=(0.95, 0.95))
     optimizer = SOAP([(plain := parameters((3, 6))[0])], max_dim=0, weight_decay=0)  # no bases are left: Adam

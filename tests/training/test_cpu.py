@@ -13,6 +13,7 @@ from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import MuLawCategorical, OutputDistribution
 from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition
+from wavenet.optimizers.adjacent import place_adjacent
 from wavenet.training import CPUNetwork
 
 LARGEST = 1e-5  # relative error of any gradient, as a vector; the largest measured was 2e-6
@@ -226,6 +227,25 @@ def test_weights_are_read_at_every_call(small):
             parameter.mul_(1.1)
     assert not torch.allclose(network.log_prob(waveform), before)
     torch.testing.assert_close(network.log_prob(waveform), model.log_prob(waveform)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_were_replaced_or_moved_are_read(small):
+    model = small()
+    network, waveform = CPUNetwork(model), torch.rand(1, 200) * 2 - 1
+    before = network.log_prob(waveform)
+    model.stack.layers[1].skip.weight = nn.Parameter(torch.randn_like(model.stack.layers[1].skip.weight))
+    after = network.log_prob(waveform)
+    assert not torch.allclose(after, before)
+    place_adjacent(reversed(list(model.parameters())))  # another order in memory
+    for values in (after, network.log_prob(waveform)):
+        torch.testing.assert_close(values, model.log_prob(waveform)[0], rtol=1e-4, atol=1e-4)
+
+    model.head[1].weight.data = model.head[1].weight.data.double()
+    with pytest.raises(UnknownNetworkError, match="head.1.weight is float64, not float32"):
+        network.log_prob(waveform)
+    model.head[1].weight.data = model.head[1].weight.data.float().reshape(-1, 1, model.head[1].weight.shape[0])
+    with pytest.raises(UnknownNetworkError, match=r"head.1.weight is \(.+\), not \("):
+        network.log_prob(waveform)
 
 
 def test_nan_stays_nan(small):

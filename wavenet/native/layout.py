@@ -10,6 +10,7 @@ are the same arithmetic with other weights are converted here: groups become mat
 projection is multiplied into the layer before it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import isfunction
@@ -29,6 +30,7 @@ _AS_WRITTEN: dict[type, dict[str, Any]] = {
     kind: {name: value for name, value in vars(kind).items() if isfunction(value)} for kind in _NETWORK
 }
 _NOTHING = frozenset[str]()
+_HEAD = 2  # convolutions of a head without an output projection
 
 
 class UnknownNetworkError(ValueError):
@@ -226,13 +228,41 @@ class Layout:
             named += [(f"stack.layers.{index}.{name}", conv) for name, conv in parts.items() if conv is not None]
         return named + [(f"head.{index}", conv) for index, conv in zip((1, 3, 4), self.head, strict=False)]
 
-    def weights(self) -> NetworkWeights:
+    def stored(self) -> list[nn.Parameter] | None:
+        """Return the parameters that are the weights as they are, in their order in memory.
+
+        None if one has two places or an unusual type, or is computed from others: by a parametrization, or for groups
+        or an output projection.
+        """
+        if self.groups > 1 or len(self.head) > _HEAD:
+            return None
+        stored: list[nn.Parameter] = []
+        for _, conv in self._named():
+            for name in ("weight", "bias"):
+                if name not in conv._parameters:
+                    return None
+                parameter = conv._parameters[name]
+                if parameter is not None:
+                    stored.append(parameter)
+        if any(type(parameter) is not nn.Parameter or parameter.dtype != self._dtype for parameter in stored):
+            return None
+        if len({id(parameter) for parameter in stored}) < len(stored):
+            return None
+        return sorted(stored, key=Tensor.data_ptr)
+
+    def weights(self, stand_ins: Mapping[int, Tensor] | None = None) -> NetworkWeights:
         """Read all weights; autograd takes their gradients back to the model's parameters.
+
+        Args:
+            stand_ins: Tensors to read in place of the parameters with these ids, if all are stored.
 
         Raises:
             UnknownNetworkError: If a computed weight has the wrong shape or precision.
         """
-        convs = {id(conv): _read(place, conv, self._dtype) for place, conv in self._named()}
+        if stand_ins is None:
+            convs = {id(conv): _read(place, conv, self._dtype) for place, conv in self._named()}
+        else:
+            convs = {id(conv): (stand_ins[id(conv.weight)], stand_ins.get(id(conv.bias))) for _, conv in self._named()}
         weight, bias = convs[id(self.input)]
         layers = []
         for layer in self.layers:

@@ -68,7 +68,7 @@ class SOAP(StackedOptimizer):
     def new_state(self, parameter: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the moments, and the preconditioner and its eigenbasis for each side that is not too large."""
         matrix = parameter.detach().flatten(1)
-        state = {"exp_avg": torch.zeros_like(matrix), "exp_avg_sq": torch.zeros_like(matrix)}
+        state = {"rotated_exp_avg": torch.zeros_like(matrix), "exp_avg_sq": torch.zeros_like(matrix)}
         for side, dim in zip(_SIDES, matrix.shape, strict=True):
             if dim <= group["max_dim"]:
                 state[f"{side}_average"] = matrix.new_zeros(dim, dim)
@@ -80,22 +80,24 @@ class SOAP(StackedOptimizer):
         gradients = stack.gradients()
         sides = [side for side, dim in zip(_SIDES, (stack.rows, stack.columns), strict=True) if dim <= group["max_dim"]]
         for side in sides:
-            products = gradients @ gradients.mT if side == "left" else gradients.mT @ gradients
-            stack[f"{side}_average"].lerp_(products, 1 - group["shampoo_beta"])
+            factors = (gradients, gradients.mT) if side == "left" else (gradients.mT, gradients)
+            beta = group["shampoo_beta"]
+            stack[f"{side}_average"].baddbmm_(*factors, beta=beta, alpha=1 - beta)
         step = stack.step  # of Adam, as the first one only sets up the bases
         if step == 0:
             for side in sides:
                 stack[f"{side}_basis"].copy_(torch.linalg.eigh(stack[f"{side}_average"])[1].flip(2))
             return
         beta1, beta2 = group["betas"]
-        exp_avg, exp_avg_sq = stack["exp_avg"], stack["exp_avg_sq"]
-        exp_avg.lerp_(gradients, 1 - beta1)
+        exp_avg, exp_avg_sq = stack["rotated_exp_avg"], stack["exp_avg_sq"]
         rotated = _rotated(stack, sides, gradients)
+        exp_avg.lerp_(rotated, 1 - beta1)
         exp_avg_sq.mul_(beta2).addcmul_(rotated, rotated, value=1 - beta2)
-        scale = (exp_avg_sq / (1 - beta2**step)).sqrt_().add_(group["eps"])
-        direction = _rotated(stack, sides, exp_avg) / scale
+        correction = (1 - beta2**step) ** 0.5  # of the root of the second moment
+        direction = exp_avg / exp_avg_sq.sqrt().add_(group["eps"] * correction)
         lr = group["lr"]
-        stack.move(_rotated_back(stack, sides, direction), -lr / (1 - beta1**step), lr * group["weight_decay"])
+        distance = -lr * correction / (1 - beta1**step)
+        stack.move(_rotated_back(stack, sides, direction), distance, lr * group["weight_decay"])
         if step % group["frequency"] == 0:
             for side in sides:
                 _update_basis(stack, side)
@@ -113,12 +115,15 @@ def _rotated_back(stack: Stack, sides: list[str], x: Tensor) -> Tensor:
 
 
 def _update_basis(stack: Stack, side: str) -> None:
-    """Order an eigenbasis by its eigenvalues, with the second moment, and bring it closer to the eigenvectors."""
-    average, basis, exp_avg_sq = stack[f"{side}_average"], stack[f"{side}_basis"], stack["exp_avg_sq"]
+    """Order an eigenbasis by its eigenvalues and bring it closer to the eigenvectors; convert the moments to it."""
+    average, basis = stack[f"{side}_average"], stack[f"{side}_basis"]
+    exp_avg, exp_avg_sq = stack["rotated_exp_avg"], stack["exp_avg_sq"]
     product = average @ basis
     eigenvalues = (basis * product).sum(dim=1)
     order = eigenvalues.argsort(dim=1, descending=True)
+    new_basis = torch.linalg.qr(product.gather(2, order.unsqueeze(1).expand_as(product)))[0]
+    change = basis.mT @ new_basis
+    exp_avg.copy_(change.mT @ exp_avg if side == "left" else exp_avg @ change)
     dim = 1 if side == "left" else 2
-    index = order.unsqueeze(3 - dim).expand_as(exp_avg_sq)
-    exp_avg_sq.copy_(exp_avg_sq.gather(dim, index))
-    basis.copy_(torch.linalg.qr(product.gather(2, order.unsqueeze(1).expand_as(product)))[0])
+    exp_avg_sq.copy_(exp_avg_sq.gather(dim, order.unsqueeze(3 - dim).expand_as(exp_avg_sq)))
+    basis.copy_(new_basis)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
+from wavenet.optimizers.adjacent import adjacent_stack
 from wavenet.optimizers.roles import HIDDEN, OUTER, VECTOR
 
 _ROLES = (HIDDEN, OUTER, VECTOR)
@@ -32,9 +33,7 @@ class Stack:
         self.rows = parameters[0].shape[0]
         self.columns = parameters[0][0].numel()
         self._states = [states[parameter] for parameter in parameters]
-        self._stacks = {
-            name: torch.stack([state[name] for state in self._states]) for name in self._states[0] if name != "step"
-        }
+        self._stacks = {name: torch.stack([state[name] for state in self._states]) for name in self._states[0]}
         for name, stack in self._stacks.items():
             for state, part in zip(self._states, stack.unbind(), strict=True):
                 state[name] = part
@@ -50,19 +49,23 @@ class Stack:
 
     def count(self) -> None:
         """Count a step."""
-        for state in self._states:
-            state["step"] += 1
+        self._stacks["step"] += 1
 
     def gradients(self) -> Tensor:
-        """Return the gradients, (N, rows, columns)."""
-        return torch.stack([parameter.grad.flatten(1) for parameter in self.parameters])  # pyright: ignore
+        """Return the gradients, (N, rows, columns), which may be their own memory."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        together = adjacent_stack(gradients)
+        return (torch.stack(gradients) if together is None else together).flatten(2)
 
     def move(self, direction: Tensor, distance: float, decay: float) -> None:
         """Multiply the parameters by `1 - decay`, and add `distance` times the direction (N, rows, columns)."""
-        if decay:
-            torch._foreach_mul_(self.parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
-        parts = [part.view_as(p) for part, p in zip(direction.contiguous().unbind(), self.parameters, strict=True)]
-        torch._foreach_add_(self.parameters, parts, alpha=distance)  # pyright: ignore[reportPrivateImportUsage]
+        direction = direction.reshape(len(self.parameters), *self.parameters[0].shape)
+        together = adjacent_stack(self.parameters)
+        if together is not None:
+            together.mul_(1 - decay).add_(direction, alpha=distance)
+            return
+        torch._foreach_mul_(self.parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_add_(self.parameters, direction.unbind(), alpha=distance)  # pyright: ignore
 
 
 class StackedOptimizer(Optimizer):

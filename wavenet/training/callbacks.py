@@ -15,6 +15,7 @@ from wavenet.audio import log_mel_spectrogram, unique_file_names, write
 from wavenet.audio.spectrogram_image import spectrogram_image
 from wavenet.data import Corpus
 from wavenet.generation import generate
+from wavenet.optimizers.adjacent import merged, place_adjacent
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.wandb_log import WandbLog
 
@@ -40,9 +41,18 @@ class ExponentialMovingAverage(WeightAveraging):
 
         def average(averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
             n = int(num_averaged)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))  # pyright: ignore[reportPrivateImportUsage]
+            weight = 1 - min(decay, (1 + n) / (10 + n))
+            runs = merged(averaged, current)
+            torch._foreach_lerp_([run[0] for run in runs], [run[1] for run in runs], weight)  # pyright: ignore[reportPrivateImportUsage]
 
         super().__init__(multi_avg_fn=average)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Copy the model, with parameters as adjacent in memory as its own."""
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and self._average_model is not None:
+            pairs = zip(pl_module.parameters(), self._average_model.module.parameters(), strict=True)
+            place_adjacent(averaged for _, averaged in sorted(pairs, key=lambda pair: pair[0].data_ptr()))
 
 
 class DivergenceMonitor(Callback):

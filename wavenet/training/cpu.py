@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,38 +14,12 @@ from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 from wavenet.native import Layout, UnknownNetworkError, Workers, native_unsupported_reason, yield_address
 from wavenet.native.buffers import round_up
-from wavenet.native.layout import NetworkWeights, changed
+from wavenet.native.layout import changed
 from wavenet.native.verification import verify_training
 from wavenet.nn import Condition
+from wavenet.training.cpu_weights import Biases, Matrices, WeightPacking
 
-_NO_CLASS = -1e30  # logit of outputs that only fill up a panel
 _SMALLEST = 2.0**-40  # product of all layers' residual scales, so that float32 can represent the factors
-
-
-class Matrices(NamedTuple):
-    """All weights, [input][output], padded to whole panels with zeros.
-
-    E encoded, C condition, R residual, H half, S skip, D hidden and P parameter channels. The order of 2 H
-    outputs is that of `cpu_kernels`.
-    """
-
-    input: Tensor  # (input taps, E, R)
-    dilated: Tensor  # (layers, taps, R, 2 H)
-    conditioned: Tensor  # (layers, C, 2 H); C = 0 without a condition that changes with time
-    to_residual: Tensor  # (layers - 1, H, R)
-    to_skip: Tensor  # (layers, H, S)
-    head_0: Tensor  # (S, D)
-    head_1: Tensor  # (D, P)
-
-
-class Biases(NamedTuple):
-    """All biases, padded in the same way."""
-
-    input_bias: Tensor  # (R,)
-    residual_bias: Tensor  # (layers - 1, R)
-    skip_bias: Tensor  # (S,)
-    head_0_bias: Tensor  # (D,)
-    head_1_bias: Tensor  # (P,)
 
 
 class CPUNetwork:
@@ -98,6 +72,7 @@ class CPUNetwork:
 
     def _read_layout(self) -> None:
         self._layout = Layout(self._model)
+        self._packing = WeightPacking(self._layout, self._kernels)
         self._dilations = torch.tensor([layer.dilation for layer in self._layout.layers])
 
     def verify(self) -> None:
@@ -148,9 +123,13 @@ class CPUNetwork:
             return out
 
         changing = values if values is not None and values.shape[2] > 1 else None
-        weights = self._layout.weights()
-        matrices, biases = self._matrices(weights, changing is not None, 0.0 if labels is None else _NO_CLASS)
-        fixed = self._fixed(weights, values if changing is None else None)
+        matrices, biases, fixed = self._packing.pack()
+        fixed = fixed.unsqueeze(0)
+        if changing is None:
+            if values is not None:
+                constant = F.pad(values[..., 0], (0, matrices.conditioned.shape[1] - values.shape[1]))
+                fixed = fixed + torch.einsum("lcg,bc->blg", matrices.conditioned, constant)
+            matrices = matrices._replace(conditioned=matrices.conditioned[:, :0])
         conditions = waveform.new_zeros(len(waveform), steps, 0) if changing is None else rows(changing)
         encoded = rows(model.distribution.encode(waveform), self._layout.input_kernel_size - 1)
         labels = None if labels is None else F.pad(labels, (0, steps - samples))
@@ -172,70 +151,6 @@ class CPUNetwork:
             shape, expected = tuple(condition.values.shape), f"({batch}, {channels}, L)"
             raise ValueError(f"CPUNetwork: the condition's values are {shape}; for this model they must be {expected}")
         return condition.upsampled(waveform.shape[1])
-
-    def _matrices(self, weights: NetworkWeights, changing: bool, rest: float) -> tuple[Matrices, Biases]:
-        """Pack the weights, and add outputs of the value `rest` up to whole panels; autograd returns the gradients."""
-        layout, layers, pad, order = self._layout, weights.layers, self._pad, self._order
-        residual, half, condition = layout.residual_channels, layout.half_channels, layout.condition_channels
-
-        def stacked(tensors: Sequence[Tensor | None], *shape: int) -> Tensor:
-            present = [each for each in tensors if each is not None]
-            return torch.stack(present) if present else torch.zeros(max(1, len(tensors)), *shape)
-
-        def transposed(matrices: Tensor) -> Tensor:
-            """Convert (..., outputs, inputs) -> (..., inputs, outputs), inputs rounded up."""
-            return pad(matrices).transpose(-2, -1)
-
-        dilated = self._scaled(torch.stack([layer.dilated for layer in layers]))
-        to_residual = self._scaled(stacked([layer.residual for layer in layers[:-1]], residual, half), -1)
-        residual_bias = self._scaled(stacked([layer.residual_bias for layer in layers[:-1]], residual), -1)
-        conditioned = torch.zeros(len(layers), 2 * half, 0)
-        if changing:
-            conditioned = stacked([layer.condition for layer in layers], 2 * half, condition)
-        matrices = Matrices(
-            input=pad(transposed(weights.input.permute(2, 0, 1))),
-            dilated=order(transposed(dilated.permute(0, 3, 1, 2))),
-            conditioned=order(transposed(conditioned)),
-            to_residual=pad(transposed(to_residual)),
-            to_skip=pad(transposed(torch.stack([layer.skip for layer in layers]))),
-            head_0=pad(transposed(weights.hidden)),
-            head_1=pad(transposed(weights.output)),
-        )
-        biases = Biases(
-            input_bias=pad(torch.zeros(residual) if weights.input_bias is None else weights.input_bias),
-            residual_bias=pad(residual_bias),
-            skip_bias=pad(stacked([layer.skip_bias for layer in layers], layout.skip_channels)).sum(dim=0),
-            head_0_bias=pad(weights.hidden_bias),
-            head_1_bias=pad(weights.output_bias, rest),
-        )
-        return matrices, biases
-
-    def _fixed(self, weights: NetworkWeights, condition: Tensor | None) -> Tensor:
-        """Return the initial sums of the gated convolutions for a constant condition: (1 or B, layers, 2 H)."""
-        layers = weights.layers
-        biases = [layer.dilated_bias for layer in layers if layer.dilated_bias is not None]
-        fixed = torch.stack(biases) if biases else torch.zeros(len(layers), 2 * self._layout.half_channels)
-        if condition is None:
-            return self._order(fixed.unsqueeze(0))
-        matrices = torch.stack([layer.condition for layer in layers if layer.condition is not None])
-        return self._order(fixed + torch.einsum("lgc,bc->blg", matrices, condition[..., 0]))
-
-    def _scaled(self, weights: Tensor, power: int = 1) -> Tensor:
-        """Multiply weights of layers (first dimension) by residual_scale ** (power * layer)."""
-        scale = self._layout.residual_scale
-        if scale == 1:
-            return weights
-        factors = scale ** (power * torch.arange(len(weights), dtype=torch.float64))
-        return weights * factors.float().view(-1, *[1] * (weights.dim() - 1))
-
-    def _pad(self, x: Tensor, value: float = 0.0) -> Tensor:
-        """Pad the last dimension to whole panels."""
-        return F.pad(x, (0, -x.shape[-1] % self._kernels.PANEL), value=value)
-
-    def _order(self, x: Tensor) -> Tensor:
-        """Reorder the last dimension, filters and then gates, as in `cpu_kernels`."""
-        halves = self._pad(x.unflatten(-1, (2, -1)))
-        return halves.unflatten(-1, (-1, self._kernels.LANES)).transpose(-3, -2).flatten(-3)
 
     def _stride(self, width: int) -> int:
         """Return the stride in floats between rows of this width; see `cpu_kernels.stride`."""

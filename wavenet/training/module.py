@@ -21,8 +21,9 @@ from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
+from wavenet.optimizers.adjacent import merged, place_gradients_adjacent
 from wavenet.training.cpu import CPUNetwork
-from wavenet.training.optimizer import OptimizerFactory, apply_settings, make_optimizer
+from wavenet.training.optimizer import OptimizerFactory, apply_settings, make_optimizer, place_parameters_adjacent
 from wavenet.training.schedules import lr_factor
 
 SPIKES_FROM = 200  # steps; before, a high loss is usual
@@ -77,6 +78,7 @@ class WaveNetTraining(L.LightningModule):
             raise ValueError("WaveNetTraining: give either lr, for AdamW, or your own optimizer with its lr")
         check_metadata(model.metadata)  # metadata that cannot be read back would make the checkpoints unreadable
         self.model = model
+        place_parameters_adjacent(model)
         for module in model.modules():
             if isinstance(module, ResidualStack):
                 module.gradient_checkpointing = gradient_checkpointing
@@ -254,7 +256,12 @@ class WaveNetTraining(L.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         learnt = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in learnt])  # pyright: ignore[reportArgumentType]
+        runs = merged([p.grad for p in learnt if p.grad is not None])
+        if self.device.type == "cpu" and len(runs) > len(learnt) // 2:
+            place_gradients_adjacent(learnt)
+            runs = merged([p.grad for p in learnt if p.grad is not None])
+        gradients = [gradient for (gradient,) in runs]
+        norm = torch.nn.utils.get_total_norm(gradients)
         if not bool(norm.isfinite()):
             self._skip(optimizer, seen)
             return
@@ -262,7 +269,8 @@ class WaveNetTraining(L.LightningModule):
         if gradient_clip_val and gradient_clip_algorithm == "value":
             torch.nn.utils.clip_grad_value_(learnt, gradient_clip_val)
         elif gradient_clip_val:
-            torch.nn.utils.clip_grads_with_norm_(learnt, gradient_clip_val, norm)
+            factor = (gradient_clip_val / (norm + 1e-6)).clamp(max=1)
+            torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]
 
     def _skip(self, optimizer: Optimizer, seen: list[tuple[Tensor, Tensor]]) -> None:
         """Skip the step: an optimizer does not change parameters without gradients."""

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from wavenet.checkpoint import constructor_parameters
 from wavenet.model import WaveNet
 from wavenet.optimizers import StackedOptimizer
+from wavenet.optimizers.adjacent import place_adjacent
 from wavenet.optimizers.roles import HIDDEN, OUTER, VECTOR
 from wavenet.training.likeness import check_like
 
@@ -56,6 +57,20 @@ def _roles(model: WaveNet) -> list[tuple[nn.Parameter, str]]:
         if parameter.requires_grad:
             found.append((parameter, VECTOR if parameter.dim() < 2 else matrix))
     return found
+
+
+def place_parameters_adjacent(model: WaveNet) -> None:
+    """Place the parameters that are learnt next to each other in memory, those of one role and shape together.
+
+    The optimizer, clipping and averaging then take them as one on a CPU; see `wavenet.optimizers.adjacent`.
+    """
+    by_kind: dict[Any, list[nn.Parameter]] = {}
+    for group in groups_by_role(model):
+        for parameter in group["params"]:
+            kind = group["role"], "weight_decay" in group, parameter.shape
+            by_kind.setdefault(kind, []).append(parameter)
+    ordered = [parameter for members in by_kind.values() for parameter in members]
+    place_adjacent(ordered, others=[*model.parameters(), *model.buffers()])
 
 
 def make_optimizer(maker: OptimizerFactory, model: WaveNet) -> Optimizer:
