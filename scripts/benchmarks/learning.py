@@ -60,6 +60,15 @@ RECIPES = {
         "wavenet",
         ("optimizer=adamw", "optimizer.lr=0.01", "batch_size=2", "segment_length=8000", "ema_decay=0.999"),
     ),
+    # The best of the trials in data/guide/measurements.md: short segments, SOAP, four taps and twelve layers.
+    "SOAP": Recipe(
+        "wavenet",
+        (
+            "optimizer=soap", "optimizer.lr=0.005", "optimizer.frequency=20", "optimizer.max_dim=128",
+            "model.kernel_size=4", "model.dilation_cycle=4", "model.num_cycles=3",
+            "batch_size=1", "segment_length=2000", "ema_decay=0.999",
+        ),
+    ),
     "conv1d": Recipe("conv1d"),
     # The package's own: https://github.com/r9y9/wavenet_vocoder, hparams.py: Adam with lr 0.001, halved every 200 000
     # steps, no clipping. Its average over 10 000 steps would still hold the first weights here, so there is none; and

@@ -85,6 +85,19 @@ def test_any_number_of_threads(small, threads, batch):
     check(model, torch.rand(batch, 700) * 2 - 1)
 
 
+def test_threads_are_left_to_a_small_network(small, threads, monkeypatch):
+    network, waveform = CPUNetwork(small()), torch.rand(3, 300) * 2 - 1
+    before = network.log_prob(waveform)
+    with pytest.raises(KeyError), network.owning_threads():
+        assert torch.get_num_threads() == 1
+        assert torch.equal(network.log_prob(waveform), before)
+        raise KeyError
+    assert torch.get_num_threads() == threads
+    monkeypatch.setattr("wavenet.training.cpu._SMALL", 10)
+    with CPUNetwork(small()).owning_threads():
+        assert torch.get_num_threads() == threads
+
+
 @pytest.mark.parametrize("length", [1, 2, 127, 128, 129, 600])
 def test_any_length(small, length):
     check(small(dilation_cycle=8), torch.rand(2, length) * 2 - 1)

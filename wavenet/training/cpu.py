@@ -1,6 +1,7 @@
 """Training on a CPU: the network's forward and backward pass as two native calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -19,6 +20,9 @@ from wavenet.native.verification import verify_training
 from wavenet.nn import Condition
 from wavenet.training.cpu_weights import Biases, Matrices, WeightPacking
 
+_SMALL = (
+    2**20
+)  # parameters; up to here, threads of PyTorch's operations would wait for each other longer than they work
 _SMALLEST = 2.0**-40  # product of all layers' residual scales, so that float32 can represent the factors
 
 
@@ -56,6 +60,7 @@ class CPUNetwork:
         self._kernels = cpu_kernels
         self._read_layout()
         self._workers = Workers()
+        self._threads: int | None = None  # None: those of PyTorch
         self._free: dict[int, Tensor] = {}  # memory of the last backward pass, by its size
 
     def check(self) -> None:
@@ -72,8 +77,23 @@ class CPUNetwork:
 
     def _read_layout(self) -> None:
         self._layout = Layout(self._model)
+        self._is_small = sum(parameter.numel() for parameter in self._model.parameters()) <= _SMALL
         self._packing = WeightPacking(self._layout, self._kernels)
         self._dilations = torch.tensor([layer.dilation for layer in self._layout.layers])
+
+    @contextmanager
+    def owning_threads(self) -> Iterator[None]:
+        """Give all threads to this network; if it is small, PyTorch has one, as several would slow it down."""
+        if not self._is_small:
+            yield
+            return
+        threads = self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            self._threads = None
+            torch.set_num_threads(threads)
 
     def verify(self) -> None:
         """Compare outputs and gradients with the PyTorch network's on a short segment.
@@ -111,7 +131,7 @@ class CPUNetwork:
         model, panel = self._model, self._kernels.PANEL
         samples = waveform.shape[1]
         values = self._condition(waveform, condition)
-        schedule = _schedule(len(waveform), torch.get_num_threads())
+        schedule = _schedule(len(waveform), self._threads or torch.get_num_threads())
         unit = self._kernels.CHUNK * max(parts for jobs in schedule for _, _, parts in jobs)
         steps = round_up(samples, unit)
 

@@ -5,6 +5,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -237,6 +238,11 @@ class WaveNetTraining(L.LightningModule):
         optimizer, scheduler = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, Optimizer) and isinstance(scheduler, LambdaLR)
         apply_settings(self._maker(), self.model, optimizer, scheduler, self._lr_factor(scheduler.last_epoch))
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Take a step, with the threads divided between native code and PyTorch."""
+        with nullcontext() if self._native is None else self._native.owning_threads():
+            super().optimizer_step(*args, **kwargs)
 
     def configure_gradient_clipping(
         self,
