@@ -1,16 +1,19 @@
 """Runs with each optimizer and schedule: they learn, resume to the bit, and refuse states that are not theirs."""
 
+import copy
 import functools
 
 import pytest
 import torch
 
+import wavenet
 from tests.conftest import TINY
 from tests.training.test_training import PARTS, same, weights
 from wavenet.checkpoint import CheckpointError
 from wavenet.optimizers import SOAP, Muon
+from wavenet.optimizers.adjacent import merged
 from wavenet.optimizers.roles import HIDDEN, OUTER, VECTOR
-from wavenet.training import make_optimizer, read_resumable
+from wavenet.training import WaveNetTraining, make_optimizer, read_resumable
 from wavenet.training.optimizer import groups_by_role
 
 CHOICES = ("muon", "soap")
@@ -19,6 +22,21 @@ RUN = [*TINY, "logger=none", "trainer.val_check_interval=3", "trainer.log_every_
 
 def data(speech):
     return ["dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true"]
+
+
+def test_a_model_that_is_trained_is_adjacent_in_memory_and_otherwise_as_before(small, tmp_path):
+    model = small(("ann", "ben"))
+    model.head[1].weight = model.head[1].weight.requires_grad_(False)  # frozen
+    before = copy.deepcopy(model.state_dict())
+    WaveNetTraining(model, lr=0.01)
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert len(merged(learnt)) == 1 and len(merged([model.head[1].weight, *learnt])) == 2
+    wavenet.save(model, tmp_path / "saved")
+    for other in (model, copy.deepcopy(model), wavenet.load(tmp_path / "saved")):
+        assert other.state_dict().keys() == before.keys()
+        assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+    WaveNetTraining(model, lr=0.01)  # once more
+    assert len(merged(learnt)) == 1
 
 
 def test_every_parameter_has_one_role(small):

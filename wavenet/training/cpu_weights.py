@@ -112,8 +112,8 @@ class WeightPacking:
         conditioned = stacked([layer.condition for layer in layers], 2 * half, 0)
         return [
             pad(transposed(weights.input.permute(2, 0, 1))),
-            self.order(transposed(dilated.permute(0, 3, 1, 2))),
-            self.order(transposed(conditioned)),
+            self._order(transposed(dilated.permute(0, 3, 1, 2))),
+            self._order(transposed(conditioned)),
             pad(transposed(to_residual)),
             pad(transposed(torch.stack([layer.skip for layer in layers]))),
             pad(transposed(weights.hidden)),
@@ -123,7 +123,7 @@ class WeightPacking:
             pad(stacked([layer.skip_bias for layer in layers], layout.skip_channels)),
             pad(weights.hidden_bias),
             pad(weights.output_bias, no_class),
-            self.order(stacked([layer.dilated_bias for layer in layers], 2 * half)),
+            self._order(stacked([layer.dilated_bias for layer in layers], 2 * half)),
         ]
 
     def _named(self, arranged: Sequence[Tensor]) -> PackedWeights:
@@ -144,7 +144,7 @@ class WeightPacking:
         """Pad the last dimension to whole panels."""
         return F.pad(x, (0, -x.shape[-1] % self._kernels.PANEL), value=value)
 
-    def order(self, x: Tensor) -> Tensor:
+    def _order(self, x: Tensor) -> Tensor:
         """Reorder the last dimension, filters and then gates, as in `cpu_kernels`."""
         halves = self._pad(x.unflatten(-1, (2, -1)))
         return halves.unflatten(-1, (-1, self._kernels.LANES)).transpose(-3, -2).flatten(-3)
