@@ -38,6 +38,7 @@ from wavenet.training import (
 
 _WARM_UP = 1  # steps before a step's time is measured
 _POINTS = 8  # scores in a run
+_TRIAL, _TRIAL_STEPS = 10, 40  # seconds, and at least so many steps, from which the steps of a run are derived
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,12 @@ def run(case: Case) -> list[tuple[float, int, float]]:
 
 
 def steps_per_second(case: Case) -> float:
-    """Return how many steps a recipe takes in a second, from a short run."""
-    trial = run(replace(case, steps=40, scores=1))
-    return 40 / trial[-1][0]
+    """Return how many steps a recipe takes in a second, from a short run, as long as another shorter one suggests."""
+    rate = 0.0
+    for seconds in (0, _TRIAL):
+        steps = max(_TRIAL_STEPS, round(seconds * rate))
+        rate = steps / run(replace(case, steps=steps, scores=1))[-1][0]
+    return rate
 
 
 def benchmark_learning(
