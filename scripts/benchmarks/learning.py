@@ -59,7 +59,11 @@ RECIPES = {
     "default": Recipe("wavenet"),
     "AdamW": Recipe(
         "wavenet",
-        ("optimizer=adamw", "optimizer.lr=0.01", "batch_size=2", "segment_length=8000", "ema_decay=0.999"),
+        (
+            "optimizer=adamw", "optimizer.lr=0.01",
+            "model.kernel_size=2", "model.dilation_cycle=9", "model.num_cycles=2",
+            "batch_size=2", "segment_length=8000", "ema_decay=0.999",
+        ),
     ),
     # The best of the trials in data/guide/measurements.md: short segments, SOAP, four taps and twelve layers.
     "SOAP": Recipe(
