@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavenet.optimizers.adjacent import adjacent_stack, merged, place_adjacent, place_gradients_adjacent
+from wavenet.optimizers.adjacent import adjacent_stack, merged, place_adjacent
 
 
 def weights(*shapes):
@@ -36,20 +36,6 @@ def test_other_types_and_shared_memory_are_left_apart():
     assert shared.data_ptr() == buffer.data_ptr()
     assert double.dtype == torch.float64
     assert meta.is_meta
-
-
-def test_gradients_are_placed_in_the_order_of_the_values():
-    parameters = weights((2, 3), (4,), (2, 3))
-    place_adjacent(reversed(parameters))
-    for number, parameter in enumerate(parameters):
-        parameter.grad = torch.full_like(parameter, number)
-    parameters[1].grad = None
-    place_gradients_adjacent(parameters)
-    assert parameters[1].grad is None
-    rows = merged([parameters[0], parameters[2]], [parameters[0].grad, parameters[2].grad])
-    assert len(rows) == 2  # the values of the second parameter lie between the others'
-    ((together,),) = merged([parameters[0].grad, parameters[2].grad])
-    assert together.tolist() == [2.0] * 6 + [0.0] * 6
 
 
 def test_lists_are_merged_at_the_same_positions_only():

@@ -11,9 +11,9 @@ from wavenet import WaveNet
 from wavenet.audio import mu_law_encode
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.distributions import MuLawCategorical, OutputDistribution
-from wavenet.native import UnknownNetworkError
+from wavenet.native import Layout, UnknownNetworkError
 from wavenet.nn import Condition
-from wavenet.optimizers.adjacent import place_adjacent
+from wavenet.optimizers.adjacent import merged, place_adjacent
 from wavenet.training import CPUNetwork
 
 LARGEST = 1e-5  # relative error of any gradient, as a vector; the largest measured was 2e-6
@@ -259,6 +259,16 @@ def test_weights_that_were_replaced_or_moved_are_read(small):
     model.head[1].weight.data = model.head[1].weight.data.float().reshape(-1, 1, model.head[1].weight.shape[0])
     with pytest.raises(UnknownNetworkError, match=r"head.1.weight is \(.+\), not \("):
         network.log_prob(waveform)
+
+
+def test_gradients_follow_each_other_in_the_order_of_the_values(small):
+    model = small()
+    place_adjacent(reversed(list(model.parameters())))
+    CPUNetwork(model).log_prob(torch.rand(1, 200) * 2 - 1).sum().backward()
+    gathered = Layout(model).stored()
+    ((values, gradients),) = merged(gathered, [parameter.grad for parameter in gathered])
+    assert values.numel() == gradients.numel() == sum(parameter.numel() for parameter in gathered)
+    assert torch.equal(gradients, torch.cat([p.grad.flatten() for p in sorted(gathered, key=torch.Tensor.data_ptr)]))
 
 
 def test_nan_stays_nan(small):

@@ -24,20 +24,15 @@ def place_adjacent(parameters: Iterable[Tensor], others: Iterable[Tensor] = ()) 
     parameters = list(parameters)
     every = {id(tensor): tensor for tensor in (*parameters, *others)}
     users = Counter(_storage(tensor) for tensor in every.values() if _is_plain(tensor))
-    own = [p for p in parameters if _is_plain(p) and users[_storage(p)] == 1]
-    for parameter, part in _in_one_storage([(parameter, parameter.detach()) for parameter in own]):
-        parameter.data = part
-
-
-def place_gradients_adjacent(parameters: Iterable[Tensor]) -> None:
-    """Move the parameters' gradients into one storage for each type and device, in the order of the values in memory.
-
-    Parameters without an ordinary gradient are left alone.
-    """
-    ordered = sorted(parameters, key=Tensor.data_ptr)
-    pairs = [(p, p.grad) for p in ordered if p.grad is not None and _is_plain(p.grad)]
-    for parameter, part in _in_one_storage(pairs):
-        parameter.grad = part
+    kinds: dict[Any, list[Tensor]] = {}
+    for parameter in parameters:
+        if _is_plain(parameter) and users[_storage(parameter)] == 1:
+            kinds.setdefault((parameter.dtype, parameter.device), []).append(parameter)
+    for members in kinds.values():
+        flat = torch.cat([parameter.detach().flatten() for parameter in members])
+        parts = flat.split([parameter.numel() for parameter in members])
+        for parameter, part in zip(members, parts, strict=True):
+            parameter.data = part.view(parameter.shape)
 
 
 def merged(*lists: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -91,19 +86,6 @@ def _continues(tensor: Tensor, start: int, ends: tuple[int, int], first: Tensor)
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0].as_strided((sum(tensor.numel() for tensor in tensors),), (1,))
-
-
-def _in_one_storage(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """Return each key with a copy of its tensor; those of one type and device are in one storage."""
-    kinds: dict[Any, list[tuple[Tensor, Tensor]]] = {}
-    for key, tensor in pairs:
-        kinds.setdefault((tensor.dtype, tensor.device), []).append((key, tensor))
-    placed: list[tuple[Tensor, Tensor]] = []
-    for members in kinds.values():
-        flat = torch.cat([tensor.flatten() for _, tensor in members])
-        parts = flat.split([tensor.numel() for _, tensor in members])
-        placed += [(key, part.view(tensor.shape)) for (key, tensor), part in zip(members, parts, strict=True)]
-    return placed
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -20,9 +20,7 @@ from wavenet.native.verification import verify_training
 from wavenet.nn import Condition
 from wavenet.training.cpu_weights import Biases, Matrices, WeightPacking
 
-_SMALL = (
-    2**20
-)  # parameters; up to here, threads of PyTorch's operations would wait for each other longer than they work
+_SMALL = 2**20  # parameters, up to which one thread is faster for PyTorch's part of a step than several
 _SMALLEST = 2.0**-40  # product of all layers' residual scales, so that float32 can represent the factors
 
 

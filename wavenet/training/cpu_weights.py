@@ -62,7 +62,8 @@ class WeightPacking:
 
     def __init__(self, layout: Layout, kernels: Any) -> None:
         self._layout, self._kernels = layout, kernels
-        self._gathered: list[tuple[nn.Parameter, torch.Size]] = []  # for which the indices are
+        self._indexed: list[nn.Parameter] = []  # for which the indices are, kept so that no other one gets their ids
+        self._kinds: list[tuple[int, torch.Size]] = []  # and their ids and shapes
 
     def pack(self) -> PackedWeights:
         """Pack the present weights.
@@ -73,11 +74,11 @@ class WeightPacking:
         stored = self._layout.stored() if self._layout.residual_scale == 1 else None
         if stored is None:
             return self._named(self._arranged(self._layout.weights()))
-        present = [(parameter, parameter.shape) for parameter in stored]
-        if len(present) != len(self._gathered) or not all(map(_same, present, self._gathered)):
+        kinds = [(id(parameter), parameter.shape) for parameter in stored]
+        if kinds != self._kinds:
             self._layout.weights()  # checks them
             self._find_indices(stored)
-            self._gathered = present
+            self._indexed, self._kinds = stored, kinds
         packed = _Gather.apply(self._indices, self._inverse, *stored)
         assert isinstance(packed, Tensor)
         parts = packed.split([shape.numel() for shape in self._shapes])
@@ -164,7 +165,3 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         parts = grads[0].index_select(0, ctx.inverse).split([shape.numel() for shape in ctx.shapes])
         return None, None, *(part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True))
-
-
-def _same(one: tuple[nn.Parameter, torch.Size], other: tuple[nn.Parameter, torch.Size]) -> bool:
-    return one[0] is other[0] and one[1] == other[1]

@@ -22,7 +22,7 @@ from wavenet.evaluation import Score, utterance_bits
 from wavenet.model import WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
-from wavenet.optimizers.adjacent import merged, place_gradients_adjacent
+from wavenet.optimizers.adjacent import merged
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.optimizer import OptimizerFactory, apply_settings, make_optimizer, place_parameters_adjacent
 from wavenet.training.schedules import lr_factor
@@ -262,11 +262,7 @@ class WaveNetTraining(L.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         learnt = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        runs = merged([p.grad for p in learnt if p.grad is not None])
-        if self.device.type == "cpu" and len(runs) > len(learnt) // 2:
-            place_gradients_adjacent(learnt)
-            runs = merged([p.grad for p in learnt if p.grad is not None])
-        gradients = [gradient for (gradient,) in runs]
+        gradients = [gradient for (gradient,) in merged([p.grad for p in learnt if p.grad is not None])]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not bool(norm.isfinite()):
             self._skip(optimizer, seen)

@@ -64,12 +64,8 @@ def place_parameters_adjacent(model: WaveNet) -> None:
 
     The optimizer, clipping and averaging then take them as one on a CPU; see `wavenet.optimizers.adjacent`.
     """
-    by_kind: dict[Any, list[nn.Parameter]] = {}
-    for group in groups_by_role(model):
-        for parameter in group["params"]:
-            kind = group["role"], "weight_decay" in group, parameter.shape
-            by_kind.setdefault(kind, []).append(parameter)
-    ordered = [parameter for members in by_kind.values() for parameter in members]
+    groups = [group["params"] for group in groups_by_role(model)]
+    ordered = [parameter for members in groups for parameter in sorted(members, key=lambda each: tuple(each.shape))]
     place_adjacent(ordered, others=[*model.parameters(), *model.buffers()])
 
 
