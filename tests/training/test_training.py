@@ -23,6 +23,7 @@ from tests.contract import verify_streaming
 from wavenet.training import (
     CPUNetwork,
     DivergenceMonitor,
+    ExponentialMovingAverage,
     WaveNetTraining,
     flush_denormal_numbers,
     keep_freed_memory,
@@ -427,6 +428,23 @@ def test_schedules(schedule):
     assert factors[87] == pytest.approx(
         {"cosine": 0.1 + 0.45 * (1 + math.cos(math.pi * 77 / 90)), "wsd": 0.568}.get(schedule, 1)
     )
+
+
+@pytest.mark.parametrize(("decay", "steps"), [(0.9, 90), (0.99, 400), (0.99, 403)])
+def test_averaged_weights_are_those_of_an_average_over_all_steps(small, decay, steps):
+    """The weights grow by 1 with each step; after step 100, the average is behind by the steps not counted at most."""
+    training, average = WaveNetTraining(small(), lr=0.1), ExponentialMovingAverage(decay)
+    average.setup(None, training, "fit")
+    expected = 1.0
+    for step in range(1, steps + 1):
+        with torch.no_grad():
+            for parameter in training.parameters():
+                parameter.fill_(step)
+        if step > 1:
+            expected += (1 - min(decay, step / (step + 9))) * (step - expected)
+        average.on_train_batch_end(SimpleNamespace(global_step=step), training, None, None, 0)
+    averaged = {round(float(p.detach().mean()), 3) for p in average._average_model.module.parameters()}
+    assert len(averaged) == 1 and averaged.pop() == pytest.approx(expected, abs=0.01 if steps < 100 else 3)
 
 
 def test_weight_decay_is_on_matrices_only(small):

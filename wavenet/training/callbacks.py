@@ -22,11 +22,15 @@ from wavenet.training.wandb_log import WandbLog
 _HINTS = "Try a smaller optimizer.lr or a longer optimizer.warmup_steps"
 
 
+_AVERAGED_ALONE, _AVERAGED_EVERY = 100, 4  # first steps whose weights all count; then those after every so many steps
+
+
 class ExponentialMovingAverage(WeightAveraging):
     """Keeps a moving average of the weights, which is validated, sampled from and exported in their place.
 
-    The decay starts small and grows to its final value, min(decay, (1 + n) / (10 + n)) after n
-    steps, so that the average of a short run does not contain its random initial weights.
+    The decay starts small and grows to its final value, min(decay, (1 + n) / (10 + n)) after n steps, so that the
+    average of a short run does not contain its random initial weights. After 100 steps only the weights after every
+    fourth step count, each as much as four: averaging takes a tenth of a small network's step.
 
     Args:
         decay: Final decay for each step, such as 0.999.
@@ -41,11 +45,18 @@ class ExponentialMovingAverage(WeightAveraging):
 
         def average(averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
             n = int(num_averaged)
-            weight = 1 - min(decay, (1 + n) / (10 + n))
+            every = 1 if n < _AVERAGED_ALONE else _AVERAGED_EVERY
+            n = min(n, _AVERAGED_ALONE) + _AVERAGED_EVERY * max(0, n - _AVERAGED_ALONE)  # steps
+            weight = 1 - min(decay, (1 + n) / (10 + n)) ** every
             runs = merged(averaged, current)
             torch._foreach_lerp_([run[0] for run in runs], [run[1] for run in runs], weight)  # pyright: ignore[reportPrivateImportUsage]
 
         super().__init__(multi_avg_fn=average)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Return whether the weights after the step with this index, from 0, are averaged."""
+        del epoch_idx
+        return step_idx is not None and (step_idx < _AVERAGED_ALONE or (step_idx + 1) % _AVERAGED_EVERY == 0)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Copy the model, with parameters as adjacent in memory as its own."""
