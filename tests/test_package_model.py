@@ -74,6 +74,7 @@ def test_babble_is_trained_measured_and_saved_by_one_command(in_tmp, speech):
 
 def test_the_vocoder_is_measured_on_speakers_that_it_never_heard(package, in_tmp, speech):
     settings = [*TINY, *QUICK, "evaluate.resynthesis.utterances=1", "evaluate.resynthesis.seconds=0.6"]
+    settings += ["evaluate.resynthesis.temperature=0.75"]
     data = [*own(speech, "june"), ATTRIBUTION, "logger=none"]
     with pytest.raises(
         SystemExit, match=r"package_model: unheard=.*: the model is trained on june, too; leave them out"
@@ -94,6 +95,7 @@ def test_the_vocoder_is_measured_on_speakers_that_it_never_heard(package, in_tmp
     assert set(held_out["scores"]) == {"ann", "all"} and set(new["scores"]) == {"allison", "carlo", "june", "all"}
     assert new["scores"]["all"]["utterances"] == 12 and new["resynthesis"]["utterances"] == 3
     assert "| | Held-out recordings | Speakers never heard in training |" in text
+    assert "| Temperature | 0.75 | 0.75 |" in text and "temperature=0.75, seed=1)" in text
     for name, key, style in (
         ("Log-mel distance, dB", "log_mel_distance", ".2f"),
         ("PESQ, 1 to 4.6", "pesq", ".2f"),

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 RATE = 8000
 NAMES = ["<script>alert(1)</script>", "june", 'Zoë & "co"']
-WHOLE = {"long_term_utterances": 2, "long_term_seconds": 0.4}
+WHOLE = {"long_term_utterances": 2, "long_term_seconds": 0.4, "utterance_temperature": 0.8}
 PLAN = ReportSettings(sound_seconds=0.3, utterances=2, utterance_seconds=0.8, speed_seconds=0.05, seed=5, **WHOLE)
 
 
@@ -170,27 +170,30 @@ def test_every_speaker_has_sounds_and_the_page_matches_the_json(conditional, voc
 
 
 def test_sounds_are_the_recording_and_the_generation_of_the_seed(conditional, vocoded, corpus):
-    for report, built in ((conditional, speaker_model()), (vocoded, vocoder())):
+    for report, built, temperature in ((conditional, speaker_model(), 1.0), (vocoded, vocoder(), 0.8)):
         for number, speaker in enumerate(sorted(NAMES)):
             recording, generated = (sound for sound in report.sounds if sound.speaker == speaker)
             index = [utterance.id for utterance in corpus.utterances].index(recording.utterance)
             torch.testing.assert_close(recording.decoded(), corpus.read(index)[:2400], rtol=0, atol=2 / 2**15)
             assert generated.seed == 5 + number and generated.utterance == recording.utterance
             length = 2400 if generated.kind == "generated" else min(6400, len(corpus.read(index)))
-            alone = make(built, [length], [report.corpus.conditions(index, 0, length)], generated.seed)[0]
+            conditions = report.corpus.conditions(index, 0, length)
+            alone = make(built, [length], [conditions], generated.seed, temperature=temperature)[0]
             torch.testing.assert_close(generated.decoded(), alone[:2400], rtol=0, atol=2 / 2**15)
 
 
 def test_resynthesis_is_measured_by_speaker(vocoded, corpus):
     found = vocoded.result["resynthesis"]
     assert (found["utterances"], found["held_out_utterances"]) == (5, 6)
-    assert found["seconds"] == pytest.approx(4 * 0.8 + 0.25)
+    assert found["seconds"] == pytest.approx(4 * 0.8 + 0.25) and found["temperature"] == 0.8
     assert found["pesq"] == {"sample_rate": 8000, "mode": "nb"}
     first = next(one for one in found["each"] if one["utterance"] == "1-a<b>")
     index = 3
     seed = 5 + sorted(NAMES).index("june")
     conditions = vocoded.corpus.conditions(index, 0, 6400)
-    distances = similarity(make(vocoder(), [6400], [conditions], seed)[0], corpus.read(index, 0, 6400), RATE)
+    distances = similarity(
+        make(vocoder(), [6400], [conditions], seed, temperature=0.8)[0], corpus.read(index, 0, 6400), RATE
+    )
     for name in ("log_mel_distance", "mel_cepstral_distortion", "voicing_error"):
         assert first[name] == pytest.approx(getattr(distances, name), rel=1e-6)
     for name in ("log_mel_distance", "voicing_error"):

@@ -55,7 +55,7 @@ def card(model: WaveNet, place: str = HERE) -> str:
     bits, trained = _bits(metadata), Markdown(", ".join(_trained(metadata)))
     return _template().render(
         model=model, title=title, place=place, here=HERE, front_matter=_front_matter(model, metadata, title),
-        **_usage(model), **_architecture(model), **_data(metadata), **_results(model, metadata),
+        **_usage(model, metadata), **_architecture(model), **_data(metadata), **_results(model, metadata),
         bits=None if bits is None else f"{bits:.4f}", trained=trained, scores=_scores(metadata),
         measured=_measured(metadata), packages=_packages(model, place),
     )  # fmt: skip
@@ -114,8 +114,8 @@ def _licences(metadata: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, attribution or "") for name, attribution in each if name]
 
 
-def _usage(model: WaveNet) -> dict[str, Any]:
-    """The variable parts of the example program."""
+def _usage(model: WaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The variable parts of the example program; the temperature is that at which resynthesis was measured."""
     names = {name: c for name, c in model.conditioners.items() if isinstance(c, CategoricalEmbedding)}
     values = {name: literal(str(c.categories[0])) for name, c in names.items()}
     arguments = ["seconds=len(recording) / model.sample_rate" if model.features else "seconds=2"]
@@ -125,6 +125,8 @@ def _usage(model: WaveNet) -> dict[str, Any]:
         arguments.append(f"conditions={{**conditions, {', '.join(items)}}}" if items else "conditions=conditions")
     elif items:
         arguments.append(f"conditions={{{', '.join(items)}}}")
+    temperature = number_at(metadata, "evaluation", "resynthesis", "temperature") if model.features else None
+    arguments += [f"temperature={temperature:g}"] if temperature is not None and temperature != 1 else []
     return {
         "features": model.features,
         "reads_files": _reads_files(model),
@@ -236,6 +238,7 @@ def _measured(metadata: dict[str, Any]) -> dict[str, Any] | None:
     places = {
         "Recordings": (("resynthesis", "utterances"), "{:,.0f}"),
         "Seconds": (("resynthesis", "seconds"), "{:,.0f}"),
+        "Temperature": (("resynthesis", "temperature"), "{:g}"),
         "Bits per sample": (("scores", "all", "bits_per_sample"), "{:.4f}"),
     }
     places |= {name: (("resynthesis", "measures", measure), style) for measure, (name, style) in MEASURES.items()}

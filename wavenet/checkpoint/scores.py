@@ -42,7 +42,8 @@ def summary_of(found: Mapping[str, Any]) -> dict[str, Any] | None:
     Returns:
         "dataset"; "scores": for each name, the speakers and all together, "bits_per_sample", "as_16_bit", "samples" and
         "utterances"; "machine" in words, with the date, if it is stated; and for vocoders "resynthesis": "utterances",
-        "seconds", and "measures", their means by name, as far as they are numbers. None if there are no scores.
+        "seconds", "temperature" if it is stated, and "measures", their means by name, as far as they are numbers. None
+        if there are no scores.
     """
     scores, dataset = entry_at(found, "bits_per_sample"), text_at(found, "dataset")
     if dataset is None or not isinstance(scores, dict):
@@ -72,4 +73,6 @@ def _resynthesis(found: Mapping[str, Any]) -> dict[str, Any] | None:
     numbers = {name: number_at(found, "resynthesis", name) for name in ("utterances", "seconds")}
     if not measures or None in numbers.values():
         return None
+    temperature = number_at(found, "resynthesis", "temperature")
+    numbers |= {} if temperature is None else {"temperature": temperature}
     return numbers | {"measures": {name: value for name, value in measures.items() if value is not None}}

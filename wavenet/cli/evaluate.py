@@ -82,6 +82,7 @@ def _report_settings(cfg: DictConfig) -> ReportSettings:
         max_speakers=cfg.sounds.max_speakers,
         utterances=cfg.resynthesis.utterances,
         utterance_seconds=cfg.resynthesis.seconds,
+        utterance_temperature=cfg.resynthesis.temperature,
         long_term_utterances=cfg.long_term.utterances,
         long_term_seconds=cfg.long_term.seconds,
         long_term_speakers=cfg.long_term.max_speakers,

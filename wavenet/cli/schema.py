@@ -200,6 +200,7 @@ EVALUATE: dict[str, ValueType] = {
     "long_term.max_speakers": optional(Integer(1, 10**6)),
     "resynthesis.utterances": Integer(0, 10**6),
     "resynthesis.seconds": Real(0, 3600, exclusive_low=True, example=10),
+    "resynthesis.temperature": GENERATE["temperature"],
     "speed.seconds": Real(0, 600, example=2),
     "bits_per_byte.clip_seconds": optional(Real(0.01, _DAY, example=1)),
     "bits_per_byte.quantization": OneOf(QUANTIZATIONS),

@@ -80,7 +80,7 @@ def report_on_model(
     }
     selection = select_utterances(model, corpus, settings)
     with progress("generating sounds", selection.num_steps, "sample") as done:
-        generated = selection.make(model, settings.seed, done)
+        generated = selection.make(model, settings, done)
     sounds = selection.sounds(generated, name, model, settings)
     result["sounds"] = [sound.described() for sound in sounds]
     result["long_term"] = _long_term(model, corpus, settings, progress)
@@ -98,6 +98,7 @@ def report_on_model(
             "held_out_utterances": len(corpus.utterances),
             "held_out_seconds": corpus.seconds,
             "seed": settings.seed,
+            "temperature": settings.utterance_temperature,
         }
         result["resynthesis"] = resynthesis | total
     result["speed"] = None

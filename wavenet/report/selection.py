@@ -42,9 +42,10 @@ class Selection:
         """Number of samples that are generated sequentially."""
         return num_steps(self.lengths)
 
-    def make(self, model: WaveNet, seed: int, on_progress: Callable[[int], object]) -> list[Tensor]:
+    def make(self, model: WaveNet, settings: ReportSettings, on_progress: Callable[[int], object]) -> list[Tensor]:
         """Generate the audio of each utterance, (length,)."""
-        return make(model, self.lengths, self.conditions, seed, on_progress)
+        temperature = settings.utterance_temperature if model.features else 1.0
+        return make(model, self.lengths, self.conditions, settings.seed, on_progress, temperature)
 
     def pairs(self, generated: Sequence[Tensor], seconds: float) -> list[tuple[Tensor, Tensor]]:
         """Return the generated audio and the recordings, each cut to a maximum length."""

@@ -18,6 +18,7 @@ class ReportSettings:
         max_speakers: Number of speakers with sounds on the page; None for all.
         utterances: Utterances of each speaker to resynthesise, with a model that has features; 0 for none.
         utterance_seconds: Maximum length of each resynthesis.
+        utterance_temperature: Temperature of the resyntheses.
         long_term_utterances: Utterances of each speaker to generate at each temperature, each with its own seed, and
             to measure as a whole beside the recordings; 0 for none.
         long_term_seconds: Length of each, for a model that has features at most that of the recording.
@@ -34,6 +35,7 @@ class ReportSettings:
     max_speakers: int | None = None
     utterances: int = 3
     utterance_seconds: float = 10.0
+    utterance_temperature: float = 1.0
     long_term_utterances: int = 3
     long_term_seconds: float = 5.0
     long_term_speakers: int | None = None
