@@ -54,13 +54,13 @@ def main() -> None:
     _add_learning(subjects)
 
     data_parser = subjects.add_parser("data", help="reading training segments")
-    data_parser.add_argument("--segment", type=int, default=8000, help="predicted samples per segment")
-    data_parser.add_argument("--context", type=int, default=1023, help="context samples before each segment")
+    data_parser.add_argument("--segment", type=int, default=2000, help="predicted samples per segment")
+    data_parser.add_argument("--context", type=int, default=135, help="context samples before each segment")
     data_parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
     data_parser.set_defaults(run=_data)
 
     vocoder_parser = subjects.add_parser("vocoder", help="resynthesis from matching and other mel spectrograms")
-    vocoder_parser.add_argument("--steps", type=int, default=3600, help="training steps of both models")
+    vocoder_parser.add_argument("--steps", type=int, default=12000, help="training steps of both models")
     vocoder_parser.add_argument("--vocoder", type=Path, help="an existing run to use instead of training one")
     vocoder_parser.add_argument(
         "--without", type=Path, help="likewise, a run conditioned on the speaker and not on a mel"
@@ -87,6 +87,7 @@ def _add_learning(subjects: Any) -> None:
     )
     parser.add_argument("--times", nargs="+", type=float, default=[108.0, 324.0], help="times of training, seconds")
     parser.add_argument("--seeds", type=int, default=3, help="runs for each recipe and time")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on an equal share of the cores")
     parser.add_argument("--experiment", help="a config in configs/experiment, such as vocoder")
     parser.add_argument("--root", help="folder with a folder of recordings for each speaker; default: the package's")
     parser.add_argument("--cache", default="data/cache", help="folder for prepared audio")
@@ -143,6 +144,10 @@ def _contention(args: argparse.Namespace) -> None:
 
 
 def _learning(args: argparse.Namespace) -> None:
+    try:
+        learning.shares_of_cores(args.jobs)
+    except ValueError as error:
+        raise SystemExit(f"benchmark.py learning: {error}") from None
     split = learning.split_in_words(args.experiment, args.root, args.cache)
     print(
         f"{split['training_minutes']:.1f} min in {split['training_utterances']} recordings for training, "
@@ -153,6 +158,7 @@ def _learning(args: argparse.Namespace) -> None:
         args.recipes,
         args.times,
         args.seeds,
+        args.jobs,
         args.experiment,
         args.root,
         args.cache,

@@ -6,16 +6,21 @@ alone: the clock stops while the held-out recordings are scored. Each run is a p
 """
 
 import json
+import os
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import lightning as L
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -57,21 +62,12 @@ class Recipe:
 
 RECIPES = {
     "default": Recipe("wavenet"),
-    "AdamW": Recipe(
+    "AdamW": Recipe(  # the default until 2026-11
         "wavenet",
         (
             "optimizer=adamw", "optimizer.lr=0.01",
             "model.kernel_size=2", "model.dilation_cycle=9", "model.num_cycles=2",
             "batch_size=2", "segment_length=8000", "ema_decay=0.999",
-        ),
-    ),
-    # The best of the trials in data/guide/measurements.md: short segments, SOAP, four taps and twelve layers.
-    "SOAP": Recipe(
-        "wavenet",
-        (
-            "optimizer=soap", "optimizer.lr=0.005", "optimizer.frequency=20", "optimizer.max_dim=128",
-            "model.kernel_size=4", "model.dilation_cycle=4", "model.num_cycles=3",
-            "batch_size=1", "segment_length=2000", "ema_decay=0.999",
         ),
     ),
     "conv1d": Recipe("conv1d"),
@@ -102,6 +98,7 @@ class Case:
         root: Folder of recordings in place of the package's corpus, a speaker in each of its folders; or None.
         cache: Folder of prepared audio.
         scores: How often the held-out recordings are scored, evenly over the steps.
+        cores: The processor cores that the run has to itself; None: all.
     """
 
     recipe: str
@@ -111,6 +108,7 @@ class Case:
     root: str | None
     cache: str
     scores: int = _POINTS
+    cores: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -182,6 +180,9 @@ def train(case: Case) -> list[tuple[float, int, float]]:
     silence_lightning()
     warnings.filterwarnings("ignore", "training takes several times as long")  # which is what is measured
     keep_freed_memory()
+    if case.cores is not None:
+        os.sched_setaffinity(0, case.cores)
+        torch.set_num_threads(len(case.cores))
     cfg = config_of(case)
     L.seed_everything(case.seed, workers=True, verbose=False)
     corpus = recordings(cfg)
@@ -228,10 +229,46 @@ def steps_per_second(case: Case) -> float:
     return rate
 
 
+class _Cores:
+    """Shares of the processor's cores, one for each of several runs at a time."""
+
+    def __init__(self, jobs: int) -> None:
+        self._free: SimpleQueue[tuple[int, ...] | None] = SimpleQueue()
+        for share in shares_of_cores(jobs):
+            self._free.put(share)
+
+    @contextmanager
+    def lent(self) -> Iterator[tuple[int, ...] | None]:
+        """Lend a share that is free."""
+        share = self._free.get()
+        try:
+            yield share
+        finally:
+            self._free.put(share)
+
+
+def shares_of_cores(jobs: int) -> list[tuple[int, ...] | None]:
+    """Return the cores of each of several runs at a time: as many for each, and no core for two. None: all.
+
+    Raises:
+        ValueError: If there are fewer cores than runs, or the system cannot give a process cores of its own.
+    """
+    if jobs == 1:
+        return [None]
+    if not hasattr(os, "sched_setaffinity"):
+        raise ValueError("--jobs: this system cannot give each run cores of its own; leave it out")
+    cores = sorted(os.sched_getaffinity(0))
+    if jobs > len(cores):
+        raise ValueError(f"--jobs is {jobs}; this machine has {len(cores)} cores, of which each run needs one")
+    size = len(cores) // jobs
+    return [tuple(cores[i * size : (i + 1) * size]) for i in range(jobs)]
+
+
 def benchmark_learning(
     recipes: Sequence[str],
     times: Sequence[float],
     seeds: int = 3,
+    jobs: int = 1,
     experiment: str | None = None,
     root: str | None = None,
     cache: str = "data/cache",
@@ -243,6 +280,7 @@ def benchmark_learning(
         recipes: Names in `RECIPES`.
         times: Times of training, seconds.
         seeds: Number of runs for each recipe and time, with the seeds 0, 1, ...
+        jobs: Runs at a time, each on an equal share of the cores.
         experiment: Name of a config in configs/experiment, such as "vocoder".
         root: Folder of recordings in place of the package's corpus.
         cache: Folder of prepared audio.
@@ -250,18 +288,37 @@ def benchmark_learning(
 
     Returns:
         A row for each recipe and time.
+
+    Raises:
+        ValueError: If there are fewer cores than runs at a time.
     """
-    cases = {}
-    for name in recipes:
-        case = Case(name, experiment, 0, 0, root, cache)
-        rate = steps_per_second(case) / case.scores  # steps are a multiple of the number of scores
-        for seconds in times:
-            cases[name, seconds] = replace(case, steps=case.scores * max(1, round(seconds * rate)))
+    cores = _Cores(jobs)
+
+    def on_share(work: Callable[[Case], Any], case: Case) -> Any:
+        with cores.lent() as share:
+            return work(replace(case, cores=share))
+
+    first = {name: Case(name, experiment, 0, 0, root, cache) for name in recipes}
+    with ThreadPoolExecutor(jobs) as pool:
+        cases = {}
+        rates = pool.map(lambda case: on_share(steps_per_second, case), first.values())
+        for (name, case), rate in zip(first.items(), rates, strict=True):
+            for seconds in times:  # steps are a multiple of the number of scores
+                cases[name, seconds] = replace(case, steps=case.scores * max(1, round(seconds * rate / case.scores)))
+        runs = {
+            pool.submit(on_share, run, replace(case, seed=seed)): (key, seed)
+            for seed in range(seeds)
+            for key, case in cases.items()
+        }
+        try:
+            for each in as_completed(runs):
+                on_run(runs[each][0][0], runs[each][1], each.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     curves: dict[Any, list[list[tuple[float, int, float]]]] = {key: [] for key in cases}
-    for seed in range(seeds):
-        for key, case in cases.items():
-            curves[key].append(run(replace(case, seed=seed)))
-            on_run(key[0], seed, curves[key][-1])
+    for each, (key, _) in runs.items():
+        curves[key].append(each.result())
     rows = []
     for key, case in cases.items():
         ends = [curve[-1] for curve in curves[key]]

@@ -1,9 +1,11 @@
 """The benchmark of learning: its runs are those of the command, its peers are causal, its ratios are right."""
 
 import json
+import os
 import re
 import runpy
 import sys
+import threading
 
 import pytest
 import torch
@@ -83,6 +85,49 @@ def test_how_many_times_as_long_a_recipe_takes():
     other = Row("other", 1, 60.0, 1, [5.5], [[(60.0, 1, 5.5)]])
     assert [speed_up(row, [*ours, other]) for row in (*ours, other)] == [1.0, 1.0, 4.0]
     assert speed_up(Row("best", 1, 60.0, 1, [4.0], [[(60.0, 1, 4.0)]]), ours) is None
+
+
+def test_runs_at_a_time_have_cores_of_their_own(monkeypatch):
+    monkeypatch.setattr(learning, "shares_of_cores", lambda jobs: [(0,), (1,)])
+    monkeypatch.setattr(learning, "steps_per_second", lambda case: 8.0)
+    running, seen, together = [], [], threading.Barrier(2, timeout=20)
+
+    def run(case):
+        assert case.cores not in running
+        running.append(case.cores)
+        together.wait()  # both are at work
+        seen.append((case.recipe, case.seed, case.cores))
+        running.remove(case.cores)
+        return [(1.0, 10, 5.0 + case.seed)]
+
+    monkeypatch.setattr(learning, "run", run)
+    printed = []
+    rows = learning.benchmark_learning(["default", "AdamW"], [1], 2, jobs=2, on_run=lambda *each: printed.append(each))
+    assert [(row.recipe, row.bits) for row in rows] == [("default", [5.0, 6.0]), ("AdamW", [5.0, 6.0])]
+    assert len(printed) == 4 and {cores for *_, cores in seen} == {(0,), (1,)}
+
+
+def test_a_run_that_fails_ends_the_benchmark(monkeypatch):
+    tried = []
+
+    def run(case):
+        tried.append(case)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(learning, "run", run)
+    monkeypatch.setattr(learning, "steps_per_second", lambda case: 8.0)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        learning.benchmark_learning(["default"], [1], 50)
+    assert len(tried) < 50
+
+
+def test_more_runs_than_cores_are_refused(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6, 9, 11}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", None, raising=False)
+    assert learning.shares_of_cores(2) == [(3, 5), (6, 9)] and learning.shares_of_cores(1) == [None]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "learning", "--jobs", "6"])
+    with pytest.raises(SystemExit, match=r"--jobs is 6; this machine has 5 cores, of which each run needs one"):
+        runpy.run_path(str(ROOT / "scripts" / "benchmark.py"), run_name="__main__")
 
 
 def test_the_script(in_tmp, speech, monkeypatch, capsys):
