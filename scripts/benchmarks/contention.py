@@ -114,7 +114,7 @@ def measure(case: Case, seconds: float) -> float:
     """Return the samples per second of a case."""
     if case.work == "training":
         loop = "lightning" if case.network == "wavenet" else "hand"  # Lightning would take native code for both
-        return training.measure(training.Case("default", case.network, loop, batch=2, segment=8000), seconds)["rate"]
+        return training.measure(training.Case("default", case.network, loop, batch=1, segment=2000), seconds)["rate"]
     backend = generation.CPUBackend(generation.make_model("S"), threads=case.threads)
     generate = generation.runner(backend, batch=1)
     generate(1000)

@@ -66,9 +66,9 @@ def corpora(folder: Path, sample_rate: int) -> dict[str, Corpus]:
 
 def benchmark_data(
     training_rate: float,
-    segment: int = 8000,
-    context: int = 1023,
-    batch: int = 2,
+    segment: int = 2000,
+    context: int = 135,
+    batch: int = 1,
     seconds: float = 3.0,
     sample_rate: int = 8000,
     on_row: Callable[[Row], object] = print,

@@ -865,10 +865,19 @@ def _states(m: _Maker) -> Iterator[Case]:
         "two optimizers": lambda c: c["optimizer_states"].append(c["optimizer_states"][0]),
         "an optimizer of no groups": lambda c: c["optimizer_states"][0].update(param_groups=[]),
         "an optimizer of other parameters": lambda c: c["optimizer_states"][0]["param_groups"][0].update(params=[999]),
-        "moments of another shape": lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.ones(7)),
-        "moments that are NaN": lambda c: c["optimizer_states"][0]["state"][0]["exp_avg"].fill_(float("nan")),
-        "negative squares": lambda c: c["optimizer_states"][0]["state"][0]["exp_avg_sq"].fill_(-1.0),
-        "moments that are missing": lambda c: c["optimizer_states"][0]["state"][0].pop("exp_avg"),
+        "moments of another shape": lambda c: _moments(c, "exp_avg").update(exp_avg=torch.ones(7)),
+        "moments that are NaN": lambda c: _moments(c, "exp_avg")["exp_avg"].fill_(float("nan")),
+        "negative squares": lambda c: _moments(c, "exp_avg")["exp_avg_sq"].fill_(-1.0),
+        "moments that are missing": lambda c: _moments(c, "exp_avg").pop("exp_avg"),
+        "a basis of another shape": lambda c: _moments(c, "left_basis").update(left_basis=torch.eye(3)),
+        "a basis that is infinite": lambda c: _moments(c, "left_basis")["left_basis"].fill_(float("inf")),
+        "a basis that is missing": lambda c: _moments(c, "left_basis").pop("left_basis"),
+        "a basis in float16": lambda c: _moments(c, "left_basis").update(
+            left_basis=_moments(c, "left_basis")["left_basis"].half()
+        ),
+        "an average of gradients that is NaN": lambda c: _moments(c, "left_basis")["left_average"].fill_(float("nan")),
+        "negative squares in a basis": lambda c: _moments(c, "left_basis")["exp_avg_sq"].fill_(-1.0),
+        "steps that are NaN": lambda c: _moments(c, "left_basis").update(step=torch.tensor(float("nan"))),
         "moments of nobody": lambda c: c["optimizer_states"][0]["state"].update({10**6: {}}),
         "a rate that is NaN": lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr=float("nan")),
         "a rate that is a name": lambda c: c["optimizer_states"][0]["param_groups"][0].update(lr="fast"),
@@ -895,6 +904,12 @@ def _states(m: _Maker) -> Iterator[Case]:
         "a scaler that is a name": lambda c: c.update(MixedPrecision={"scale": "x"}),
     }.items():
         yield from m.state(name, change)
+
+
+def _moments(contents: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the optimizer's state of the first parameter that has a tensor of this name."""
+    states = contents["optimizer_states"][0]["state"].values()
+    return next(state for state in states if name in state)
 
 
 def _first(state: dict[str, Any], value: Any) -> None:

@@ -26,6 +26,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
+from scripts.benchmarks.learning import RECIPES
 from scripts.benchmarks.table import header, line_of
 from tests.configured import composed
 from tests.reliability.models import KINDS
@@ -161,7 +162,7 @@ class Experiment:
     """
 
     def __init__(self, steps: int, segment: int, cache: Path, overrides: list[str], accelerator: str = "cpu") -> None:
-        self._cfg = composed(*overrides)
+        self._cfg = composed(*RECIPES["AdamW"].settings, *overrides)
         self._steps, self._segment, self._cache, self._accelerator = steps, segment, cache, accelerator
         corpus = prepare(instantiate(self._cfg.dataset), self._cfg.model.sample_rate, cache, progress=False)
         fill_categories(self._cfg, corpus)
