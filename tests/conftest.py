@@ -30,6 +30,7 @@ TINY = [  # settings with which any configuration runs in seconds
     "model.gate_channels=8",
     "model.skip_channels=8",
     "model.condition_channels=4",
+    "model.kernel_size=2",
     "model.dilation_cycle=3",
     "model.num_cycles=1",
     "model.sample_rate=8000",

@@ -221,6 +221,10 @@ MISTAKES = [
         "a torch.optim.Optimizer: it is a Linear; refused, it must be a subclass of Opt",
     ),
     ("+optimizer.momentun=0.9", "optimizer.momentun: there is no such setting; did you mean optimizer.momentum?"),
+    (
+        "optimizer._target_=torch.optim.Rprop",
+        "warmup_steps; if it comes from a YAML, leave it out: ~optimizer.momentum",
+    ),
     ("~optimizer.lr", "optimizer.lr is not given; give +optimizer.lr=VALUE"),
     ("optimizer.lr=-1", "optimizer.lr is -1; it must be a number above 0"),
     ("optimizer.momentum=2", "optimizer: SignSGD refuses its settings or the model's parameters: momentum is 2"),
@@ -261,7 +265,7 @@ def test_a_run_goes_on_with_its_own_optimizer(here, run):
 
 def test_optimizers_of_torch_need_no_trust(run, in_tmp, speech):
     data = ["dataset=folder", f"dataset.root={speech}", "dataset.speakers_from_folders=true", "logger=none"]
-    sgd = ["+optimizer._target_=torch.optim.SGD", "~optimizer.betas", "+optimizer.momentum=0.9"]
+    sgd = ["optimizer=adamw", "+optimizer._target_=torch.optim.SGD", "~optimizer.betas", "+optimizer.momentum=0.9"]
     run("train", *TINY, *data, *sgd, "optimizer.lr=1.5", "run_dir=r")
     run("train", "resume=r", "trainer.max_steps=3")
     contents = torch.load("r/checkpoints/last.ckpt", weights_only=True)["optimizer_states"][0]

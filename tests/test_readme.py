@@ -86,7 +86,14 @@ def test_parts_of_ones_own(run, in_tmp, speech):
     run("generate", "checkpoint=r", "trust=[mymodel]", "seconds=0.01")
     model = wavenet.load("r", trust=["mymodel"])
     assert (model.gain, type(model.stack.layers[0]).__name__) == (2, "Softer")
-    run("train", *common, "+optimizer._target_=torch.optim.RMSprop", "~optimizer.betas", "run_dir=other")
+    run(
+        "train",
+        *common,
+        "optimizer=adamw",
+        "+optimizer._target_=torch.optim.RMSprop",
+        "~optimizer.betas",
+        "run_dir=other",
+    )
 
 
 def test_the_pictures(run, in_tmp, speech):

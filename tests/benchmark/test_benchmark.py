@@ -147,7 +147,7 @@ def test_data(in_tmp, monkeypatch, capsys):
         (source, workers) for source in ("FLAC", "WAV", "cache") for workers in (0, 1)
     ]
     for row in result["rows"]:
-        assert row["samples"] == pytest.approx(8000 * row["segments"])
+        assert row["samples"] == pytest.approx(2000 * row["segments"])
         assert row["workers_for_gpu"] == pytest.approx(data.GPU_RATE / row["samples"])
         if row["workers"] == 0:
             assert row["of_step"] == pytest.approx(1 / (1 + row["samples"] / 1e5))

@@ -6,6 +6,7 @@ import re
 import runpy
 import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -112,6 +113,7 @@ def test_a_run_that_fails_ends_the_benchmark(monkeypatch):
 
     def run(case):
         tried.append(case)
+        time.sleep(0.1)
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(learning, "run", run)

@@ -60,7 +60,7 @@ def test_settings_of_a_newer_version_have_their_default(tmp_path):
     del saved["save_every_n_steps"], saved["samples"]["max_num"]
     path.write_text(yaml.safe_dump(saved))
     cfg = load_saved_config(path, "own/cache")
-    assert (cfg.save_every_n_steps, cfg.samples.max_num) == (200, 4)
+    assert (cfg.save_every_n_steps, cfg.samples.max_num) == (1000, 4)
 
 
 def test_a_dataset_is_not_downloaded_again(tmp_path):

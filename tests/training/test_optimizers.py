@@ -67,6 +67,7 @@ def test_an_optimizer_gets_the_groups_that_it_takes(small):
 def test_a_resumed_run_ends_as_the_whole_one_to_the_bit(run, in_tmp, speech, optimizer):
     """A cut after step 6 of 14; SOAP changes its bases at step 11."""
     settings = [*RUN, *data(speech), f"optimizer={optimizer}", "optimizer.schedule=constant"]
+    settings += ["optimizer.frequency=10"] * (optimizer == "soap")
     run("train", *settings, "trainer.max_steps=14", "run_dir=whole")
     run("train", *settings, "trainer.max_steps=6", "run_dir=cut")
     run("train", "resume=cut", "trainer.max_steps=14")
@@ -78,11 +79,12 @@ def test_a_resumed_run_ends_as_the_whole_one_to_the_bit(run, in_tmp, speech, opt
 @pytest.mark.slow
 def test_settings_that_are_given_on_resume_are_used(run, in_tmp, speech):
     run("train", *RUN, *data(speech), "optimizer=soap", "run_dir=r")
-    run("train", "resume=r", "trainer.max_steps=3", "optimizer.lr=0.002", "+optimizer.frequency=3")
+    run("train", "resume=r", "trainer.max_steps=3", "optimizer.lr=0.002", "optimizer.frequency=3")
     groups = weights("r/checkpoints/last.ckpt")["optimizer_states"][0]["param_groups"]
     assert [group["frequency"] for group in groups] == [3] * 4
     assert [group["initial_lr"] for group in groups] == [0.002] * 4
-    run("train", *RUN, *data(speech), "optimizer.schedule=constant", "optimizer.warmup_steps=0", "run_dir=a")
+    adamw = ["optimizer=adamw", "optimizer.schedule=constant", "optimizer.warmup_steps=0"]
+    run("train", *RUN, *data(speech), *adamw, "run_dir=a")
     run("train", "resume=a", "trainer.max_steps=3", "optimizer.lr=0.002", "optimizer.betas=[0.8,0.9]")
     groups = weights("a/checkpoints/last.ckpt")["optimizer_states"][0]["param_groups"]
     assert [(group["lr"], tuple(group["betas"])) for group in groups] == [(0.002, (0.8, 0.9))] * 2
@@ -101,11 +103,11 @@ def changed(name, value, matrix=0):
 @pytest.mark.parametrize("optimizer", CHOICES)
 def test_a_state_of_anything_else_is_refused(run, in_tmp, speech, optimizer):
     run("train", *RUN, *data(speech), f"optimizer={optimizer}", "run_dir=r")
-    kind = {"muon": Muon, "soap": SOAP}[optimizer]
+    factory = {"muon": functools.partial(Muon), "soap": functools.partial(SOAP, max_dim=128)}[optimizer]
     name = {"muon": "momentum", "soap": "left_basis"}[optimizer]
     path = in_tmp / "r" / "checkpoints" / "last.ckpt"
     good = weights(path)
-    read_resumable(path, optimizer=functools.partial(kind))
+    read_resumable(path, optimizer=factory)
     shape = good["optimizer_states"][0]["state"][0][name].shape
     for change, message in (
         (without(name), "has other entries than a run saves"),
@@ -122,7 +124,7 @@ def test_a_state_of_anything_else_is_refused(run, in_tmp, speech, optimizer):
         change(contents["optimizer_states"][0])
         torch.save(contents, path)
         with pytest.raises(CheckpointError, match=f"last.ckpt: .*{message}"):
-            read_resumable(path, optimizer=functools.partial(kind))
+            read_resumable(path, optimizer=factory)
         torch.save(good, path)
     contents = weights(path)
     contents["optimizer_states"][0]["param_groups"][0].update(role="vector", lr=0.5, weight_decay=50.0)

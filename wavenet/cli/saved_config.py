@@ -218,8 +218,8 @@ def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> No
         if "lr" not in own:
             raise ValueError("optimizer.lr is missing; every run's config has it")
     for name, value in arguments.items():
-        if _target_ is None or name in SCHEDULE:
-            _check_value(f"optimizer.{name}", value, defaults[name])
+        if _target_ is None or name in SCHEDULE or is_own(_target_):
+            _check_value(f"optimizer.{name}", value, defaults.get(name))
 
 
 def _check_logger(

@@ -70,11 +70,13 @@ def check_known(group: str, keys: Iterable[str], known: Iterable[str]) -> None:
     Raises:
         ValueError: Names the unknown key and the most similar known one.
     """
-    before = f"{group}." if group else ""
+    before, keys = f"{group}." if group else "", list(keys)
     for key in keys:
         if key not in known:
             meant = closest(f"{before}{key}", [f"{before}{each}" for each in known])
             listed = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
+            if "_target_" in keys and not meant:  # another class than that of the group's YAML
+                listed += f"; if it comes from a YAML, leave it out: ~{before}{key}"
             raise ValueError(f"{before}{key}: there is no such setting; {listed}")
 
 
