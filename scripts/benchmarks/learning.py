@@ -11,9 +11,8 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -229,24 +228,6 @@ def steps_per_second(case: Case) -> float:
     return rate
 
 
-class _Cores:
-    """Shares of the processor's cores, one for each of several runs at a time."""
-
-    def __init__(self, jobs: int) -> None:
-        self._free: SimpleQueue[tuple[int, ...] | None] = SimpleQueue()
-        for share in shares_of_cores(jobs):
-            self._free.put(share)
-
-    @contextmanager
-    def lent(self) -> Iterator[tuple[int, ...] | None]:
-        """Lend a share that is free."""
-        share = self._free.get()
-        try:
-            yield share
-        finally:
-            self._free.put(share)
-
-
 def shares_of_cores(jobs: int) -> list[tuple[int, ...] | None]:
     """Return the cores of each of several runs at a time: as many for each, and no core for two. None: all.
 
@@ -292,11 +273,16 @@ def benchmark_learning(
     Raises:
         ValueError: If there are fewer cores than runs at a time.
     """
-    cores = _Cores(jobs)
+    free: SimpleQueue[tuple[int, ...] | None] = SimpleQueue()
+    for share in shares_of_cores(jobs):
+        free.put(share)
 
     def on_share(work: Callable[[Case], Any], case: Case) -> Any:
-        with cores.lent() as share:
+        share = free.get()
+        try:
             return work(replace(case, cores=share))
+        finally:
+            free.put(share)
 
     first = {name: Case(name, experiment, 0, 0, root, cache) for name in recipes}
     with ThreadPoolExecutor(jobs) as pool:
