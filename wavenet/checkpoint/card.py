@@ -118,7 +118,7 @@ def _usage(model: WaveNet, metadata: dict[str, Any]) -> dict[str, Any]:
     """The variable parts of the example program; the temperature is that at which resynthesis was measured."""
     names = {name: c for name, c in model.conditioners.items() if isinstance(c, CategoricalEmbedding)}
     values = {name: literal(str(c.categories[0])) for name, c in names.items()}
-    arguments = ["seconds=len(recording) / model.sample_rate" if model.features else "seconds=2"]
+    arguments = ["seconds=seconds" if model.features else "seconds=2"]
     arguments += [f"speaker={values.pop('speaker')}"] if "speaker" in values else []
     items = [f"{literal(name)}: {value}" for name, value in values.items()]
     if model.features:
