@@ -313,7 +313,7 @@ def test_its_scores_are_those_of_its_card(in_tmp, name):
             assert again[measure] == pytest.approx(measured[number][measure], rel=0.05), measure
 
 
-def test_the_vocoder_is_as_good_as_a_vocoder_has_to_be():
+def test_the_vocoder_reaches_its_targets():
     """On held-out recordings; the test above measures one of them again."""
     _, report, _ = on_prompts("vocoder")
     found = report["resynthesis"]["by_speaker"]["all"]
