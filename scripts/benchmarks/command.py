@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from scripts.benchmarks import contention, data, generation, learning, training, vocoder
+from scripts.benchmarks import contention, data, generation, learning, resampling, training, vocoder
 from scripts.benchmarks.table import write_json
 from wavenet.audio import read
 from wavenet.evaluation.figures import draw_spectrograms
@@ -58,6 +58,14 @@ def main() -> None:
     data_parser.add_argument("--context", type=int, default=135, help="context samples before each segment")
     data_parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
     data_parser.set_defaults(run=_data)
+
+    resampling_parser = subjects.add_parser("resampling", help="flatness, aliases and speed of resamplers")
+    resampling_parser.add_argument(
+        "--rates", nargs="+", default=resampling.RATES, help="from and to, such as 48000:16000"
+    )
+    resampling_parser.add_argument("--rounds", type=int, default=5, help="measurements per line")
+    resampling_parser.add_argument("--seconds", type=float, default=8.0, help="length of the noise that is resampled")
+    resampling_parser.set_defaults(run=_resampling)
 
     vocoder_parser = subjects.add_parser("vocoder", help="resynthesis from matching and other mel spectrograms")
     vocoder_parser.add_argument("--steps", type=int, default=12000, help="training steps of both models")
@@ -182,6 +190,17 @@ def _data(args: argparse.Namespace) -> None:
         rate, args.segment, args.context, seconds=args.seconds, on_row=lambda row: print(data.line(row), flush=True)
     )
     write_json(args.output, rows, training_rate=rate)
+
+
+def _resampling(args: argparse.Namespace) -> None:
+    print(resampling.HEADER, flush=True)
+    rows = resampling.benchmark_resampling(
+        [tuple(int(rate) for rate in pair.split(":")) for pair in args.rates],
+        args.rounds,
+        args.seconds,
+        lambda row: print(resampling.line(row), flush=True),
+    )
+    write_json(args.output, rows)
 
 
 def _vocoder(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from scripts.benchmarks import contention, data, floors, generation, training, vocoder
+from scripts.benchmarks import contention, data, floors, generation, resampling, training, vocoder
 from scripts.benchmarks.plain import PlainConv1d
 from tests.conftest import ROOT, TINY
 from wavenet import WaveNet
@@ -151,6 +151,21 @@ def test_data(in_tmp, monkeypatch, capsys):
         assert row["workers_for_gpu"] == pytest.approx(data.GPU_RATE / row["samples"])
         if row["workers"] == 0:
             assert row["of_step"] == pytest.approx(1 / (1 + row["samples"] / 1e5))
+
+
+def test_resampling(in_tmp, monkeypatch, capsys):
+    """Each filter between two pairs of rates; a copy of every third sample passes aliases as they are."""
+    _, result = script(
+        monkeypatch, capsys, "resampling", "--rounds", "1", "--seconds", "0.1", "--rates", "48000:16000", "22050:16000"
+    )
+    assert [(row["resampler"], *row["rates"]) for row in result["rows"]] == [
+        (name, old, 16000) for old in (48000, 22050) for name in resampling.RESAMPLERS
+    ]
+    of_soxr = [row for row in result["rows"] if row["resampler"] == "soxr HQ"]
+    assert all(row["ripple"] < 0.02 and row["alias"] < -120 and 0.95 <= row["cutoff"] <= 0.97 for row in of_soxr)
+    ripple, cutoff, alias = resampling.response(lambda x, old, new: x[:: old // new], 48000, 16000)
+    assert (cutoff, alias) == (1.0, pytest.approx(0, abs=0.01))
+    assert ripple < 0.001
 
 
 def test_vocoder(run, in_tmp, monkeypatch, capsys):

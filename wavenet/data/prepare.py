@@ -25,7 +25,7 @@ from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
 from wavenet.data.process_pool import run_jobs
 from wavenet.types import Real
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 ELSEWHERE = "preparation.cache_dir sets the folder"
 SILENT_DB = -60.0  # recordings whose peak is below this (dB relative to full scale) are skipped as silent
 
