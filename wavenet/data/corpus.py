@@ -1,9 +1,11 @@
-"""Prepared corpus: one plain WAV file for each utterance, all at one rate, and a table of them."""
+"""Prepared corpus: utterances at one rate, in files of their own (`Prepared`) or in shards (`wavenet.data.shards`)."""
 
-import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
@@ -11,13 +13,64 @@ import torch
 from torch import Tensor
 
 from wavenet.audio import Features
+from wavenet.data.columns import NONE, Columns, columns_of
 from wavenet.data.dataset import DatasetError, Skipped
 from wavenet.data.origin import Origin
 
 
+class PreparedUtterance(Protocol):
+    """One utterance of a prepared corpus.
+
+    Attributes:
+        id: Its id in the dataset.
+        num_samples: Length in samples at the corpus's rate.
+        conditions: Named conditions, such as the speaker.
+        held_out: Whether the dataset's published lists hold it out; None if it has none.
+    """
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def num_samples(self) -> int: ...  # noqa: D102
+    @property
+    def conditions(self) -> dict[str, str]: ...  # noqa: D102
+    @property
+    def held_out(self) -> bool | None: ...  # noqa: D102
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Read samples [start, stop), which are within the utterance: float32 in [-1, 1]."""
+        ...
+
+    def frames(self, features: Features, first: int, last: int) -> np.ndarray:
+        """Read frames [first, last) of a feature, as far as it has them: (num_channels, frames) float32."""
+        ...
+
+
+class IndexedUtterances(Sequence[PreparedUtterance], ABC):
+    """Utterances that are columns of an index, and become objects one by one.
+
+    Attributes:
+        columns: Their columns.
+    """
+
+    columns: Columns
+
+    @abstractmethod
+    def select(self, numbers: np.ndarray) -> "IndexedUtterances":
+        """Return some of them, in the order given."""
+
+    @abstractmethod
+    def check_features(self, features: Sequence[Features]) -> None:
+        """Check that they were prepared with these features.
+
+        Raises:
+            DatasetError: If not; names the features, and the command that prepares them.
+        """
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """One utterance of a prepared corpus.
+    """One utterance, in a plain WAV file.
 
     Attributes:
         id: Its id in the dataset.
@@ -39,6 +92,35 @@ class Prepared:
     feature_files: dict[str, Path] = field(default_factory=dict)
     held_out: bool | None = None
 
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Read samples [start, stop); no others are read from disk.
+
+        Raises:
+            DatasetError: If the file is missing or damaged.
+        """
+        try:
+            samples, _ = soundfile.read(self.path, start=start, stop=stop, dtype="float32")
+        except (soundfile.SoundFileError, OSError) as error:
+            raise _unreadable(self.path, error) from error
+        if len(samples) != stop - start:
+            raise _unreadable(self.path, "truncated")
+        return samples
+
+    def frames(self, features: Features, first: int, last: int) -> np.ndarray:
+        """Read frames [first, last) of a feature; no others are read from disk.
+
+        Raises:
+            DatasetError: If the file is missing or damaged.
+        """
+        path = self.feature_files[features.name]
+        try:
+            stored = np.load(path, mmap_mode="r")
+            if stored.shape[0] != features.num_channels or stored.dtype != np.float32:
+                raise ValueError("another shape or dtype")
+        except (OSError, ValueError, EOFError) as error:
+            raise _unreadable(path, error) from error
+        return np.array(stored[:, first:last], order="C")
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -47,7 +129,7 @@ class Corpus:
     Attributes:
         name: The dataset's name.
         sample_rate: Hz.
-        utterances: Sorted by id.
+        utterances: Sorted by id; a list of `Prepared`, or `IndexedUtterances`.
         skipped: Recordings that were left out, and why.
         features: The features that `add_features` computed for every utterance.
         folder: The cache's folder, which is locked by writers; None if the corpus was not prepared.
@@ -56,21 +138,34 @@ class Corpus:
 
     name: str
     sample_rate: int
-    utterances: list[Prepared]
+    utterances: Sequence[PreparedUtterance]
     skipped: list[Skipped]
     features: tuple[Features, ...] = ()
     folder: Path | None = None
     origin: Origin = field(default_factory=Origin)
 
+    @cached_property
+    def columns(self) -> Columns:
+        """The utterances' columns."""
+        if isinstance(self.utterances, IndexedUtterances):
+            return self.utterances.columns
+        return columns_of(self.utterances)
+
+    def select(self, numbers: np.ndarray) -> "Corpus":
+        """Return the corpus of some of its utterances, in the order given."""
+        if isinstance(self.utterances, IndexedUtterances):
+            return replace(self, utterances=self.utterances.select(numbers))
+        return replace(self, utterances=[self.utterances[number] for number in numbers])
+
     @property
     def seconds(self) -> float:
         """Duration of the audio in the corpus, seconds."""
-        return sum(u.num_samples for u in self.utterances) / self.sample_rate
+        return self.columns.samples / self.sample_rate
 
     @property
     def trimmed_share(self) -> float:
         """Fraction of the recordings' duration that was cut as silence, 0 to 1."""
-        before = sum(u.source_seconds for u in self.utterances)
+        before = float(self.columns.source_seconds.sum())
         return max(0.0, 1 - self.seconds / before) if before else 0.0
 
     def values(self, condition: str) -> list[str]:
@@ -79,11 +174,13 @@ class Corpus:
         Raises:
             DatasetError: If an utterance lacks it.
         """
-        for utterance in self.utterances:
-            if condition not in utterance.conditions:
-                known = ", ".join(utterance.conditions) or "no conditions"
-                raise DatasetError(f"dataset '{self.name}' has no {condition} for {utterance.id}; it has {known}")
-        return sorted({u.conditions[condition] for u in self.utterances})
+        values = self.columns.by(condition)
+        lacking = np.flatnonzero(values.codes == NONE)
+        if len(lacking):
+            utterance = self.utterances[int(lacking[0])]
+            known = ", ".join(utterance.conditions) or "no conditions"
+            raise DatasetError(f"dataset '{self.name}' has no {condition} for {utterance.id}; it has {known}")
+        return values.present()
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
         """Read samples [start, stop) of an utterance; no others are read from disk.
@@ -100,13 +197,8 @@ class Corpus:
             DatasetError: If its prepared file is missing or damaged.
         """
         utterance = self.utterances[index]
-        try:
-            samples, _ = soundfile.read(utterance.path, start=start, stop=stop, dtype="float32")
-        except (soundfile.SoundFileError, OSError) as error:
-            raise _unreadable(utterance.path, error) from error
-        if len(samples) != len(range(utterance.num_samples)[start:stop]):
-            raise _unreadable(utterance.path, "truncated")
-        return torch.from_numpy(samples)
+        within = range(utterance.num_samples)[start:stop]
+        return torch.from_numpy(utterance.read(within.start, within.stop))
 
     def conditions(self, index: int, start: int = 0, stop: int | None = None) -> dict[str, Any]:
         """Return the conditions of samples [start, stop) of an utterance.
@@ -127,8 +219,7 @@ class Corpus:
         """
         utterance = self.utterances[index]
         stop = utterance.num_samples if stop is None else stop
-        frames = {f.name: _frames(utterance.feature_files[f.name], f, start, stop) for f in self.features}
-        return {**utterance.conditions, **frames}
+        return {**utterance.conditions, **{f.name: _frames(utterance, f, start, stop) for f in self.features}}
 
 
 def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
@@ -152,63 +243,45 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
     """
     if not 0 <= validation_fraction <= 1:
         raise DatasetError(f"validation_fraction is {validation_fraction}; it must be from 0 to 1")
-    unlisted = sum(utterance.held_out is None for utterance in corpus.utterances)
+    columns = corpus.columns
+    unlisted = int((columns.held_out == NONE).sum())
     if unlisted == len(corpus.utterances):
-        ids = _chosen(corpus, validation_fraction)
+        held = columns.chosen(validation_fraction)
+        if validation_fraction and not held.any():
+            raise DatasetError(
+                f"dataset '{corpus.name}': {len(held)} utterance(s) of {_num_speakers(columns)} speaker(s) leave none "
+                "to validate on; cut the recording into two or more files, or set validation_fraction=0"
+            )
     elif unlisted:
         raise DatasetError(
             f"dataset '{corpus.name}': held_out is None for {unlisted} of {len(corpus.utterances)} utterances; its "
             "scan() must state it for all of them or for none"
         )
     else:
-        ids = {utterance.id for utterance in corpus.utterances if utterance.held_out}
-        if validation_fraction and not ids:
+        held = columns.held_out == 1
+        if validation_fraction and not held.any():
             raise DatasetError(
                 f"dataset '{corpus.name}': none of {len(corpus.utterances)} utterances is in its list of held-out "
                 "ones; add their recordings, or set validation_fraction=0"
             )
-    train = [utterance for utterance in corpus.utterances if utterance.id not in ids]
-    held = [utterance for utterance in corpus.utterances if utterance.id in ids] if validation_fraction else []
-    return (
-        replace(corpus, utterances=train),
-        replace(corpus, utterances=sorted(held, key=_id_hash), skipped=[]),
-    )
+    numbers = np.flatnonzero(held) if validation_fraction else np.empty(0, np.int64)
+    shuffled = numbers[np.argsort(columns.hashes[numbers], kind="stable")]
+    return corpus.select(np.flatnonzero(~held)), replace(corpus.select(shuffled), skipped=[])
 
 
-def _chosen(corpus: Corpus, validation_fraction: float) -> set[str]:
-    """Return the ids of a fraction of each speaker's utterances."""
-    if validation_fraction == 1:
-        return {utterance.id for utterance in corpus.utterances}
-    speakers: dict[str, list[Prepared]] = {}
-    for utterance in corpus.utterances:
-        speakers.setdefault(utterance.conditions.get("speaker", ""), []).append(utterance)
-    held: list[Prepared] = []
-    for spoken in speakers.values():
-        count = max(1, round(validation_fraction * len(spoken))) if validation_fraction and len(spoken) > 1 else 0
-        held += sorted(spoken, key=_id_hash)[: min(count, len(spoken) - 1)]
-    if validation_fraction and not held:
-        raise DatasetError(
-            f"dataset '{corpus.name}': {len(corpus.utterances)} utterance(s) of {len(speakers)} speaker(s) leave none "
-            "to validate on; cut the recording into two or more files, or set validation_fraction=0"
-        )
-    return {utterance.id for utterance in held}
+def _num_speakers(columns: Columns) -> int:
+    return len(np.unique(columns.by("speaker").codes))
 
 
-def _frames(path: Path, features: Features, start: int, stop: int) -> Tensor:
+def _frames(utterance: PreparedUtterance, features: Features, start: int, stop: int) -> Tensor:
     if start < 0 or start % features.hop_length or stop <= start:
         raise ValueError(
             f"conditions: samples [{start}, {stop}) are requested; they must begin on a multiple of "
             f"{features.hop_length}, the hop_length of '{features.name}', and end later"
         )
     first, count = start // features.hop_length, features.num_frames(stop - start)
-    try:
-        stored = np.load(path, mmap_mode="r")
-        if stored.shape[0] != features.num_channels or stored.dtype != np.float32:
-            raise ValueError("another shape or dtype")
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
-    first_stored = min(first, stored.shape[1] - 1)
-    frames = torch.from_numpy(np.array(stored[:, first_stored : first + count], order="C"))
+    first_stored = min(first, features.num_frames(utterance.num_samples) - 1)
+    frames = torch.from_numpy(utterance.frames(features, first_stored, first + count))
     missing = count - frames.shape[1]
     return torch.cat([frames, frames[:, -1:].expand(-1, missing)], dim=1) if missing else frames
 
@@ -220,7 +293,3 @@ def _unreadable(path: Path, reason: object) -> DatasetError:
     return DatasetError(
         f"{path}: the prepared file is damaged ({reason}); delete it and start again: it is prepared again"
     )
-
-
-def _id_hash(utterance: Prepared) -> str:
-    return hashlib.sha256(utterance.id.encode(errors="surrogatepass")).hexdigest()

@@ -20,7 +20,7 @@ from torch import Tensor
 from wavenet.atomic_files import atomic_write, check_no_links, os_error_reason, remove_partial_files
 from wavenet.audio import AudioError, Features, file_name_for, read
 from wavenet.data.cache_lock import locked
-from wavenet.data.corpus import Corpus, Prepared
+from wavenet.data.corpus import Corpus, IndexedUtterances, Prepared
 from wavenet.data.dataset import DatasetError, Skipped
 from wavenet.data.prepare import ELSEWHERE
 from wavenet.data.process_pool import run_jobs
@@ -64,12 +64,15 @@ def add_features(
             the audio was trimmed, or the cache cannot be written.
     """
     _check(corpus, features, trimmed)
-    if not features or not corpus.utterances:
+    if isinstance(corpus.utterances, IndexedUtterances):
+        corpus.utterances.check_features(features)
+    utterances = [utterance for utterance in corpus.utterances if isinstance(utterance, Prepared)] if features else []
+    if not utterances:
         return dataclasses.replace(corpus, features=(*corpus.features, *features))
-    folder = corpus.folder or Path(os.path.commonpath([utterance.path.parent for utterance in corpus.utterances]))
+    folder = corpus.folder or Path(os.path.commonpath([utterance.path.parent for utterance in utterances]))
     try:
         with locked(folder):
-            return _add(corpus, folder, features, num_processes, progress)
+            return _add(corpus, utterances, folder, features, num_processes, progress)
     except OSError as error:
         raise DatasetError(
             f"{folder}: the features cannot be written ({os_error_reason(error)}); {ELSEWHERE}"
@@ -77,7 +80,7 @@ def add_features(
 
 
 def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
-    taken = {name for utterance in corpus.utterances for name in utterance.conditions}
+    taken = set(corpus.columns.conditions)
     taken |= {each.name for each in corpus.features}
     for each in features:
         if each.name in taken:
@@ -91,12 +94,17 @@ def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
 
 
 def _add(
-    corpus: Corpus, folder: Path, features: Sequence[Features], num_processes: int | None, progress: bool
+    corpus: Corpus,
+    utterances: Sequence[Prepared],
+    folder: Path,
+    features: Sequence[Features],
+    num_processes: int | None,
+    progress: bool,
 ) -> Corpus:
     jobs: list[_Job] = []
     files: dict[str, dict[str, Path]] = {}
     reasons: dict[str, str] = {}
-    for utterance in corpus.utterances:
+    for utterance in utterances:
         try:
             targets = {each.name: _target(utterance, each) for each in features}
         except AudioError as error:
@@ -119,7 +127,7 @@ def _add(
             reasons[job.utterance.id] = failure
     usable = [
         dataclasses.replace(utterance, feature_files=utterance.feature_files | files[utterance.id])
-        for utterance in corpus.utterances
+        for utterance in utterances
         if utterance.id not in reasons
     ]
     newly_skipped = [Skipped(name, failure) for name, failure in reasons.items()]

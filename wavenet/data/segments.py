@@ -1,6 +1,5 @@
 """Stream of training segments: segment i is a pure function of (seed, i)."""
 
-import bisect
 import itertools
 import math
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ class TrainingSegments(Dataset):
         self._grid = math.lcm(frame, *(features.hop_length for features in corpus.features))
         self._length = -(-(context_length + segment_length + margin + self._grid - 1) // self._grid) * self._grid
         self._margin = margin
-        self._ends = list(itertools.accumulate(u.num_samples for u in corpus.utterances))
+        self._ends = np.cumsum(corpus.columns.lengths)
         self._segment_length = segment_length
         self._context_length = context_length
         self._seed = seed
@@ -79,9 +78,8 @@ class TrainingSegments(Dataset):
             frames beyond the utterance repeat its last one.
         """
         number, start, stop, random_bits = self._place(index)
-        utterance = self._corpus.utterances[number]
         first_input = max(0, start - self._context_length) // self._grid * self._grid
-        end_input = min(stop + self._margin, utterance.num_samples)
+        end_input = min(stop + self._margin, self._num_samples(number))
 
         waveform = torch.zeros(self._length)
         waveform[: end_input - first_input] = self._corpus.read(number, first_input, end_input)
@@ -106,13 +104,16 @@ class TrainingSegments(Dataset):
     def _place(self, index: int) -> tuple[int, int, int, int]:
         """Return segment `index`'s utterance number, first sample, one past the last, and another random integer."""
         position_bits, random_bits = (int(number) for number in np.random.Philox(key=[self._seed, index]).random_raw(2))
-        position = position_bits * self._ends[-1] >> 64
-        number = bisect.bisect_right(self._ends, position)
-        utterance = self._corpus.utterances[number]
-        position -= self._ends[number] - utterance.num_samples
-        last_start = max(0, utterance.num_samples - self._segment_length)
+        position = position_bits * int(self._ends[-1]) >> 64
+        number = int(np.searchsorted(self._ends, position, side="right"))
+        num_samples = self._num_samples(number)
+        position -= int(self._ends[number]) - num_samples
+        last_start = max(0, num_samples - self._segment_length)
         start = min(max(0, position - self._segment_length // 2), last_start)
-        return number, start, min(start + self._segment_length, utterance.num_samples), random_bits
+        return number, start, min(start + self._segment_length, num_samples), random_bits
+
+    def _num_samples(self, number: int) -> int:
+        return int(self._ends[number]) - (int(self._ends[number - 1]) if number else 0)
 
 
 class SegmentStream(Sampler[list[int]]):
