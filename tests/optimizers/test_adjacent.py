@@ -64,3 +64,12 @@ def test_a_stack_is_a_view_if_its_parts_follow_each_other(shape):
     assert adjacent_stack([columns[0], columns[1]]) is None
     last = torch.randn(3)[1:]
     assert adjacent_stack([last, torch.randn(2)]) is None
+
+
+def test_the_order_of_what_is_merged_does_not_depend_on_addresses():
+    """Otherwise the norm of the gradients, a sum over them, is rounded differently in each process."""
+    memory = torch.arange(12.0).split(2)  # six tensors in one storage
+    apart = [memory[4], memory[0], memory[2]]
+    assert [part.tolist() for (part,) in merged(apart)] == [[8, 9], [0, 1], [4, 5]]
+    together = [memory[5], memory[1], memory[0], memory[3]]
+    assert [part.tolist() for (part,) in merged(together)] == [[10, 11], [0, 1, 2, 3], [6, 7]]

@@ -43,19 +43,24 @@ def merged(*lists: Sequence[Tensor]) -> list[list[Tensor]]:
 
     Returns:
         The same numbers in the same memory, as fewer rows of one tensor for each list; what was merged, in all lists at
-        once, has one dimension.
+        once, has one dimension. The rows are in the order of the lists, whatever their addresses: sums over them must
+        be the same in every process.
     """
-    runs: list[list[tuple[Tensor, ...]]] = []
+    runs: list[list[tuple[int, tuple[Tensor, ...]]]] = []
     ends: list[tuple[int, int]] = []  # of each list's run and its storage
-    for row in sorted(zip(*lists, strict=True), key=lambda row: row[0].data_ptr()):
+    for number, row in sorted(enumerate(zip(*lists, strict=True)), key=lambda each: each[1][0].data_ptr()):
         starts = [tensor.data_ptr() for tensor in row]
-        if runs and all(map(_continues, row, starts, ends, runs[-1][0])):
-            runs[-1].append(row)
+        if runs and all(map(_continues, row, starts, ends, runs[-1][0][1])):
+            runs[-1].append((number, row))
             ends = [(at + _bytes(tensor), limit) for tensor, at, (_, limit) in zip(row, starts, ends, strict=True)]
         else:
-            runs.append([row])
+            runs.append([(number, row)])
             ends = [(at + _bytes(tensor), _storage_end(tensor)) for tensor, at in zip(row, starts, strict=True)]
-    return [[_flat(column) if len(run) > 1 else column[0] for column in zip(*run, strict=True)] for run in runs]
+    merged_runs = []
+    for run in sorted(runs, key=lambda run: min(number for number, _ in run)):
+        columns: Any = zip(*(row for _, row in run), strict=True)
+        merged_runs.append([_flat(column) if len(column) > 1 else column[0] for column in columns])
+    return merged_runs
 
 
 def adjacent_stack(tensors: Sequence[Tensor]) -> Tensor | None:
