@@ -1,5 +1,6 @@
 """What was saved in format 1 (see tests/format_1) loads, generates and goes on as it did then."""
 
+import importlib
 import json
 import math
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchaudio
 
 import wavenet
 
@@ -37,7 +39,19 @@ def test_a_model_of_format_1_generates_and_is_saved_in_todays_format(tmp_path):
     assert json.loads((tmp_path / "model" / "config.json").read_text())["format_version"] == 2
 
 
-def test_a_run_of_format_1_goes_on_as_it_would_have_then(run, in_tmp):
+def resampled_then(waveform, from_rate, to_rate):
+    """Resample by the filter of that time."""
+    options = {"lowpass_filter_width": 64, "rolloff": 0.9475937167399596, "beta": 14.769656459379492}
+    method = "sinc_interp_kaiser"
+    return torchaudio.functional.resample(waveform, from_rate, to_rate, resampling_method=method, **options).clamp(
+        -1, 1
+    )
+
+
+def test_a_run_of_format_1_goes_on_as_it_would_have_then(run, in_tmp, monkeypatch):
+    """With the recordings prepared as they were then: by another filter, and 16-bit samples cut off, not rounded."""
+    monkeypatch.setattr(importlib.import_module("wavenet.data.prepare"), "resample", resampled_then)
+    monkeypatch.setattr("wavenet.audio.files.as_int16", lambda samples: samples)
     shutil.copytree(SAVED / "run", "run")
     run("train", "resume=run", "trainer.max_steps=6")
     contents = torch.load("run/checkpoints/last.ckpt", weights_only=True)

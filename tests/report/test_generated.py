@@ -51,7 +51,7 @@ def test_other_words_of_the_same_voice_have_no_verdict(recordings):
 
 def test_noise_and_silence_are_named_with_their_figures(recordings):
     (found, *_) = verdict(measured(noise()), recordings)
-    assert found.startswith("noise: flatness -2.5 dB, recordings -20.9, ") and "white noise -2.5; try more" in found
+    assert found.startswith("noise: flatness -2.5 dB, recordings -20.8, ") and "white noise -2.5; try more" in found
     for silence in (torch.zeros(RATE), torch.full((RATE,), 0.5), 1e-4 * noise()):
         (found,) = verdict(measured(silence), recordings)
         assert found.startswith("silence: 100 % of it is silent, 11 % of the recordings; try a higher temperature")

@@ -15,7 +15,7 @@ from wavenet.audio.mel import LogMel, log_mel_spectrogram
 from wavenet.audio.mu_law import mu_law_compand, mu_law_decode, mu_law_encode
 from wavenet.audio.pitch import Pitch
 from wavenet.audio.resample import resample
-from wavenet.audio.samples import check_samples
+from wavenet.audio.samples import as_int16, check_samples
 from wavenet.audio.silence import frame_power, trim_silence
 from wavenet.audio.stretch import stretched
 
@@ -25,6 +25,7 @@ __all__ = [
     "FileFeatures",
     "LogMel",
     "Pitch",
+    "as_int16",
     "check_samples",
     "claimed_seconds",
     "file_name_for",

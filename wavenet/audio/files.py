@@ -19,6 +19,7 @@ from wavenet.atomic_files import atomic_write, os_error_reason
 from wavenet.audio import compressed
 from wavenet.audio.containers import ends_early, incomplete
 from wavenet.audio.resample import resample
+from wavenet.audio.samples import as_int16
 from wavenet.bounds import RATES
 
 MIN_RATE, MAX_RATE = RATES.low, RATES.high
@@ -272,7 +273,10 @@ def write(path: str | os.PathLike[str], waveform: Tensor, sample_rate: int) -> N
         raise AudioError(f"{path}: the waveform {tuple(waveform.shape)} must be (T,) with samples in [-1, 1]")
     encoded = io.BytesIO()  # libsndfile would hide the system's reason for a failed write
     try:
-        soundfile.write(encoded, waveform.detach().float().cpu().numpy(), sample_rate, format=file_format)
+        samples = waveform.detach().float().cpu().numpy()
+        if soundfile.default_subtype(file_format) == "PCM_16":
+            samples = as_int16(samples)  # libsndfile would cut off the rest instead of rounding
+        soundfile.write(encoded, samples, sample_rate, format=file_format)
         with atomic_write(path) as beside:
             beside.write_bytes(encoded.getbuffer())
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Check of audio samples."""
+"""Audio samples: their check, and their form as 16-bit integers."""
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,3 +24,12 @@ def check_samples(owner: str, waveform: Tensor) -> None:
     if not torch.compiler.is_compiling() and not bool((waveform.abs() <= 1).all()):
         worst = waveform.flatten()[waveform.abs().nan_to_num(math.inf).argmax()].item()
         raise ValueError(f"{owner}: a sample is {worst:g}; samples must lie in [-1, 1]: scale the waveform")
+
+
+def as_int16(samples: np.ndarray) -> np.ndarray:
+    """Return samples in [-1, 1] rounded to 16 bits; readers divide them by 32768.
+
+    >>> as_int16(np.array([-1, 0.6 / 32768, 1], np.float32)).tolist()
+    [-32768, 1, 32767]
+    """
+    return np.rint(samples * np.float32(32768)).clip(-32768, 32767).astype(np.int16)

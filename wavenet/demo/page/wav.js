@@ -23,9 +23,9 @@ export function wavOf(samples, rate) {
   return new Blob([view.buffer], { type: "audio/wav" });
 }
 
-/** A sample as libsndfile converts it: to 32 bits, rounded to even, of which the upper 16 are stored. */
+/** A sample as 16 bits: rounded, a half to the even number beside it. */
 function pcm(sample) {
-  const fine = sample * 2 ** 31, up = Math.round(fine);
+  const fine = sample * 2 ** 15, up = Math.round(fine);
   const rounded = Math.abs(fine % 1) === 0.5 && up % 2 !== 0 ? up - 1 : up;
-  return Math.min(32767, Math.floor(rounded / 65536));
+  return Math.min(32767, rounded);
 }
