@@ -38,6 +38,21 @@ class _Job:
         return str(self.utterance.source)
 
 
+@dataclass(frozen=True)
+class _State:
+    """The features of a corpus.
+
+    Attributes:
+        jobs: What is still to be written.
+        files: The files of each utterance's features, by its id and by their names.
+        reasons: Why utterances cannot be used, by their ids.
+    """
+
+    jobs: list[_Job]
+    files: dict[str, dict[str, Path]]
+    reasons: dict[str, str]
+
+
 def add_features(
     corpus: Corpus,
     features: Sequence[Features],
@@ -71,8 +86,12 @@ def add_features(
         return dataclasses.replace(corpus, features=(*corpus.features, *features))
     folder = corpus.folder or Path(os.path.commonpath([utterance.path.parent for utterance in utterances]))
     try:
-        with locked(folder):
-            return _add(corpus, utterances, folder, features, num_processes, progress)
+        state = _state(utterances, features)
+        if state.jobs:  # what is complete is used without the lock
+            with locked(folder):
+                state = _state(utterances, features)
+                _extract(state, folder, num_processes, progress)
+        return _with_features(corpus, utterances, features, state)
     except OSError as error:
         raise DatasetError(
             f"{folder}: the features cannot be written ({os_error_reason(error)}); {ELSEWHERE}"
@@ -93,40 +112,43 @@ def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
             )
 
 
-def _add(
-    corpus: Corpus,
-    utterances: Sequence[Prepared],
-    folder: Path,
-    features: Sequence[Features],
-    num_processes: int | None,
-    progress: bool,
-) -> Corpus:
-    jobs: list[_Job] = []
-    files: dict[str, dict[str, Path]] = {}
-    reasons: dict[str, str] = {}
+def _state(utterances: Sequence[Prepared], features: Sequence[Features]) -> _State:
+    """Return the features' files, and which are still to be written."""
+    state = _State([], {}, {})
     for utterance in utterances:
         try:
             targets = {each.name: _target(utterance, each) for each in features}
         except AudioError as error:
-            reasons[utterance.id] = str(error)
+            state.reasons[utterance.id] = str(error)
             continue
-        files[utterance.id] = targets
+        state.files[utterance.id] = targets
         missing = [
             (each, targets[each.name])
             for each in features
             if not _is_complete(targets[each.name], each, utterance.num_samples)
         ]
         if missing:
-            jobs.append(_Job(utterance, missing))
-    check_no_links(folder, [target for job in jobs for _, target in job.missing])
-    for parent in {job.utterance.path.parent for job in jobs}:
+            state.jobs.append(_Job(utterance, missing))
+    return state
+
+
+def _extract(state: _State, folder: Path, num_processes: int | None, progress: bool) -> None:
+    """Write what is still to be written."""
+    check_no_links(folder, [target for job in state.jobs for _, target in job.missing])
+    for parent in {job.utterance.path.parent for job in state.jobs}:
         remove_partial_files(parent)
-    outcomes = run_jobs(_extract_one, jobs, "preparing features", num_processes, progress)
-    for job, failure in zip(jobs, outcomes, strict=True):
+    outcomes = run_jobs(_extract_one, state.jobs, "preparing features", num_processes, progress)
+    for job, failure in zip(state.jobs, outcomes, strict=True):
         if failure is not None:
-            reasons[job.utterance.id] = failure
+            state.reasons[job.utterance.id] = failure
+
+
+def _with_features(
+    corpus: Corpus, utterances: Sequence[Prepared], features: Sequence[Features], state: _State
+) -> Corpus:
+    reasons = state.reasons
     usable = [
-        dataclasses.replace(utterance, feature_files=utterance.feature_files | files[utterance.id])
+        dataclasses.replace(utterance, feature_files=utterance.feature_files | state.files[utterance.id])
         for utterance in utterances
         if utterance.id not in reasons
     ]
@@ -149,7 +171,7 @@ def _target(utterance: Prepared, features: Features) -> Path:
         raise DatasetError(f"the features '{features.name}' ({type(features).__name__}) must be a frozen dataclass")
     settings = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
     hashed = [FEATURES_VERSION, type(features).__qualname__, settings, utterance.path.name]
-    file = _file_of(utterance, features)
+    file = _file_of(utterance.source, features)
     if file is not None:
         try:
             status = file.stat()
@@ -160,11 +182,11 @@ def _target(utterance: Prepared, features: Features) -> Path:
     return utterance.path.with_name(f"{utterance.path.stem}.{file_name_for(features.name)}-{key}.npy")
 
 
-def _file_of(utterance: Prepared, features: Features) -> Path | None:
+def _file_of(source: Path, features: Features) -> Path | None:
     # Features that read files may name the file with a method file_of(recording: Path) -> Path that raises
     # AudioError if there is none, as in FileFeatures. Then a changed file is read again.
     file_of = getattr(features, "file_of", None)
-    return file_of(utterance.source) if features.reads_files and file_of is not None else None
+    return file_of(source) if features.reads_files and file_of is not None else None
 
 
 def _extract_one(job: _Job) -> str | None:
@@ -172,16 +194,21 @@ def _extract_one(job: _Job) -> str | None:
     try:
         waveform, _ = read(job.utterance.path)
         for features, target in job.missing:
-            _write(target, _aligned(features.extract(waveform, job.utterance.source), features, job.utterance))
+            frames = features.extract(waveform, job.utterance.source)
+            _write(target, aligned(frames, features, job.utterance.num_samples, job.utterance.source))
     except AudioError as error:
         return str(error)
     return None
 
 
-def _aligned(frames: Tensor, features: Features, utterance: Prepared) -> Tensor:
-    """Return the frames with the utterance's number of frames."""
-    place = _file_of(utterance, features) or utterance.source
-    num_frames = features.num_frames(utterance.num_samples)
+def aligned(frames: Tensor, features: Features, num_samples: int, source: Path) -> Tensor:
+    """Return an utterance's frames, as many as its samples have.
+
+    Raises:
+        AudioError: If they are of another shape or length, or not finite; names the recording or the features' file.
+    """
+    place = _file_of(source, features) or source
+    num_frames = features.num_frames(num_samples)
     if frames.dim() != 2 or frames.shape[0] != features.num_channels or frames.shape[1] == 0:
         raise AudioError(
             f"{place}: the features '{features.name}' are {tuple(frames.shape)}; "
@@ -192,7 +219,7 @@ def _aligned(frames: Tensor, features: Features, utterance: Prepared) -> Tensor:
     surplus = frames.shape[1] - num_frames
     if surplus and not (features.reads_files and abs(surplus) == 1):  # other programs end a frame earlier or later
         raise AudioError(
-            f"{place}: {frames.shape[1]} frames of '{features.name}', but {utterance.num_samples} samples "
+            f"{place}: {frames.shape[1]} frames of '{features.name}', but {num_samples} samples "
             f"at a hop_length of {features.hop_length} have {num_frames}"
         )
     return torch.cat([frames, frames[:, -1:]], dim=1) if surplus < 0 else frames[:, :num_frames]

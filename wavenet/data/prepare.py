@@ -4,7 +4,8 @@ A prepared file's name contains a hash of everything that it depends on (the sou
 change, the rate, the trimming, the scaling, the version of this code), and files are written atomically. So an
 interrupted preparation continues where it stopped, and files of other settings are never used. The table in
 `table.json` contains each file's size, so that a file that was damaged later is prepared again. A lock allows several
-processes to prepare the same dataset at once: the first one does the work, the others use its result.
+processes to prepare the same dataset at once: the first one does the work, the others use its result. What is complete
+is used without the lock.
 """
 
 import hashlib
@@ -16,16 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from torch import Tensor
+
 from wavenet.atomic_files import check_no_links, os_error_reason, remove_partial_files, write_text
 from wavenet.audio import AudioError, claimed_seconds, file_name_for, read, resample, stretched, trim_silence, write
 from wavenet.bounds import RATES, Workers, checked
 from wavenet.data.cache_lock import locked
 from wavenet.data.corpus import Corpus, Prepared
-from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
+from wavenet.data.dataset import Dataset, DatasetError, PreparedDataset, Scan, Skipped, Utterance
+from wavenet.data.origin import Origin
 from wavenet.data.process_pool import run_jobs
 from wavenet.types import Real
 
 CACHE_VERSION = 4
+_TABLE = "table.json"
 ELSEWHERE = "preparation.cache_dir sets the folder"
 SILENT_DB = -60.0  # recordings whose peak is below this (dB relative to full scale) are skipped as silent
 
@@ -41,6 +46,25 @@ class _Job:
 
     def __str__(self) -> str:
         return str(self.utterance.path)
+
+
+@dataclass(frozen=True)
+class _State:
+    """A dataset's preparation: what is done, and what is not.
+
+    Attributes:
+        table: Entries of prepared files, by key.
+        jobs: Files to prepare.
+        damaged: Those of them that exist, with another size than they had.
+        prepared: Utterances.
+        skipped: What is left out.
+    """
+
+    table: dict[str, dict]
+    jobs: list[_Job]
+    damaged: list[Path]
+    prepared: list[Prepared]
+    skipped: list[Skipped]
 
 
 @checked
@@ -74,19 +98,35 @@ def prepare(
     """
     if not RATES.accepts(sample_rate):
         raise DatasetError(f"sample_rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
+    if isinstance(dataset, PreparedDataset):
+        return dataset.open(sample_rate, Path(cache_dir), trim_db, min_seconds)
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         check_no_links(Path(cache_dir), [folder])
+        scan = None
+        if (folder / _TABLE).is_file():  # a complete cache is used without its lock, by any number of processes at once
+            scan = scanned(dataset)
+            state = _state(scan, folder, sample_rate, trim_db, min_seconds)
+            if not state.jobs:
+                return _corpus(dataset, folder, sample_rate, state, scan.origin)
         with locked(folder):
-            return _prepare(dataset, folder, sample_rate, trim_db, min_seconds, num_processes, progress)
+            scan = scan or scanned(dataset)
+            state = _state(scan, folder, sample_rate, trim_db, min_seconds)
+            _prepare(state, folder, num_processes, progress)
+            return _corpus(dataset, folder, sample_rate, state, scan.origin)
     except OSError as error:
         raise DatasetError(
             f"{folder}: the prepared audio cannot be written ({os_error_reason(error)}); {ELSEWHERE}"
         ) from error
 
 
-def _scan(dataset: Dataset) -> Scan:
+def scanned(dataset: Dataset) -> Scan:
+    """Find a dataset's recordings.
+
+    Raises:
+        DatasetError: If it cannot be read.
+    """
     try:
         scan = dataset.scan()
     except OSError as error:
@@ -97,51 +137,51 @@ def _scan(dataset: Dataset) -> Scan:
     return scan
 
 
-def _prepare(
-    dataset: Dataset,
-    folder: Path,
-    sample_rate: int,
-    trim_db: float | None,
-    min_seconds: float,
-    num_processes: int | None,
-    progress: bool,
-) -> Corpus:
-    scan = _scan(dataset)
-    jobs, damaged, prepared, skipped = [], [], [], list(scan.skipped)
-    table = _read_table(folder)
-    for utterance in _unique(scan.utterances, skipped):
+def _state(scan: Scan, folder: Path, sample_rate: int, trim_db: float | None, min_seconds: float) -> _State:
+    """Return what is prepared, and what is still to be done."""
+    state = _State(_read_table(folder), [], [], [], list(scan.skipped))
+    for utterance in unique(scan.utterances, state.skipped):
         try:
             job = _job(utterance, folder, sample_rate, trim_db, min_seconds)
         except OSError as error:
-            skipped.append(Skipped(utterance.id, f"{utterance.path}: {error.strerror}"))
+            state.skipped.append(Skipped(utterance.id, f"{utterance.path}: {error.strerror}"))
             continue
-        entry = table.get(job.key)
+        entry = state.table.get(job.key)
         if entry is not None and _size(job.target) != entry["bytes"]:
-            damaged.append(job.target)
+            state.damaged.append(job.target)
             entry = None
         if entry is None:
-            jobs.append(job)
+            state.jobs.append(job)
         else:
-            prepared.append(_prepared(job, entry))
-    check_no_links(folder, [folder / "table.json", *(job.target for job in jobs)] if jobs else ())
-    for target in damaged:
+            state.prepared.append(_prepared(job, entry))
+    return state
+
+
+def _prepare(state: _State, folder: Path, num_processes: int | None, progress: bool) -> None:
+    """Do what is still to be done."""
+    jobs = state.jobs
+    check_no_links(folder, [folder / _TABLE, *(job.target for job in jobs)] if jobs else ())
+    for target in state.damaged:
         target.unlink(missing_ok=True)
     for parent in {folder, *(job.target.parent for job in jobs)} if jobs else ():
         remove_partial_files(parent)
     changed, results = False, run_jobs(_prepare_one, jobs, "preparing audio", num_processes, progress)
     for job, result in zip(jobs, results, strict=True):
         if isinstance(result, str):  # it is tried again next time: a mount may have been missing
-            skipped.append(Skipped(job.utterance.id, result))
+            state.skipped.append(Skipped(job.utterance.id, result))
         else:
-            table[job.key], changed = result, True
-            prepared.append(_prepared(job, result))
+            state.table[job.key], changed = result, True
+            state.prepared.append(_prepared(job, result))
     if changed:
-        write_text(folder / "table.json", json.dumps(table))
-    if not prepared:
-        reasons = "; ".join(str(s) for s in skipped[:3]) or "the dataset is empty"
-        raise DatasetError(f"dataset '{dataset.name}': none of {len(skipped)} recordings can be used ({reasons})")
-    utterances = sorted(prepared, key=lambda u: u.id)
-    return Corpus(dataset.name, sample_rate, utterances, skipped, folder=folder, origin=scan.origin)
+        write_text(folder / _TABLE, json.dumps(state.table))
+
+
+def _corpus(dataset: Dataset, folder: Path, sample_rate: int, state: _State, origin: Origin) -> Corpus:
+    if not state.prepared:
+        reasons = "; ".join(str(each) for each in state.skipped[:3]) or "the dataset is empty"
+        raise DatasetError(f"dataset '{dataset.name}': none of {len(state.skipped)} recordings can be used ({reasons})")
+    utterances = sorted(state.prepared, key=lambda each: each.id)
+    return Corpus(dataset.name, sample_rate, utterances, state.skipped, folder=folder, origin=origin)
 
 
 def _job(utterance: Utterance, folder: Path, sample_rate: int, trim_db: float | None, min_seconds: float) -> _Job:
@@ -174,23 +214,38 @@ def _prepare_one(job: _Job) -> dict | str:
         entry = _existing_entry(job)
         if entry is not None:
             return entry
-        waveform, rate = read(job.utterance.path)
-        seconds = waveform.shape[0] / rate
-        if (waveform - waveform.mean()).abs().max() < 10 ** (SILENT_DB / 20):
-            return f"silent (apart from a constant offset, its peak is below {SILENT_DB:g} dB)"
-        if job.trim_db is not None:
-            waveform = trim_silence(waveform, rate, job.trim_db)
-        waveform = resample(waveform, rate, job.sample_rate)
-        waveform = stretched(waveform) if job.utterance.stretch else waveform
+        waveform, seconds = usable_waveform(job.utterance, job.sample_rate, job.trim_db, job.min_seconds)
     except AudioError as error:
         return str(error)
-    if waveform.shape[0] < max(2, math.ceil(job.min_seconds * job.sample_rate)):
-        return f"too short ({waveform.shape[0] / job.sample_rate:.3f} s; min_seconds={job.min_seconds})"
     try:
         write(job.target, waveform, job.sample_rate)
     except AudioError as error:
         raise DatasetError(f"{error}; {ELSEWHERE}") from error
     return _entry(job.target, waveform.shape[0], seconds)
+
+
+def usable_waveform(
+    utterance: Utterance, sample_rate: int, trim_db: float | None, min_seconds: float
+) -> tuple[Tensor, float]:
+    """Read, trim, resample and stretch a recording.
+
+    Returns:
+        (T,) samples at the new rate, float32; and the length of the whole recording, seconds.
+
+    Raises:
+        AudioError: If it cannot be used; says why.
+    """
+    waveform, rate = read(utterance.path)
+    seconds = waveform.shape[0] / rate
+    if (waveform - waveform.mean()).abs().max() < 10 ** (SILENT_DB / 20):
+        raise AudioError(f"silent (apart from a constant offset, its peak is below {SILENT_DB:g} dB)")
+    if trim_db is not None:
+        waveform = trim_silence(waveform, rate, trim_db)
+    waveform = resample(waveform, rate, sample_rate)
+    waveform = stretched(waveform) if utterance.stretch else waveform
+    if waveform.shape[0] < max(2, math.ceil(min_seconds * sample_rate)):
+        raise AudioError(f"too short ({waveform.shape[0] / sample_rate:.3f} s; min_seconds={min_seconds})")
+    return waveform, seconds
 
 
 def _existing_entry(job: _Job) -> dict | None:
@@ -219,7 +274,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _unique(utterances: list[Utterance], skipped: list[Skipped]) -> Iterator[Utterance]:
+def unique(utterances: list[Utterance], skipped: list[Skipped]) -> Iterator[Utterance]:
     """Yield each id and each file once: a file used twice could be in the training and the validation set."""
     ids: set[str] = set()
     files: dict[Path, str] = {}
@@ -244,7 +299,7 @@ def _safe(name: str) -> str:
 def _read_table(folder: Path) -> dict[str, dict]:
     """Read the table; malformed entries are left out."""
     try:
-        table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+        table = json.loads((folder / _TABLE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # missing or damaged: every file is checked again
     known = {"num_samples", "source_seconds", "bytes"}
