@@ -59,6 +59,10 @@ Epsilon = Annotated[float, Real(0, 1, exclusive_low=True, example=1e-8)]
 WeightDecay = Annotated[float, Real(0, 100, example=0.01)]
 Steps = Annotated[int, Integer(0, 10**9)]  # more than any run needs
 Share = Annotated[float, Real(0, 1, example=0.05)]
+StoredSamples = Annotated[str, OneOf(("int16", "float32"))]
+PreparationEngine = Annotated[str, OneOf(("processes", "ray"))]
+CacheGigabytes = Annotated[float, Real(0, 10**6, exclusive_low=True, example=16)]
+ShardMegabytes = Annotated[float, Real(0, 2000, exclusive_low=True, example=64)]
 Compile = Annotated[bool | str, AnyOf((BOOLEAN, OneOf(COMPILE_MODES)))]
 
 _Checked = TypeVar("_Checked", bound=Callable[..., Any])

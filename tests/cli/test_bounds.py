@@ -128,7 +128,7 @@ def test_what_stands_at_its_end_trains_loads_and_resumes(part):
             if key == "groups":  # the channels must be divisible by groups
                 at_end.model.update(residual_channels=value, gate_channels=2 * value)
             preflight.check_run(at_end)  # describes the model, rebuilds it, and reads the config back
-            model = build_on_meta(describe(preflight._meta_model(at_end)))
+            model = build_on_meta(describe(preflight.model_on_meta(at_end)))
             found = describe(model)
             for step in part_of(name):
                 found = found[step]
@@ -137,7 +137,7 @@ def test_what_stands_at_its_end_trains_loads_and_resumes(part):
 
 def test_values_beyond_a_bound_are_refused_everywhere(part):
     name, cfg, kinds = part
-    good = describe(preflight._meta_model(cfg))
+    good = describe(preflight.model_on_meta(cfg))
     build_on_meta(good)
     for key, kind in walked(name, kinds).items():
         for value in beyond(kind):
@@ -165,7 +165,7 @@ def test_factors_of_the_hop_length_at_their_bounds(scales, hold):
     cfg.model.conditioners.features.upsampling.update(scales=scales, hold=hold)
     preflight.check_run(cfg)
     for wrong in ({"scales": [1] * 17}, {"scales": [1025]}, {"scales": [0]}, {"hold": 65537}, {"hop_length": 65537}):
-        beyond_it, description = copy.deepcopy(cfg), describe(preflight._meta_model(cfg))
+        beyond_it, description = copy.deepcopy(cfg), describe(preflight.model_on_meta(cfg))
         for place in (beyond_it.model.conditioners.features, description["conditioners"]["features"]):
             (place if "hop_length" in wrong else place["upsampling"]).update(wrong)
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be"):
@@ -229,7 +229,7 @@ def test_what_all_parts_ask_for_together_is_bounded_before_a_run_too(overrides, 
 
 
 def test_two_filter_banks_are_as_large_as_one_at_most():
-    description = describe(preflight._meta_model(composed(*SMALLEST, *MEL)))
+    description = describe(preflight.model_on_meta(composed(*SMALLEST, *MEL)))
     description["conditioners"]["two"] = description["conditioners"]["mel"] | {"n_mels": 512}
     with pytest.raises(ValueError, match="the sum of n_mels over all parts is 513; it may be at most 512"):
         build_on_meta(description)

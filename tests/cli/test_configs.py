@@ -13,8 +13,10 @@ from tests.configured import CONFIGS, choices
 from tests.conftest import PROMPTS, TINY
 from tests.data.layouts import LAYOUTS
 from wavenet.audio import read
+from wavenet.data.folder import Folder
+from wavenet.data.shards import prepare_shards
 
-COMMANDS = {"train", "generate", "evaluate", "demo", "push", "export_onnx", "import"}
+COMMANDS = {"train", "generate", "evaluate", "demo", "push", "export_onnx", "import", "prepare"}
 
 
 def data_for(dataset, speech, vctk, tmp_path):
@@ -25,6 +27,9 @@ def data_for(dataset, speech, vctk, tmp_path):
             (wavs / file.name).write_bytes(file.read_bytes())
     if dataset in LAYOUTS:
         LAYOUTS[dataset](tmp_path)
+    if dataset == "shards":
+        prepare_shards(Folder(speech), 8000, tmp_path / "prepared", progress=False)
+        return [f"dataset.root={tmp_path / 'prepared'}"]
     root = {"folder": speech, "vctk": vctk, "prompts": None}.get(dataset, tmp_path)
     return [f"dataset.root={root}"] if root else []
 
@@ -64,7 +69,7 @@ def test_no_config_is_forgotten():
 @pytest.mark.parametrize("dataset", choices("dataset"))
 def test_datasets(run, in_tmp, speech, vctk, dataset):
     output = run("train", *TINY, "logger=none", f"dataset={dataset}", *data_for(dataset, speech, vctk, in_tmp))
-    assert f"data     {dataset}: " in output
+    assert f"data     {'folder' if dataset == 'shards' else dataset}: " in output
     assert "done     2 steps" in output
 
 

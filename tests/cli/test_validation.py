@@ -31,6 +31,7 @@ GIVEN = {
     "demo": ["checkpoint=RUN"],
     "export_onnx": ["checkpoint=RUN"],
     "import": ["checkpoint=FILE"],
+    "prepare": ["output=shards"],
 }
 GROUPS = {  # each option is composed once; all conditioners together
     "train": (
@@ -49,6 +50,7 @@ GROUPS = {  # each option is composed once; all conditioners together
     "demo": (),
     "export_onnx": (),
     "import": (),
+    "prepare": ("dataset", "model", "experiment"),
 }
 WRONG = [math.nan, math.inf, -math.inf, 1e30, -1e30, 10**12 + 0.5, -(10**12), "abc", "", True, [], ["abc"], {"a": 1}]
 
@@ -77,7 +79,8 @@ def all_leaves(command):
     """Return each key of each option, with a config that has it."""
     found = {}
     for option in options(command):
-        given = [] if option and option[0].startswith("experiment") else GIVEN[command]
+        of_train = command == "train" and option and option[0].startswith("experiment")
+        given = [] if of_train else GIVEN[command]
         cfg = composed(command, *given, *option)
         for key in leaves(OmegaConf.to_container(cfg, resolve=False)):
             found.setdefault(key, cfg)
@@ -121,6 +124,7 @@ def test_every_range_is_of_an_existing_setting(every):
     extra = {"trainer.strategy", "trainer.num_nodes", "optimizer._target_"} | {
         key for key in SCHEMA[command] if "*" in key
     }
+    extra |= set(SCHEMA["train"]) if command == "prepare" else set()  # of experiments of one's own
     assert set(SCHEMA[command]) - set(found) <= extra
 
 

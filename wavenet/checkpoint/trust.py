@@ -98,7 +98,9 @@ def allowed_class(
         module_name, _, class_name = name.rpartition(".")
         try:
             found = getattr(importlib.import_module(module_name), class_name, None)
-        except ImportError:
+        except ImportError as error:
+            if error.name is None:  # raised by this package, with the extra to install
+                raise
             found = None
         if inspect.isclass(found) and issubclass(found, base) and f"{found.__module__}.".startswith(homes):
             return found

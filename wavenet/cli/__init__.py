@@ -10,7 +10,7 @@ SPIN_COUNT = {"GOMP_SPINCOUNT": "3000"}
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:  # the user's
     os.environ.update(SPIN_COUNT)
 
-COMMANDS = ("train", "generate", "evaluate", "demo", "push", "export onnx", "import")
+COMMANDS = ("train", "generate", "evaluate", "demo", "prepare", "push", "export onnx", "import")
 _MODULES = {"import": "import_"}  # a keyword cannot be a module's name
 
 
@@ -27,6 +27,7 @@ def main() -> None:
         "       wavenet generate [checkpoint=RUN_OR_FILE seconds=2 speaker=NAME ...]\n"
         "       wavenet evaluate checkpoint=RUN_OR_FILE [dataset=vctk ...]\n"
         "       wavenet demo [checkpoint=RUN_OR_FILE port=7860 ...]\n"
+        "       wavenet prepare dataset=NAME output=FOLDER [experiment=vocoder ...]\n"
         "       wavenet push checkpoint=RUN_OR_FILE repo=OWNER/NAME [private=true]\n"
         "       wavenet export onnx checkpoint=RUN_OR_FILE [output=FOLDER]\n"
         "       wavenet import checkpoint=FILE.pth [hparams=FILE.json output=FOLDER]\n"

@@ -55,7 +55,7 @@ def check_run(cfg: DictConfig) -> WaveNet:
         if "_target_" not in cfg[group]:
             check_known(group, cfg[group], known - reserved | _OWN.get(group, set()))
     _check_devices(cfg)
-    model = _meta_model(cfg)
+    model = model_on_meta(cfg)
     receptive_field = model.stack.receptive_field + model.input_kernel_size - 1
     if cfg.segment_length < receptive_field:
         raise ValueError(
@@ -82,7 +82,7 @@ def check_reloadable(cfg: DictConfig, model: WaveNet | None = None) -> None:
     """
     check("train", cfg)
     checked_yaml(cfg)
-    model = _meta_model(cfg) if model is None else model
+    model = model_on_meta(cfg) if model is None else model
     try:
         check_json(describe(model))
     except ValueError as error:
@@ -165,7 +165,7 @@ def fill_categories(cfg: DictConfig, corpus: Corpus) -> None:
             )
 
 
-def _meta_model(cfg: DictConfig) -> WaveNet:
+def model_on_meta(cfg: DictConfig) -> WaveNet:
     """Build the model on the meta device: shapes without memory for the weights."""
     settings = OmegaConf.create({"model": literals(OmegaConf.to_container(cfg.model, resolve=True))})
     for conditioner in (settings.model.get("conditioners") or {}).values():

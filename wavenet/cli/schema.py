@@ -87,6 +87,7 @@ PREPARATION: dict[str, ValueType] = {
     **{f"preparation.{key}": value_type for key, value_type in _types_of(prepare).items()},
     "dataset._target_": _CLASS,
     "dataset.root": optional(PATH),
+    **_types_in_annotations(**{"dataset.cache_gigabytes": bounds.CacheGigabytes}),
     "dataset.mic": OneOf(("mic1", "mic2")),
     "dataset.download": BOOLEAN,
     "dataset.held_out": OneOf(HELD_OUT),
@@ -150,7 +151,7 @@ TRAIN: dict[str, ValueType] = {
             ListOf(Integer(0, _MAX_DEVICES - 1), 1, _MAX_DEVICES, "[0,1]"),
         )  # -1 is all
     ),
-    "trainer.num_nodes": Integer(1, 1024),
+    "trainer.num_nodes": AnyOf((Integer(1, 1024), OneOf(("auto",)))),
     "trainer.strategy": OneOf(_STRATEGIES),
     "logger._target_": _CLASS,
     "logger.save_dir": PATH,
@@ -235,6 +236,18 @@ EXPORT_ONNX: dict[str, ValueType] = {"checkpoint": PATH, "trust": _TRUST, "outpu
 
 IMPORT: dict[str, ValueType] = {"checkpoint": PATH, "hparams": optional(PATH), "output": PATH}
 
+PREPARE: dict[str, ValueType] = {
+    **TRAIN,  # an experiment has settings of training
+    "output": PATH,
+    **_types_in_annotations(
+        **{
+            "shards.dtype": bounds.StoredSamples,
+            "shards.megabytes": bounds.ShardMegabytes,
+            "preparation.engine": bounds.PreparationEngine,
+        }
+    ),
+}
+
 SCHEMA: dict[str, dict[str, ValueType]] = {
     "train": TRAIN,
     "generate": GENERATE,
@@ -243,6 +256,7 @@ SCHEMA: dict[str, dict[str, ValueType]] = {
     "push": PUSH,
     "export_onnx": EXPORT_ONNX,
     "import": IMPORT,
+    "prepare": PREPARE,
 }
 
 

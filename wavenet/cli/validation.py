@@ -23,7 +23,9 @@ _PASSED_ON = ("optimizer", "trainer")  # to constructors; `check_run` checks the
 _ALWAYS_CHECKED = ("_target_", *SCHEDULE)  # also for classes of other packages
 _FILES = ("output",)
 _FOLDERS = ("run_dir", "preparation.cache_dir")
-_WRITE_FOLDERS = ("export_onnx", "import")  # commands whose output is a folder
+_OF_TRAINING = {key.split(".")[0] for key in SCHEMA["train"]} - {"dataset", "model", "preparation"}
+_OPTIONAL = {"evaluate": {"dataset"}, "prepare": _OF_TRAINING}
+_WRITE_FOLDERS = ("export_onnx", "import", "prepare")  # commands whose output is a folder
 
 
 def check(command: str, cfg: DictConfig) -> None:
@@ -39,14 +41,13 @@ def check(command: str, cfg: DictConfig) -> None:
     settings, written = _resolved(cfg), OmegaConf.to_container(cfg)
     chosen = {key.split(".")[0] for key in SCHEMA[command]}
     _check_keys("", settings, chosen)
-    for key in sorted(chosen - settings.keys() - {"experiment"}):
-        if not (command == "evaluate" and key == "dataset"):
-            raise ValueError(f"{key} is missing; restore it, or give {key}=VALUE")
+    for key in sorted(chosen - settings.keys() - _OPTIONAL.get(command, set()) - {"experiment"}):
+        raise ValueError(f"{key} is missing; restore it, or give {key}=VALUE")
     _check_group(command, "", settings, written)
     check_trust(settings.get("trust", ()))
     for key in (*_FILES, *_FOLDERS):
         path = OmegaConf.select(cfg, key)
-        if path is not None:
+        if path is not None and not (command == "prepare" and "://" in path):
             _check_writable(key, Path(path), folder=key in _FOLDERS or command in _WRITE_FOLDERS)
 
 

@@ -7,7 +7,7 @@ every recording once into a cache and skips those that cannot be used. `add_feat
 which a model may be conditioned frame by frame, also once.
 """
 
-from wavenet.data.corpus import Corpus, Prepared, split
+from wavenet.data.corpus import Corpus, IndexedUtterances, Prepared, PreparedUtterance, split
 from wavenet.data.dataset import Dataset, DatasetError, Scan, Skipped, Utterance
 from wavenet.data.features import add_features
 from wavenet.data.origin import Licence, Origin
@@ -18,9 +18,11 @@ __all__ = [
     "Corpus",
     "Dataset",
     "DatasetError",
+    "IndexedUtterances",
     "Licence",
     "Origin",
     "Prepared",
+    "PreparedUtterance",
     "Scan",
     "SegmentStream",
     "Skipped",

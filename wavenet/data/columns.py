@@ -23,6 +23,10 @@ class Categories:
     codes: np.ndarray
     values: Sequence[str]
 
+    def value(self, code: int, missing: str) -> str:
+        """Return the value of a code; `missing` of `NONE`."""
+        return missing if code == NONE else self.values[int(code)]
+
     def present(self) -> list[str]:
         """Return the values that utterances have, sorted."""
         counts = np.bincount(self.codes[self.codes != NONE], minlength=len(self.values))
@@ -83,10 +87,39 @@ class Columns:
         return replace(self, ranks=ranks)
 
     def select(self, numbers: np.ndarray) -> "Columns":
-        """Return the columns of some utterances, in the order given."""
-        conditions = {name: Categories(each.codes[numbers], each.values) for name, each in self.conditions.items()}
-        lengths, seconds, held_out = self.lengths[numbers], self.source_seconds[numbers], self.held_out[numbers]
-        return Columns(lengths, seconds, held_out, conditions, self.hashes[numbers])
+        """Return the columns of some utterances, in the order given; each is copied when it is first needed."""
+        return _Selected(self, numbers)
+
+
+class _Selected(Columns):
+    """Columns of some utterances."""
+
+    _every: Columns
+    _numbers: np.ndarray
+
+    def __init__(self, every: Columns, numbers: np.ndarray) -> None:
+        self.__dict__.update(_every=every, _numbers=numbers, ranks=None)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:  # type: ignore[override]
+        return self._every.lengths[self._numbers]
+
+    @cached_property
+    def source_seconds(self) -> np.ndarray:  # type: ignore[override]
+        return self._every.source_seconds[self._numbers]
+
+    @cached_property
+    def held_out(self) -> np.ndarray:  # type: ignore[override]
+        return self._every.held_out[self._numbers]
+
+    @cached_property
+    def hashes(self) -> np.ndarray:  # type: ignore[override]
+        return self._every.hashes[self._numbers]
+
+    @cached_property
+    def conditions(self) -> dict[str, Categories]:  # type: ignore[override]
+        found = self._every.conditions.items()
+        return {name: Categories(each.codes[self._numbers], each.values) for name, each in found}
 
 
 def columns_of(utterances: Iterable[Any]) -> Columns:

@@ -1,7 +1,7 @@
 """Prepared corpus: utterances at one rate, in files of their own (`Prepared`) or in shards (`wavenet.data.shards`)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -51,9 +51,24 @@ class IndexedUtterances(Sequence[PreparedUtterance], ABC):
 
     Attributes:
         columns: Their columns.
+        digest: Of the whole corpus that the index is of.
     """
 
     columns: Columns
+    digest: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether they are read from another machine, so that it pays to say in advance which will be needed."""
+        return False
+
+    def prefetch(self, ranges: Iterable[tuple[int, int, int]], features: Sequence[Features]) -> None:
+        """Begin to read what will be needed; only of use where `is_remote`.
+
+        Args:
+            ranges: Of each utterance: its number, the first sample, and one past the last.
+            features: Their frames are needed, too.
+        """
 
     @abstractmethod
     def select(self, numbers: np.ndarray) -> "IndexedUtterances":
@@ -156,6 +171,20 @@ class Corpus:
         if isinstance(self.utterances, IndexedUtterances):
             return replace(self, utterances=self.utterances.select(numbers))
         return replace(self, utterances=[self.utterances[number] for number in numbers])
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its utterances are read from another machine."""
+        return isinstance(self.utterances, IndexedUtterances) and self.utterances.is_remote
+
+    def prefetch(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+        """Begin to read samples that will be needed and their features, if that is of use.
+
+        Args:
+            ranges: Of each utterance: its number, the first sample, and one past the last.
+        """
+        if isinstance(self.utterances, IndexedUtterances) and self.utterances.is_remote:
+            self.utterances.prefetch(ranges, self.features)
 
     @property
     def seconds(self) -> float:

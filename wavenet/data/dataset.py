@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from wavenet.audio import looks_like_audio
 from wavenet.data.origin import Origin
 from wavenet.names import normalise, one_line
+
+if TYPE_CHECKING:
+    from wavenet.data.corpus import Corpus
 
 
 class DatasetError(ValueError):
@@ -82,6 +85,25 @@ class Dataset(Protocol):
 
         Raises:
             DatasetError: If the corpus is missing; names the command that downloads it.
+        """
+        ...
+
+
+@runtime_checkable
+class PreparedDataset(Dataset, Protocol):
+    """A corpus that is prepared already, so that it is opened instead."""
+
+    def open(self, sample_rate: int, cache_dir: Path, trim_db: float | None, min_seconds: float) -> "Corpus":
+        """Open it.
+
+        Args:
+            sample_rate: The rate that is needed, Hz.
+            cache_dir: A folder for copies of what lies elsewhere.
+            trim_db: The trimming that is needed; None: whatever it was prepared with.
+            min_seconds: Shorter recordings are not wanted.
+
+        Raises:
+            DatasetError: If it cannot be opened, or was prepared otherwise.
         """
         ...
 

@@ -22,9 +22,15 @@ Result = TypeVar("Result")
 
 
 def run_jobs(
-    work: Callable[[Job], Result], jobs: Sequence[Job], label: str, num_processes: int | None, progress: bool
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    label: str,
+    num_processes: int | None,
+    progress: bool,
+    unit: str = "file",
+    at_once: int = 8,
 ) -> Iterator[Result]:
-    """Run every job; each job is one file.
+    """Run every job.
 
     Args:
         work: Function of one job; it must be picklable, so no lambda.
@@ -32,6 +38,8 @@ def run_jobs(
         label: Label of the progress bar.
         num_processes: Processes to use; None decides by the amount of work.
         progress: Whether to show a progress bar.
+        unit: What a job is, for the progress bar.
+        at_once: Jobs that a process is given at once.
 
     Yields:
         The results in the jobs' order.
@@ -44,8 +52,8 @@ def run_jobs(
     done = 0
     try:
         with _pool(num_processes) as pool:
-            results: Iterable[Result] = pool.map(work, jobs, chunksize=8) if pool else map(work, jobs)
-            for result in tqdm(results, label, len(jobs), unit="file", disable=not progress or not jobs):
+            results: Iterable[Result] = pool.map(work, jobs, chunksize=at_once) if pool else map(work, jobs)
+            for result in tqdm(results, label, len(jobs), unit=unit, disable=not progress or not jobs):
                 yield result
                 done += 1
     except BrokenProcessPool as error:

@@ -13,6 +13,9 @@ from wavenet.bounds import BatchSize, SegmentLength, checked
 from wavenet.checks import check_positive_int
 from wavenet.data.corpus import Corpus
 
+_AHEAD = 64  # segments that are read ahead, if the corpus is on another machine
+_ZEROS = np.zeros(4, np.uint64)
+
 
 class TrainingSegments(Dataset):
     """Random training segments, each with as much context as the model's receptive field.
@@ -38,9 +41,15 @@ class TrainingSegments(Dataset):
         margin: Samples after the segment: how far the filters over frames look ahead.
         frame: The input begins at a multiple of this many samples.
 
+    Attributes:
+        stride: How many segments lie between the beginnings of two batches that one reader takes after each other; a
+            corpus on another machine is read ahead accordingly. 0: not.
+
     Raises:
         ValueError: If a number is out of range.
     """
+
+    stride = 0
 
     @checked
     def __init__(
@@ -61,9 +70,20 @@ class TrainingSegments(Dataset):
         self._length = -(-(context_length + segment_length + margin + self._grid - 1) // self._grid) * self._grid
         self._margin = margin
         self._ends = np.cumsum(corpus.columns.lengths)
+        self._random = np.random.Philox()
+        self._began = False
         self._segment_length = segment_length
         self._context_length = context_length
         self._seed = seed
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """Return the segments of a batch, and begin to read those of the batches after it."""
+        if self._corpus.is_remote:
+            first, ahead = not self._began, max(1, -(-_AHEAD // len(indices))) if self.stride else 0
+            self._began = True
+            for batch in range(0 if first else ahead, ahead + 1):
+                self._corpus.prefetch(self._input(index + batch * self.stride)[:3] for index in indices)
+        return [self[index] for index in indices]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return segment `index`.
@@ -77,10 +97,7 @@ class TrainingSegments(Dataset):
             "conditions": the named conditions, and (num_channels, T / hop_length) frames of each feature;
             frames beyond the utterance repeat its last one.
         """
-        number, start, stop, random_bits = self._place(index)
-        first_input = max(0, start - self._context_length) // self._grid * self._grid
-        end_input = min(stop + self._margin, self._num_samples(number))
-
+        number, first_input, end_input, start, stop, random_bits = self._input(index)
         waveform = torch.zeros(self._length)
         waveform[: end_input - first_input] = self._corpus.read(number, first_input, end_input)
         predicted = torch.zeros(self._length, dtype=torch.bool)
@@ -101,11 +118,26 @@ class TrainingSegments(Dataset):
         utterance, rate = self._corpus.utterances[number], self._corpus.sample_rate
         return f"segment {index} ({utterance.id}, {start / rate:.3f} to {stop / rate:.3f} s)"
 
+    def _input(self, index: int) -> tuple[int, int, int, int, int, int]:
+        """Return segment `index`'s utterance number, its input's first sample and one past the last; see `_place`."""
+        number, start, stop, random_bits = self._place(index)
+        first_input = max(0, start - self._context_length) // self._grid * self._grid
+        end_input = min(stop + self._margin, self._num_samples(number))
+        return number, first_input, end_input, start, stop, random_bits
+
     def _place(self, index: int) -> tuple[int, int, int, int]:
         """Return segment `index`'s utterance number, first sample, one past the last, and another random integer."""
-        position_bits, random_bits = (int(number) for number in np.random.Philox(key=[self._seed, index]).random_raw(2))
+        self._random.state = {  # as of np.random.Philox(key=[seed, index]), in a quarter of the time
+            "bit_generator": "Philox",
+            "state": {"counter": _ZEROS, "key": np.array([self._seed, index], np.uint64)},
+            "buffer": _ZEROS,
+            "buffer_pos": len(_ZEROS),
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        position_bits, random_bits = (int(number) for number in self._random.random_raw(2))
         position = position_bits * int(self._ends[-1]) >> 64
-        number = int(np.searchsorted(self._ends, position, side="right"))
+        number = int(self._ends.searchsorted(position, side="right"))
         num_samples = self._num_samples(number)
         position -= int(self._ends[number]) - num_samples
         last_start = max(0, num_samples - self._segment_length)
@@ -158,5 +190,7 @@ class WholeUtterances(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return utterance `index` of this process's share: "waveform" (T,) and "conditions" with their frames."""
+        for ahead in self._indices[index : index + 3]:
+            self._corpus.prefetch([(ahead, 0, int(self._corpus.columns.lengths[ahead]))])
         number = self._indices[index]
         return {"waveform": self._corpus.read(number), "conditions": self._corpus.conditions(number)}

@@ -103,9 +103,10 @@ def grouped(corpus: Corpus, by: str = "speaker") -> dict[str, list[int]]:
 
     A value "all" is renamed to, for example, "speaker all".
     """
+    column = corpus.columns.by(by)
     groups: dict[str, list[int]] = {}
-    for index, utterance in enumerate(corpus.utterances):
-        value = utterance.conditions.get(by, "unknown")
+    for index, code in enumerate(column.codes.tolist()):
+        value = column.value(code, "unknown")
         groups.setdefault(f"{by} all" if value == "all" else value, []).append(index)
     return dict(sorted(groups.items())) | {"all": list(range(len(corpus.utterances)))}
 

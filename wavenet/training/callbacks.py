@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -143,10 +144,10 @@ class AudioSamples(Callback):
     ) -> None:
         self._folder, self._corpus = folder, validation
         self._seconds, self._final_seconds, self._seed = seconds, final_seconds, seed
-        first: dict[str, int] = {}
-        for index, utterance in enumerate(validation.utterances):
-            first.setdefault(utterance.conditions.get("speaker", "audio"), index)
-        self._chosen = dict(sorted(first.items())[:max_num])
+        speakers = validation.columns.by("speaker")
+        codes, places = np.unique(speakers.codes, return_index=True)  # the first utterance of each
+        names = [speakers.value(code, "audio") for code in codes]
+        self._chosen = dict(sorted(zip(names, places.tolist(), strict=True))[:max_num])
         self._files = unique_file_names(self._chosen)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -80,6 +80,7 @@ class SegmentData(L.LightningDataModule):
             batches = trainer.global_step * trainer.accumulate_grad_batches
             self._used = batches * self._batch_size * trainer.world_size
         stream = SegmentStream(self._batch_size, trainer.global_rank, trainer.world_size, start=self._used)
+        self._segments.stride = self._batch_size * trainer.world_size * max(1, self._num_workers)
         return self._loader(self._segments, batch_sampler=stream)
 
     def val_dataloader(self) -> DataLoader:
@@ -99,6 +100,8 @@ class SegmentData(L.LightningDataModule):
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader:
         workers = self._num_workers
+        if workers and self._validation.is_remote:  # a store's connections do not survive a fork
+            options["multiprocessing_context"] = "spawn"
         return DataLoader(
             dataset, num_workers=workers, persistent_workers=workers > 0, pin_memory=self._on_gpu(), **options
         )

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 
 import wavenet
@@ -30,7 +31,7 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
         by name, what they look like (`statistics_of`); and "training", the settings. `WaveNetTraining` adds "steps" to
         "training", and "validation": {"bits_per_sample", "step", "samples"} of the last one.
     """
-    speakers = {utterance.conditions.get("speaker") for utterance in train.utterances}
+    speakers = np.unique(train.columns.by("speaker").codes)
     origin = train.origin
     licences = [
         {"name": printable(licence.name, 100), "attribution": printable(licence.attribution)}

@@ -1,0 +1,92 @@
+"""Work on many files by Ray, on this machine or a cluster."""
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from wavenet.data.dataset import DatasetError
+
+INSTALL = 'pip install "wavenet[ray]"'
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def run_on_ray(
+    work: Callable[[Job], Result], jobs: Sequence[Job], label: str, progress: bool, unit: str = "file"
+) -> Iterator[Result]:
+    """Run every job as a task of Ray Data, which starts a task again whose worker was lost.
+
+    It joins the cluster of the environment's RAY_ADDRESS, as `ray job submit` sets it, or else starts Ray on this
+    machine. The workers need this package, and reach the same files.
+
+    Args:
+        work: Function of one job; it must be picklable.
+        jobs: The jobs.
+        label: Label of the progress bar.
+        progress: Whether to show a progress bar.
+        unit: What a job is, for the progress bar.
+
+    Yields:
+        The results in the jobs' order.
+
+    Raises:
+        DatasetError: If a job does; or if the cluster cannot be reached, or loses a job's worker again and again.
+        ModuleNotFoundError: If Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        raise ModuleNotFoundError(f"the engine 'ray' needs Ray: {INSTALL}")
+    if not jobs:
+        return
+    import ray  # noqa: PLC0415  # an extra, and it takes a second
+    import ray.data  # noqa: PLC0415
+    from ray.exceptions import RayError  # noqa: PLC0415
+
+    started = not ray.is_initialized()
+    try:
+        if started:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        rows = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(jobs)]
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(_Task(work), num_cpus=1)
+        waiting: dict[int, Any] = {}
+        following = 0
+        with tqdm(None, label, len(jobs), unit=unit, disable=not progress) as bar:
+            for row in dataset.iter_rows():
+                bar.update()
+                waiting[row["number"]] = pickle.loads(row["result"])
+                while following in waiting:
+                    result = waiting.pop(following)
+                    if isinstance(result, DatasetError):
+                        raise result
+                    yield result
+                    following += 1
+    except (RayError, ConnectionError) as error:
+        where = os.environ.get("RAY_ADDRESS", "this machine")
+        reason = str(error).strip().splitlines()[-1]
+        raise DatasetError(
+            f"{label}: Ray on {where}: {reason:.300}; what is complete is kept, start it again"
+        ) from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _Task:
+    """A job as a row of bytes, and its result likewise."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        self._work = work
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            result = self._work(pickle.loads(row["job"]))
+        except DatasetError as error:
+            result = error
+        return {"number": row["number"], "result": pickle.dumps(result)}
