@@ -54,7 +54,7 @@ _ADDED = {  # files of configs with settings that runs of earlier versions lack
 _OWN_FOLDERS = ("audio", "checkpoints")
 
 
-def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConfig:
+def load_saved_config(path: Path, cache_dir: str, trust: Trust = (), text: str | None = None) -> DictConfig:
     """Load a run's saved config, changed so that a run writes only into its own folder and a cache.
 
     The run's folder is the one that contains the file, whatever the file says. The cache is the caller's: one that the
@@ -65,6 +65,7 @@ def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConf
         path: The run's config.yaml.
         cache_dir: The cache to use.
         trust: Modules whose classes it may name as well; see `wavenet.checkpoint.trust`.
+        text: The file's content, if another process has read it; the folder may be on another machine.
 
     Returns:
         The config. Settings that the file lacks have the values of the current `configs/`.
@@ -75,8 +76,9 @@ def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConf
     """
     run = path.absolute().parent
     with refusing(path, fix=""):
-        cfg = _read(read_text(path, _LIMIT), trust)
-        _check_links(run)
+        cfg = _read(read_text(path, _LIMIT) if text is None else text, trust)
+        if text is None:
+            _check_links(run)
     cfg.resume, cfg.run_dir = None, literal(str(run))
     if "save_dir" in (cfg.logger or ()):
         cfg.logger.save_dir = literal(str(run))
@@ -85,7 +87,7 @@ def load_saved_config(path: Path, cache_dir: str, trust: Trust = ()) -> DictConf
     if "download" in cfg.dataset:
         cfg.dataset.download = False
     named, cfg.preparation.cache_dir = Path(cfg.preparation.cache_dir), literal(cache_dir)
-    if named.resolve() != Path(cache_dir).resolve() and any(named.glob("*Hz/table.json")):
+    if text is None and named.resolve() != Path(cache_dir).resolve() and any(named.glob("*Hz/table.json")):
         print(f"the run's cache {str(named)!a} is not used; preparation.cache_dir=... on the command line uses it")
     return cfg
 

@@ -1,25 +1,25 @@
 """`wavenet train`: compose the config, build the model and the data, and train."""
 
+import dataclasses
 import itertools
 import logging
 import os
+import socket
 import sys
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
+import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
-from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
 from wavenet.cli.command import command, plain, print_error
 from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.preflight import (
@@ -28,10 +28,10 @@ from wavenet.cli.preflight import (
     data_settings,
     fill_categories,
     make_dataset,
-    optimizer_factory,
     training_settings,
 )
-from wavenet.cli.saved_config import kept, load_saved_config
+from wavenet.cli.resumption import AUTO, Resumption, check_auto, folder_to_resume, read_run, resumed_config
+from wavenet.cli.saved_config import kept
 from wavenet.cli.targets import resolve_user_class
 from wavenet.cli.validation import arguments_of
 from wavenet.conditioning import CategoricalEmbedding
@@ -45,7 +45,9 @@ from wavenet.training import (
     DivergenceMonitor,
     ExponentialMovingAverage,
     LastCheckpoint,
+    Launch,
     ProcessMonitor,
+    Rendezvous,
     SegmentData,
     TrainingLog,
     TrainingProgress,
@@ -55,30 +57,13 @@ from wavenet.training import (
     hold,
     keep_freed_memory,
     kill_with_parent,
-    read_resumable,
+    launch,
     run_metadata,
 )
 from wavenet.training.wandb_log import WandbLog
 
-_ADAMW = "torch.optim.AdamW"  # the default optimizer
 _MAX_SKIPPED_PRINTED = 10  # recordings; the rest are in the run's skipped.txt
 _OF_NODES = ("run_dir", "resume", "trust", "preparation", "logger", "num_workers")  # may differ
-
-
-@dataclass(frozen=True)
-class Resumption:
-    """Point at which a resumed run continues.
-
-    Attributes:
-        checkpoint: The checkpoint to continue from; None if there is none yet.
-        purge_step: The first step whose log entries are written again.
-        segments: Segments used so far, if the checkpoint is of an earlier version that does not keep their number;
-            None if it does, or if the number of processes is unknown.
-    """
-
-    checkpoint: Path | None
-    purge_step: int
-    segments: int | None = None
 
 
 @command("train")
@@ -91,23 +76,27 @@ def main(cfg: DictConfig) -> None:
 def _train(cfg: DictConfig, held: ExitStack) -> None:
     """Train; a run's folder is held until the end, before anything in it is read or written."""
     silence_lightning()
-    resumption = None
-    if cfg.resume is not None:
-        run = _run_of(cfg)
-        if _is_first():
-            held.enter_context(hold(run))
-        cfg, resumption = _resume(cfg, run)
+    if cfg.resume == AUTO:
+        check_auto(cfg)
+    started = launch()
+    rendezvous = Rendezvous.join(started, cfg.trainer.timeout)
+    held.callback(rendezvous.close)
+    resumption = _resumption(cfg, rendezvous, held)
+    if resumption is not None:
+        cfg = resumed_config(cfg, resumption, print if _is_first() else lambda line: None)
     kill_with_parent()
     meta_model = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
         held.enter_context(flush_denormal_numbers())
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    corpus = prepare(make_dataset(cfg.dataset), meta_model.sample_rate, **plain(cfg.preparation))
+    dataset, settings = make_dataset(cfg.dataset), plain(cfg.preparation)
+    corpus = rendezvous.after_first("audio", lambda: prepare(dataset, meta_model.sample_rate, **settings))
     fill_categories(cfg, corpus)
     model = build("model", cfg.model)
     check_reloadable(cfg, model)  # now with all category names
-    corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
+    trimmed = cfg.preparation.trim_db is not None
+    corpus = rendezvous.after_first("features", lambda: add_features(corpus, model.features, trimmed=trimmed))
     train, validation = split(corpus, cfg.validation_fraction)
     if not train.utterances:
         raise ValueError(
@@ -121,23 +110,67 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
     data = SegmentData(train, validation, **data_settings(cfg, model))
     if resumption is not None and resumption.segments is not None:
         data.load_state_dict({"segments": resumption.segments})
-    if resumption is None and _is_first():
-        cfg.run_dir = literal(str(_free_name(Path(cfg.run_dir))))
+    if resumption is None:
+        cfg.run_dir = literal(rendezvous.from_first("folder", lambda: _new_folder(cfg)))
     run = Path(cfg.run_dir)
     monitor = ProcessMonitor(cfg.trainer.timeout, _end_waiting)
     held.callback(monitor.close)
-    trainer = _trainer(cfg, run, model, train, validation, resumption and resumption.purge_step, monitor)
+    trainer = _trainer(cfg, run, model, train, validation, resumption and resumption.purge_step, monitor, started)
     if trainer.is_global_zero:  # nothing is written before everything is built
-        remove_partial_files(run, deep=True)  # left by a killed process
-        _write_config(cfg, run)
-        if resumption is None:
-            held.enter_context(hold(run))
+        _begin(cfg, run, resumption is None, held)
         _print_start(trainer, model, corpus, train, validation, run)
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
-    _fit(trainer, module, data, run, resumption and resumption.checkpoint, monitor)
+    checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
+    _fit(trainer, module, data, run, checkpoint, monitor)
     if trainer.is_global_zero:
         _print_end(trainer, run)
+
+
+def _begin(cfg: DictConfig, run: Path, is_new: bool, held: ExitStack) -> None:
+    """Write the config, and hold the folder of a new run; that of one that goes on is held already."""
+    is_there = run.is_dir()  # with resume=auto, also one without a run
+    if is_new and is_there:
+        held.enter_context(hold(run))
+    remove_partial_files(run, deep=True)  # left by a killed process
+    _write_config(cfg, run)
+    if is_new and not is_there:
+        held.enter_context(hold(run))
+
+
+def _resumption(cfg: DictConfig, rendezvous: Rendezvous, held: ExitStack) -> Resumption | None:
+    """Return what the first process finds of the run to go on with; None if a new one begins.
+
+    Raises:
+        ValueError: If it cannot go on; or if its folder is on another machine than the first process.
+    """
+
+    def find() -> dict[str, Any] | None:
+        run = folder_to_resume(cfg)
+        if run is None:
+            return None
+        if _is_first():
+            held.enter_context(hold(run))
+        return dataclasses.asdict(read_run(cfg, run))
+
+    if cfg.resume is None:
+        return None
+    path = Path(cfg.run_dir) / "config.yaml" if cfg.resume == AUTO else Path(cfg.resume)
+    hosts = rendezvous.gather("hosts", [socket.gethostname(), path.exists()])
+    elsewhere = next((f"{host} (process {rank})" for rank, (host, exists) in enumerate(hosts) if exists), None)
+    if elsewhere and not hosts[0][1]:
+        raise ValueError(
+            f"{path} is on {elsewhere}, but not on {hosts[0][0]}, where process 0 runs, which alone reads and writes "
+            "it; share the folder between the machines, or start process 0 where it is"
+        )
+    found = rendezvous.from_first("run", find)
+    return None if found is None else Resumption(**found)
+
+
+def _new_folder(cfg: DictConfig) -> str:
+    """Return the folder of a new run, which the first process chooses."""
+    run = Path(cfg.run_dir)
+    return str(run if cfg.resume == AUTO or not _is_first() else _free_name(run))
 
 
 def _fit(
@@ -197,9 +230,14 @@ def _trainer(
     validation: Corpus,
     purge_step: int | None,
     monitor: ProcessMonitor,
+    started: Launch | None,
 ) -> L.Trainer:
     settings = plain(cfg.trainer)
     del settings["timeout"]  # the monitor's
+    if settings.get("num_nodes", AUTO) == AUTO:
+        settings["num_nodes"] = 1 if started is None else started.num_nodes
+    if started is not None and settings["devices"] in (AUTO, -1):
+        settings["devices"] = started.devices
     logger: Any = False
     if cfg.logger:
         takes = arguments_of(resolve_user_class("logger", cfg.logger._target_))
@@ -236,7 +274,7 @@ def _trainer(
             default_root_dir=run,
             logger=logger,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *([] if started is None else [started.environment])],
         )
     except MisconfigurationException as error:
         raise ValueError(f"trainer: {error}") from error
@@ -262,104 +300,6 @@ def _is_first() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def _run_of(cfg: DictConfig) -> Path:
-    """Return the folder of the run to resume."""
-    source = Path(cfg.resume)
-    run = source if source.is_dir() else source.resolve().parent.parent
-    for path in (source, run / "config.yaml"):
-        if not path.exists():
-            raise ValueError(
-                f"resume={source}: {path} does not exist; give a run's folder or its checkpoints/last.ckpt"
-            )
-    return run.resolve()
-
-
-def _resume(cfg: DictConfig, run: Path) -> tuple[DictConfig, Resumption]:
-    """Return the config of the run to resume, with this command line's settings applied, and where it continues."""
-    source = Path(cfg.resume)
-    checkpoint = run / "checkpoints" / "last.ckpt" if source.is_dir() else source
-    trust = plain(cfg.trust)
-    saved = load_saved_config(run / "config.yaml", cfg.preparation.cache_dir, trust)
-    resumption, steps = Resumption(None, 0), 0  # a run that was killed before its first checkpoint starts again
-    if not checkpoint.exists():
-        _check_unsaved(source, run)
-    else:
-        # a damaged checkpoint, or one from elsewhere, is refused here
-        try:
-            trained = read_resumable(checkpoint, trust, optimizer_factory(saved))
-        except CheckpointError as error:
-            best = run / "checkpoints" / "best.ckpt"
-            if checkpoint == best or not best.exists():
-                raise
-            raise CheckpointError(error.reason, f"; resume from {best.name} beside it") from error
-        steps = trained.contents["global_step"]
-        with refusing(run / "config.yaml", fix=""):
-            _check_same(trained.model, saved, trust)
-        purge_step = LastCheckpoint.logged_steps(trained.contents) + 1
-        resumption = Resumption(checkpoint, purge_step, _used_segments(trained.contents, saved))
-    saved_optimizer = saved.optimizer.get("_target_", _ADAMW)
-    for override in HydraConfig.get().overrides.task:
-        key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
-        if key == "experiment" or key.split(".")[0] == "model":
-            raise ValueError(
-                f"{override}: resume goes on with the run's own model; override single settings of other "
-                "groups, or start a new run"
-            )
-        if key != "resume":
-            value = OmegaConf.select(cfg, key)
-            given = literals(plain(value) if OmegaConf.is_config(value) else value)
-            OmegaConf.update(saved, key, given, merge=False, force_add=True)
-    optimizer = saved.optimizer.get("_target_", _ADAMW)
-    if optimizer != saved_optimizer:
-        raise ValueError(
-            f"optimizer._target_ is {optimizer}; resume goes on with the run's {saved_optimizer}: remove the setting, "
-            "or start a new run"
-        )
-    if 0 <= saved.trainer.max_steps < steps:
-        raise ValueError(
-            f"trainer.max_steps is {saved.trainer.max_steps}, but {checkpoint} is from step {steps}; "
-            "give a larger number, or start a new run"
-        )
-    saved.run_dir, saved.trust = literal(str(run)), trust
-    return saved, resumption
-
-
-def _check_unsaved(source: Path, run: Path) -> None:
-    """Check that a run without last.ckpt was never saved: starting over would replace what it has."""
-    missing, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
-    if best.exists():
-        raise ValueError(
-            f"resume={source}: {missing} does not exist; continue from the best validation, with resume={best}"
-        )
-    if any(path.is_file() for path in (run / "audio").rglob("*")):
-        raise ValueError(
-            f"resume={source}: {missing} does not exist, but {run / 'audio'} has audio of an earlier training; "
-            "restore the checkpoint, or start a new run"
-        )
-
-
-def _used_segments(contents: dict[str, Any], saved: DictConfig) -> int | None:
-    """Return how many segments a run has used, from its steps and settings, if its checkpoint does not keep that."""
-    devices, nodes = saved.trainer.get("devices", 1), saved.trainer.get("num_nodes", 1)
-    if "SegmentData" in contents or not isinstance(devices, int) or devices < 1:
-        return None
-    accumulated = saved.trainer.get("accumulate_grad_batches", 1)
-    return contents["global_step"] * accumulated * saved.batch_size * devices * nodes
-
-
-def _check_same(model: WaveNet, saved: DictConfig, trust: Trust) -> None:
-    """Check that a saved config describes the checkpoint's model, and that its training settings are accepted."""
-    configured = build_on_meta(plain(saved.model), len(model.state_dict()), trust)
-    expected, loaded = describe(configured), describe(model)
-    for name in dict.fromkeys((*expected, *loaded)):
-        if expected.get(name) != loaded.get(name):
-            raise ValueError(
-                f"model.{name} is {expected.get(name)!r:.60}; "
-                f"resume goes on with the checkpoint's own, {loaded.get(name)!r:.60}"
-            )
-    WaveNetTraining(configured, **training_settings(saved))
-
-
 def _free_name(folder: Path) -> Path:
     """Return the folder if it does not exist yet, else its name with the first free number appended."""
     names = itertools.chain([folder], (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2)))
@@ -372,7 +312,7 @@ def _print_start(
     """Print the model, the data, what was skipped, and the hardware."""
     rate, receptive_field = model.sample_rate, model.receptive_field
     parameters = sum(p.numel() for p in model.parameters())
-    speakers = {u.conditions.get("speaker") for u in corpus.utterances}
+    speakers = np.unique(corpus.columns.by("speaker").codes)
     layers = model.stack.num_layers
     lines = [
         f"model    {layers} layers, {parameters / 1e6:.2f} M parameters, "

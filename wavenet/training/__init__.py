@@ -12,6 +12,7 @@ from wavenet.training.optimizer import make_optimizer
 from wavenet.training.process import flush_denormal_numbers, keep_freed_memory, kill_with_parent
 from wavenet.training.process_monitor import ProcessMonitor
 from wavenet.training.progress import TrainingProgress
+from wavenet.training.rendezvous import Launch, Rendezvous, launch
 from wavenet.training.resume import read_resumable
 from wavenet.training.run_lock import hold
 
@@ -25,7 +26,9 @@ __all__ = [
     "DivergenceMonitor",
     "ExponentialMovingAverage",
     "LastCheckpoint",
+    "Launch",
     "ProcessMonitor",
+    "Rendezvous",
     "SegmentData",
     "TrainingLog",
     "TrainingProgress",
@@ -35,6 +38,7 @@ __all__ = [
     "hold",
     "keep_freed_memory",
     "kill_with_parent",
+    "launch",
     "make_optimizer",
     "read_resumable",
     "run_metadata",

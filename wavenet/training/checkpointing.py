@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -33,11 +34,20 @@ class TrainingStopped(Exception):  # noqa: N818 (it is not an error)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically, and also reads those of earlier versions."""
+    """Writes checkpoints atomically, and also reads those of earlier versions.
+
+    Of several processes the first one reads, and sends the others what it has read: the run's folder may be on its
+    machine alone.
+    """
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read a checkpoint, and upgrade it to the current format."""
-        return upgrade_training_checkpoint(super().load_checkpoint(*args, **kwargs))
+        several = dist.is_initialized() and dist.get_world_size() > 1
+        read = [None if several and dist.get_rank() else super().load_checkpoint(*args, **kwargs)]
+        if several:
+            dist.broadcast_object_list(read, src=0)
+        assert read[0] is not None
+        return upgrade_training_checkpoint(read[0])
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint to a temporary file, and rename it.
@@ -187,8 +197,11 @@ class LastCheckpoint(Checkpoint):
         self._restore_handlers()
 
     def _stops(self, trainer: L.Trainer) -> bool:
-        """Return whether any process has received a signal; all processes must call this together."""
-        return trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False)
+        """Return whether any process has received a signal, whose number all then have; all must call this together."""
+        own = torch.tensor(self._signum or 0, device=trainer.strategy.root_device)
+        signum = trainer.strategy.reduce(own, reduce_op="max")
+        self._signum = int(signum) or None
+        return self._signum is not None
 
     def _save(self, trainer: L.Trainer, validation_due: bool) -> None:
         self._saved, self._validation_due = trainer.global_step, validation_due

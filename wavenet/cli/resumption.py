@@ -1,0 +1,229 @@
+"""Going on with a run: what its folder holds, and which settings apply."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
+from wavenet.cli.command import plain
+from wavenet.cli.literal import literal, literals
+from wavenet.cli.preflight import optimizer_factory, training_settings
+from wavenet.cli.saved_config import kept, load_saved_config
+from wavenet.model import WaveNet
+from wavenet.names import one_line
+from wavenet.training import LastCheckpoint, WaveNetTraining, read_resumable
+
+AUTO = "auto"
+_ADAMW = "torch.optim.AdamW"  # the default optimizer
+_OF_PLACES = ("resume", "run_dir", "trust", "preparation.cache_dir", "logger.save_dir")  # not compared
+_MOST_PRINTED = 5  # settings that differ
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A run to go on with, as plain data that the first process sends to the others.
+
+    Attributes:
+        run: Its folder.
+        config: Its config.yaml.
+        checkpoint: The checkpoint to continue from; None if it was killed before its first one, and starts again.
+        purge_step: The first step whose log entries are written again.
+        steps: Steps it has taken.
+        segments: Segments used so far, if the checkpoint is of an earlier version that does not keep their number;
+            None if it does, or if the number of processes is unknown.
+    """
+
+    run: str
+    config: str
+    checkpoint: str | None = None
+    purge_step: int = 0
+    steps: int = 0
+    segments: int | None = None
+
+
+def check_auto(cfg: DictConfig) -> None:
+    """Check that `resume=auto` has a folder that names the run.
+
+    Raises:
+        ValueError: If the folder would be another one at each start.
+    """
+    if "${now:" in str(OmegaConf.to_container(cfg, resolve=False)["run_dir"]):  # type: ignore[index, call-overload]
+        raise ValueError(
+            "resume=auto goes on with the run in run_dir if there is one; give run_dir=FOLDER, the same at each start"
+        )
+
+
+def folder_to_resume(cfg: DictConfig) -> Path | None:
+    """Return the folder of the run to go on with; None if a new one begins.
+
+    Raises:
+        ValueError: If it is missing, or is no run's.
+    """
+    if cfg.resume is None:
+        return None
+    if cfg.resume == AUTO:
+        run = Path(cfg.run_dir)
+        if (run / "config.yaml").is_file():
+            return run.resolve()
+        if (run / "checkpoints").exists() or run.is_file():
+            raise ValueError(f"resume=auto: {run} is no run's folder, as it has no config.yaml; give another run_dir")
+        return None
+    source = Path(cfg.resume)
+    run = source if source.is_dir() else source.resolve().parent.parent
+    for path in (source, run / "config.yaml"):
+        if not path.exists():
+            raise ValueError(
+                f"resume={source}: {path} does not exist; give a run's folder or its checkpoints/last.ckpt"
+            )
+    return run.resolve()
+
+
+def read_run(cfg: DictConfig, run: Path) -> Resumption:
+    """Read and check what a run's folder holds.
+
+    Raises:
+        CheckpointError: If its config or its checkpoint is damaged, or from elsewhere.
+        ValueError: If it cannot go on from there.
+    """
+    source = run if cfg.resume == AUTO else Path(cfg.resume)
+    checkpoint = run / "checkpoints" / "last.ckpt" if source.is_dir() else source
+    trust, path = plain(cfg.trust), run / "config.yaml"
+    saved, text = load_saved_config(path, cfg.preparation.cache_dir, trust), path.read_text(encoding="utf-8")
+    if not checkpoint.exists():
+        _check_unsaved(cfg.resume, run)
+        return Resumption(str(run), text)
+    # a damaged checkpoint, or one from elsewhere, is refused here
+    try:
+        trained = read_resumable(checkpoint, trust, optimizer_factory(saved))
+    except CheckpointError as error:
+        best = run / "checkpoints" / "best.ckpt"
+        if checkpoint == best or not best.exists():
+            raise
+        raise CheckpointError(error.reason, f"; resume from {best.name} beside it") from error
+    with refusing(path, fix=""):
+        _check_same(trained.model, saved, trust)
+    return Resumption(
+        str(run),
+        text,
+        str(checkpoint),
+        LastCheckpoint.logged_steps(trained.contents) + 1,
+        trained.contents["global_step"],
+        _used_segments(trained.contents, saved),
+    )
+
+
+def resumed_config(cfg: DictConfig, found: Resumption, tell: Callable[[str], object]) -> DictConfig:
+    """Return the config of a run that goes on: its own, with this command line's settings applied.
+
+    Args:
+        cfg: The command's config.
+        found: The run.
+        tell: Called with each line for the user.
+
+    Raises:
+        ValueError: If a setting does not fit the run.
+    """
+    trust, run = plain(cfg.trust), Path(found.run)
+    saved = load_saved_config(run / "config.yaml", cfg.preparation.cache_dir, trust, found.config)
+    saved_optimizer = saved.optimizer.get("_target_", _ADAMW)
+    is_auto = cfg.resume == AUTO
+    for override in HydraConfig.get().overrides.task:
+        key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
+        if key == "experiment" or key.split(".")[0] == "model":
+            if is_auto:  # compared below
+                continue
+            raise ValueError(
+                f"{override}: resume goes on with the run's own model; override single settings of other "
+                "groups, or start a new run"
+            )
+        if key not in ("resume", *(["run_dir"] * is_auto)):
+            value = OmegaConf.select(cfg, key)
+            given = literals(plain(value) if OmegaConf.is_config(value) else value)
+            OmegaConf.update(saved, key, given, merge=False, force_add=True)
+    optimizer = saved.optimizer.get("_target_", _ADAMW)
+    if optimizer != saved_optimizer:
+        raise ValueError(
+            f"optimizer._target_ is {optimizer}; resume goes on with the run's {saved_optimizer}: remove the setting, "
+            "or start a new run"
+        )
+    if 0 <= saved.trainer.max_steps < found.steps:
+        raise ValueError(
+            f"trainer.max_steps is {saved.trainer.max_steps}, but {found.checkpoint} is from step {found.steps}; "
+            "give a larger number, or start a new run"
+        )
+    saved.run_dir, saved.trust = literal(found.run), trust
+    if is_auto:
+        _compare(cfg, saved, tell)
+    return saved
+
+
+def _compare(cfg: DictConfig, saved: DictConfig, tell: Callable[[str], object]) -> None:
+    """Say which settings of the command's config a run that goes on does not take, because it has its own.
+
+    Raises:
+        ValueError: If they describe another model.
+    """
+    now, own = dict(_flat("", kept(cfg))), dict(_flat("", kept(saved)))
+    given = {override.split("=", 1)[0] for override in HydraConfig.get().overrides.task}
+    lines = []
+    for key in sorted(now.keys() | own.keys(), key=lambda each: (each not in given, each)):
+        differ = now.get(key) != own.get(key) and key not in _OF_PLACES
+        if not differ or (key.endswith(".categories") and now.get(key) is None):  # filled in from the recordings
+            continue
+        if key.startswith("model."):
+            raise ValueError(
+                f"{key} is {now.get(key)!r:.60}, and {own.get(key)!r:.60} in the run {saved.run_dir}, with which "
+                "resume=auto goes on; give another run_dir"
+            )
+        lines.append(f"kept     {key} is {own.get(key)!r:.60}, as in the run; the configs have {now.get(key)!r:.60}")
+    more = len(lines) - _MOST_PRINTED
+    for line in [*lines[:_MOST_PRINTED], *[f"           and {more} more"] * (more > 0)]:
+        tell(one_line(line))
+
+
+def _flat(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _flat(f"{place}.{name}".lstrip("."), each)
+    else:
+        yield place, value
+
+
+def _check_unsaved(resume: str, run: Path) -> None:
+    """Check that a run without last.ckpt was never saved: starting over would replace what it has."""
+    missing, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
+    if best.exists():
+        raise ValueError(
+            f"resume={resume}: {missing} does not exist; continue from the best validation, with resume={best}"
+        )
+    if any(path.is_file() for path in (run / "audio").rglob("*")):
+        raise ValueError(
+            f"resume={resume}: {missing} does not exist, but {run / 'audio'} has audio of an earlier training; "
+            "restore the checkpoint, or start a new run"
+        )
+
+
+def _used_segments(contents: dict[str, Any], saved: DictConfig) -> int | None:
+    """Return how many segments a run has used, from its steps and settings, if its checkpoint does not keep that."""
+    devices, nodes = saved.trainer.get("devices", 1), saved.trainer.get("num_nodes", 1)
+    if "SegmentData" in contents or not isinstance(devices, int) or devices < 1 or not isinstance(nodes, int):
+        return None
+    accumulated = saved.trainer.get("accumulate_grad_batches", 1)
+    return contents["global_step"] * accumulated * saved.batch_size * devices * nodes
+
+
+def _check_same(model: WaveNet, saved: DictConfig, trust: Trust) -> None:
+    """Check that a saved config describes the checkpoint's model, and that its training settings are accepted."""
+    configured = build_on_meta(plain(saved.model), len(model.state_dict()), trust)
+    expected, loaded = describe(configured), describe(model)
+    for name in dict.fromkeys((*expected, *loaded)):
+        if expected.get(name) != loaded.get(name):
+            raise ValueError(
+                f"model.{name} is {expected.get(name)!r:.60}; "
+                f"resume goes on with the checkpoint's own, {loaded.get(name)!r:.60}"
+            )
+    WaveNetTraining(configured, **training_settings(saved))
