@@ -266,15 +266,7 @@ def test_columns_are_those_of_the_objects(place):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
-def test_ray_writes_the_same_bytes(named, place, tmp_path):
-    pytest.importorskip("ray")
-    prepare_shards(named, 8000, tmp_path / "ray", [MEL], **SMALL, engine="ray")
-    assert contents(tmp_path / "ray") == contents(place)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
-def test_ray_says_what_cannot_be_written_and_completes_it_later(named, place, tmp_path):
+def test_ray_says_what_cannot_be_written_and_then_writes_the_same_bytes(named, place, tmp_path):
     pytest.importorskip("ray")
     folder = tmp_path / "ray"
     (folder / "shard-00001.arrow").mkdir(parents=True)

@@ -2,12 +2,13 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from tests.conftest import TINY
 from tests.training.test_training import PARTS, logged, same, weights
-from wavenet.training import WaveNetTraining
+from wavenet.training import LastCheckpoint, WaveNetTraining
 
 pytestmark = pytest.mark.slow
 
@@ -85,3 +86,16 @@ def test_accumulated_steps_are_finished_before_a_signal_stops_the_run(run, in_tm
     with pytest.raises(AssertionError, match="saved after 2 steps"):
         run("train", *undisturbed[1], "run_dir=cut", "trainer.accumulate_grad_batches=3")
     assert weights("cut/checkpoints/last.ckpt")["global_step"] == 2
+
+
+def test_a_signal_that_arrives_while_processes_compare_is_not_lost(tmp_path):
+    last = LastCheckpoint(tmp_path / "last.ckpt", 10)
+
+    def reduce(own, reduce_op):
+        last._signum = signal.SIGTERM  # as its handler does, just now
+        return own
+
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device="cpu", reduce=reduce))
+    assert not last._stops(trainer)
+    assert last._stops(trainer)
+    assert last._signum == signal.SIGTERM

@@ -199,9 +199,10 @@ class LastCheckpoint(Checkpoint):
     def _stops(self, trainer: L.Trainer) -> bool:
         """Return whether any process has received a signal, whose number all then have; all must call this together."""
         own = torch.tensor(self._signum or 0, device=trainer.strategy.root_device)
-        signum = trainer.strategy.reduce(own, reduce_op="max")
-        self._signum = int(signum) or None
-        return self._signum is not None
+        signum = int(trainer.strategy.reduce(own, reduce_op="max"))
+        if signum:  # otherwise one may have arrived meanwhile, which all stop for next time
+            self._signum = signum
+        return signum > 0
 
     def _save(self, trainer: L.Trainer, validation_due: bool) -> None:
         self._saved, self._validation_due = trainer.global_step, validation_due
