@@ -154,9 +154,18 @@ def warnings_as_lines() -> Iterator[None]:
         print(message)
 
 
+def key_of(override: str) -> str:
+    """Return the key that an override of the command line sets.
+
+    >>> key_of("+model/context@model.context=small")
+    'model.context'
+    """
+    return override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
+
+
 def unnamed_model(cfg: DictConfig) -> str | None:
     """Return the model that a command takes because its command line names none, in a line to print; else None."""
-    if any(override.split("=", 1)[0].lstrip("+") == "checkpoint" for override in HydraConfig.get().overrides.task):
+    if "checkpoint" in map(key_of, HydraConfig.get().overrides.task):
         return None
     packaged = packaged_models()
     whose = "what lies here under that name" if Path(cfg.checkpoint).exists() else "of the package"

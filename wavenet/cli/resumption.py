@@ -1,6 +1,6 @@
 """Going on with a run: what its folder holds, and which settings apply."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
-from wavenet.cli.command import plain
+from wavenet.cli.command import key_of, plain
 from wavenet.cli.literal import literal, literals
 from wavenet.cli.preflight import optimizer_factory, training_settings
 from wavenet.cli.saved_config import kept, load_saved_config
 from wavenet.model import WaveNet
 from wavenet.names import one_line
-from wavenet.training import LastCheckpoint, WaveNetTraining, read_resumable
+from wavenet.training import LastCheckpoint, WaveNetTraining, flat_settings, read_resumable
 
 AUTO = "auto"
 _ADAMW = "torch.optim.AdamW"  # the default optimizer
@@ -58,13 +58,11 @@ def check_auto(cfg: DictConfig) -> None:
 
 
 def folder_to_resume(cfg: DictConfig) -> Path | None:
-    """Return the folder of the run to go on with; None if a new one begins.
+    """Return the folder of the run to go on with; None if there is none, and with `resume=auto` a new one begins.
 
     Raises:
         ValueError: If it is missing, or is no run's.
     """
-    if cfg.resume is None:
-        return None
     if cfg.resume == AUTO:
         run = Path(cfg.run_dir)
         if (run / "config.yaml").is_file():
@@ -132,7 +130,7 @@ def resumed_config(cfg: DictConfig, found: Resumption, tell: Callable[[str], obj
     saved_optimizer = saved.optimizer.get("_target_", _ADAMW)
     is_auto = cfg.resume == AUTO
     for override in HydraConfig.get().overrides.task:
-        key = override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
+        key = key_of(override)
         if key == "experiment" or key.split(".")[0] == "model":
             if is_auto:  # compared below
                 continue
@@ -167,8 +165,8 @@ def _compare(cfg: DictConfig, saved: DictConfig, tell: Callable[[str], object]) 
     Raises:
         ValueError: If they describe another model.
     """
-    now, own = dict(_flat("", kept(cfg))), dict(_flat("", kept(saved)))
-    given = {override.split("=", 1)[0] for override in HydraConfig.get().overrides.task}
+    now, own = flat_settings(kept(cfg)), flat_settings(kept(saved))
+    given = set(map(key_of, HydraConfig.get().overrides.task))
     lines = []
     for key in sorted(now.keys() | own.keys(), key=lambda each: (each not in given, each)):
         differ = now.get(key) != own.get(key) and key not in _OF_PLACES
@@ -183,14 +181,6 @@ def _compare(cfg: DictConfig, saved: DictConfig, tell: Callable[[str], object]) 
     more = len(lines) - _MOST_PRINTED
     for line in [*lines[:_MOST_PRINTED], *[f"           and {more} more"] * (more > 0)]:
         tell(one_line(line))
-
-
-def _flat(place: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, each in value.items():
-            yield from _flat(f"{place}.{name}".lstrip("."), each)
-    else:
-        yield place, value
 
 
 def _check_unsaved(resume: str, run: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
@@ -312,13 +311,12 @@ def _print_start(
     """Print the model, the data, what was skipped, and the hardware."""
     rate, receptive_field = model.sample_rate, model.receptive_field
     parameters = sum(p.numel() for p in model.parameters())
-    speakers = np.unique(corpus.columns.by("speaker").codes)
     layers = model.stack.num_layers
     lines = [
         f"model    {layers} layers, {parameters / 1e6:.2f} M parameters, "
         f"receptive field {receptive_field} samples ({1000 * receptive_field / rate:.0f} ms), "
         f"{model.distribution.baseline_bits:g} bits per sample at chance level",
-        f"data     {corpus.name}: {len(speakers)} speaker(s), {train.seconds / 60:.1f} min in "
+        f"data     {corpus.name}: {corpus.columns.num_speakers} speaker(s), {train.seconds / 60:.1f} min in "
         f"{len(train.utterances)} utterances for training, {validation.seconds / 60:.1f} min in "
         f"{len(validation.utterances)} held out, {rate} Hz",
     ]

@@ -58,6 +58,11 @@ class Columns:
         """Samples of all utterances."""
         return int(self.lengths.sum())
 
+    @property
+    def num_speakers(self) -> int:
+        """Number of speakers; utterances without one count as one more."""
+        return len(np.unique(self.by("speaker").codes))
+
     def by(self, condition: str) -> Categories:
         """Return a condition; it may be one that no utterance has."""
         return self.conditions.get(condition) or Categories(np.full(len(self.lengths), NONE, np.int32), ())

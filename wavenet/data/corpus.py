@@ -278,7 +278,7 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
         held = columns.chosen(validation_fraction)
         if validation_fraction and not held.any():
             raise DatasetError(
-                f"dataset '{corpus.name}': {len(held)} utterance(s) of {_num_speakers(columns)} speaker(s) leave none "
+                f"dataset '{corpus.name}': {len(held)} utterance(s) of {columns.num_speakers} speaker(s) leave none "
                 "to validate on; cut the recording into two or more files, or set validation_fraction=0"
             )
     elif unlisted:
@@ -296,10 +296,6 @@ def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
     numbers = np.flatnonzero(held) if validation_fraction else np.empty(0, np.int64)
     shuffled = numbers[np.argsort(columns.hashes[numbers], kind="stable")]
     return corpus.select(np.flatnonzero(~held)), replace(corpus.select(shuffled), skipped=[])
-
-
-def _num_speakers(columns: Columns) -> int:
-    return len(np.unique(columns.by("speaker").codes))
 
 
 def _frames(utterance: PreparedUtterance, features: Features, start: int, stop: int) -> Tensor:

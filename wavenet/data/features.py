@@ -9,9 +9,10 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ def add_features(
         DatasetError: If no utterance is left, a name is already used, features are read from files although
             the audio was trimmed, or the cache cannot be written.
     """
-    _check(corpus, features, trimmed)
+    taken = {*corpus.columns.conditions, *(each.name for each in corpus.features)}
+    check_features(corpus.name, features, taken, trimmed)
     if isinstance(corpus.utterances, IndexedUtterances):
         corpus.utterances.check_features(features)
     utterances = [utterance for utterance in corpus.utterances if isinstance(utterance, Prepared)] if features else []
@@ -98,12 +100,22 @@ def add_features(
         ) from error
 
 
-def _check(corpus: Corpus, features: Sequence[Features], trimmed: bool) -> None:
-    taken = set(corpus.columns.conditions)
-    taken |= {each.name for each in corpus.features}
+def check_features(dataset: str, features: Sequence[Features], taken: Iterable[str], trimmed: bool) -> None:
+    """Check that features can be added to a dataset.
+
+    Args:
+        dataset: Its name.
+        features: The features.
+        taken: Names that its conditions and features have.
+        trimmed: Whether its recordings are trimmed.
+
+    Raises:
+        DatasetError: If not; names the features and the fix.
+    """
+    taken = set(taken)
     for each in features:
         if each.name in taken:
-            raise DatasetError(f"dataset '{corpus.name}' has a condition '{each.name}' already; rename the features")
+            raise DatasetError(f"dataset '{dataset}' has a condition '{each.name}' already; rename the features")
         taken.add(each.name)
         if each.reads_files and trimmed:
             raise DatasetError(
@@ -167,10 +179,7 @@ def _target(utterance: Prepared, features: Features) -> Path:
         AudioError: If they are read from a file that is missing.
         DatasetError: If their class is not a dataclass, so that their settings are unknown.
     """
-    if not dataclasses.is_dataclass(features):  # otherwise a changed setting would go unnoticed
-        raise DatasetError(f"the features '{features.name}' ({type(features).__name__}) must be a frozen dataclass")
-    settings = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
-    hashed = [FEATURES_VERSION, type(features).__qualname__, settings, utterance.path.name]
+    hashed = [FEATURES_VERSION, type(features).__qualname__, settings_of(features), utterance.path.name]
     file = _file_of(utterance.source, features)
     if file is not None:
         try:
@@ -180,6 +189,17 @@ def _target(utterance: Prepared, features: Features) -> Path:
         hashed += [file.name, status.st_size, status.st_mtime_ns]
     key = hashlib.sha256(json.dumps(hashed, default=str).encode()).hexdigest()[:16]
     return utterance.path.with_name(f"{utterance.path.stem}.{file_name_for(features.name)}-{key}.npy")
+
+
+def settings_of(features: Features) -> dict[str, Any]:
+    """Return the settings that a feature's frames depend on.
+
+    Raises:
+        DatasetError: If its class is no dataclass, so that they are unknown.
+    """
+    if not dataclasses.is_dataclass(features):  # otherwise a changed setting would go unnoticed
+        raise DatasetError(f"the features '{features.name}' ({type(features).__name__}) must be a frozen dataclass")
+    return {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
 
 
 def _file_of(source: Path, features: Features) -> Path | None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -96,8 +96,7 @@ def prepare(
             or the cache cannot be written.
         ValueError: If another number is out of range.
     """
-    if not RATES.accepts(sample_rate):
-        raise DatasetError(f"sample_rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
+    check_sample_rate(sample_rate)
     if isinstance(dataset, PreparedDataset):
         return dataset.open(sample_rate, Path(cache_dir), trim_db, min_seconds)
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"
@@ -119,6 +118,22 @@ def prepare(
         raise DatasetError(
             f"{folder}: the prepared audio cannot be written ({os_error_reason(error)}); {ELSEWHERE}"
         ) from error
+
+
+def check_sample_rate(sample_rate: int) -> None:
+    """Check the rate of prepared audio.
+
+    Raises:
+        DatasetError: If it is out of range.
+    """
+    if not RATES.accepts(sample_rate):
+        raise DatasetError(f"sample_rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
+
+
+def nothing_usable(dataset: str, skipped: Sequence[Skipped]) -> DatasetError:
+    """Return the error for a dataset none of whose recordings can be used."""
+    reasons = "; ".join(str(each) for each in skipped[:3]) or "the dataset is empty"
+    return DatasetError(f"dataset '{dataset}': none of {len(skipped)} recordings can be used ({reasons})")
 
 
 def scanned(dataset: Dataset) -> Scan:
@@ -178,8 +193,7 @@ def _prepare(state: _State, folder: Path, num_processes: int | None, progress: b
 
 def _corpus(dataset: Dataset, folder: Path, sample_rate: int, state: _State, origin: Origin) -> Corpus:
     if not state.prepared:
-        reasons = "; ".join(str(each) for each in state.skipped[:3]) or "the dataset is empty"
-        raise DatasetError(f"dataset '{dataset.name}': none of {len(state.skipped)} recordings can be used ({reasons})")
+        raise nothing_usable(dataset.name, state.skipped)
     utterances = sorted(state.prepared, key=lambda each: each.id)
     return Corpus(dataset.name, sample_rate, utterances, state.skipped, folder=folder, origin=origin)
 

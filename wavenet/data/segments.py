@@ -190,7 +190,7 @@ class WholeUtterances(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return utterance `index` of this process's share: "waveform" (T,) and "conditions" with their frames."""
-        for ahead in self._indices[index : index + 3]:
-            self._corpus.prefetch([(ahead, 0, int(self._corpus.columns.lengths[ahead]))])
+        ahead = self._indices[index : index + 3]
+        self._corpus.prefetch((each, 0, int(self._corpus.columns.lengths[each])) for each in ahead)
         number = self._indices[index]
         return {"waveform": self._corpus.read(number), "conditions": self._corpus.conditions(number)}

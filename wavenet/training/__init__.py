@@ -1,6 +1,6 @@
 """Training with Lightning."""
 
-from wavenet.training.agreement import Agreement
+from wavenet.training.agreement import Agreement, flat_settings
 from wavenet.training.callbacks import AudioSamples, DivergenceMonitor, ExponentialMovingAverage
 from wavenet.training.checkpointing import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, TrainingStopped
 from wavenet.training.cpu import CPUNetwork
@@ -34,6 +34,7 @@ __all__ = [
     "TrainingProgress",
     "TrainingStopped",
     "WaveNetTraining",
+    "flat_settings",
     "flush_denormal_numbers",
     "hold",
     "keep_freed_memory",

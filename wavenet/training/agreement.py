@@ -77,7 +77,7 @@ def check_same_settings(settings: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If not; names two processes and the first setting that differs.
     """
-    flat = dict(_flat("", settings))
+    flat = flat_settings(settings)
     every = _gathered(flat)
     for rank, other in enumerate(every):
         for name in sorted(flat.keys() | other.keys()):
@@ -93,6 +93,11 @@ def _gathered(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by their whole names, such as "trainer.max_steps", instead of in groups."""
+    return dict(_flat("", settings))
 
 
 def _flat(place: str, value: Any) -> list[tuple[str, Any]]:

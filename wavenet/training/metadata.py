@@ -4,7 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
 
 import wavenet
@@ -31,7 +30,6 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
         by name, what they look like (`statistics_of`); and "training", the settings. `WaveNetTraining` adds "steps" to
         "training", and "validation": {"bits_per_sample", "step", "samples"} of the last one.
     """
-    speakers = np.unique(train.columns.by("speaker").codes)
     origin = train.origin
     licences = [
         {"name": printable(licence.name, 100), "attribution": printable(licence.attribution)}
@@ -41,7 +39,7 @@ def run_metadata(train: Corpus, held_out: Corpus, **settings: int | float | str 
         "name": printable(train.name, 100),
         "utterances": len(train.utterances),
         "seconds": round(train.seconds, 1),
-        "speakers": len(speakers),
+        "speakers": train.columns.num_speakers,
         "held_out_utterances": len(held_out.utterances),
         "held_out_seconds": round(held_out.seconds, 1),
         "licences": licences,

@@ -16,11 +16,12 @@ import lightning as L
 import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 
+from wavenet.training.rendezvous import JOINING, did_not_find_each_other
+
 _PERIOD = 1.0  # seconds between two signs of life
 _SILENCE = 5.0  # seconds without one, after which a process counts as frozen or cut off
 _BREAKING = 3.0  # seconds in which a process that broke a connection ends
 _ANSWER = 5.0  # seconds in which the store answers
-_JOINING = timedelta(minutes=30)  # for all processes to start; one may prepare its recordings first
 _WAITS_IN = (f"torch{os.sep}distributed{os.sep}", f"torch{os.sep}autograd{os.sep}")  # gradients are exchanged in both
 _GONE = "has ended, is frozen or cut off"
 _PACKAGE = "wavenet"
@@ -79,7 +80,7 @@ class ProcessMonitor(L.Callback):
     def let_wait(self, trainer: L.Trainer) -> None:
         """Make the process group wait for longer than the timeout, so that the monitor speaks first."""
         if isinstance(trainer.strategy, DDPStrategy):
-            waits = max(_JOINING, timedelta(seconds=self._timeout + 60))
+            waits = max(JOINING, timedelta(seconds=self._timeout + 60))
             trainer.strategy._timeout = waits  # pyright: ignore[reportPrivateUsage]
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -104,10 +105,7 @@ class ProcessMonitor(L.Callback):
     def missing_after_error(self, error: RuntimeError) -> str | None:
         """Say which process is missing, if that is the reason of an error; None if all are there."""
         if self._thread is None and isinstance(error, dist.DistStoreError | dist.DistNetworkError):
-            return (
-                f"the processes did not find each other ({str(error).splitlines()[0]}); start all of them within "
-                f"{_JOINING.seconds // 60} minutes, and check MASTER_ADDR, MASTER_PORT and the network"
-            )
+            return did_not_find_each_other(error)
         if self._thread is None:
             return None
         before = self._signs()

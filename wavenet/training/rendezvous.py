@@ -27,7 +27,7 @@ from torch.distributed import (
 )
 from torch.distributed.rendezvous import rendezvous
 
-JOINING = timedelta(minutes=30)  # for all processes to start
+JOINING = timedelta(minutes=30)  # for all processes to start; one may prepare its recordings first
 _LOOK = timedelta(seconds=5)
 _POLL = 0.05  # seconds
 _PERIOD = 1.0  # seconds between two signs of life of the first process
@@ -110,10 +110,7 @@ class Rendezvous:
             store, _, _ = next(rendezvous(address, rank, size, timeout=JOINING))
             session = _session(store, rank, size)
         except (dist.DistError, RuntimeError) as error:
-            raise ValueError(
-                f"the processes did not find each other ({str(error).splitlines()[0]}); start all of them within "
-                f"{JOINING.seconds // 60} minutes, and check MASTER_ADDR, MASTER_PORT and the network"
-            ) from error
+            raise ValueError(did_not_find_each_other(error)) from error
         joined = cls(rank, size, PrefixStore(f"wavenet/{session}", store), timeout)
         if isinstance(environment, TorchElasticEnvironment):
             joined._leave_the_agents_store(host)
@@ -207,6 +204,14 @@ class Rendezvous:
                     f"process {rank} has given no sign of life for {self._timeout:g} s (trainer.timeout): it has "
                     "ended, is frozen or cut off"
                 )
+
+
+def did_not_find_each_other(error: RuntimeError) -> str:
+    """Say that processes could not be joined, and what to check."""
+    return (
+        f"the processes did not find each other ({str(error).splitlines()[0]}); start all of them within "
+        f"{JOINING.seconds // 60} minutes, and check MASTER_ADDR, MASTER_PORT and the network"
+    )
 
 
 def _no_variable(error: KeyError) -> ValueError:

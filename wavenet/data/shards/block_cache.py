@@ -13,7 +13,7 @@ from typing import Any
 from wavenet.atomic_files import os_error_reason
 from wavenet.data.dataset import DatasetError
 from wavenet.data.shards.layout import shard_name
-from wavenet.data.shards.place import Place
+from wavenet.data.shards.place import Place, cut_off, first_line
 
 BLOCK = 2**17  # bytes that are read at once: a second or more of speech, for little more than the time of a request
 _THREADS = 16  # of a process, each with one request
@@ -102,12 +102,9 @@ class BlockCache:
         try:
             content = self._open(shard).read_at(size, offset)
         except OSError as error:
-            raise DatasetError(f"{self._place.named(name)}: {str(error).strip().splitlines()[0]:.300}") from error
+            raise DatasetError(f"{self._place.named(name)}: {first_line(error):.300}") from error
         if len(content) != size:
-            raise DatasetError(
-                f"{self._place.named(name)}: is damaged, it ends before byte {offset + size}; copy it again, or "
-                "prepare the corpus again"
-            )
+            raise cut_off(self._place.named(name), offset + size)
         parts = [content[start : start + BLOCK] for start in range(0, size, BLOCK)]
         for block, part in zip(run, parts, strict=True):
             self._keep((shard, block), part)
@@ -127,6 +124,7 @@ class BlockCache:
 
     def _keep(self, block: Block, content: bytes) -> None:
         path = self._path(block)
+        # unlike `atomic_write`, it does not wait for the disk: a block that is lost is read again
         beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ class Shards:
         if root is None:
             raise DatasetError("dataset.root is not given; give the folder that wavenet prepare wrote")
         self.root, self._cache_gigabytes = str(root), cache_gigabytes
+        self._place = Place(self.root)
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ class Shards:
         Raises:
             DatasetError: If there is no corpus, or it is damaged or of another version.
         """
-        place = Place(self.root)
+        place = self._place
         where = place.named(MANIFEST)
         try:
             manifest = json.loads(place.read(MANIFEST))
@@ -85,7 +86,7 @@ class Shards:
         Raises:
             DatasetError: If it was prepared otherwise, or is damaged.
         """
-        manifest, place = self.manifest, Path(self.root)
+        manifest, place = self.manifest, self._place
         if sample_rate != manifest["sample_rate"]:
             raise DatasetError(
                 f"{self.root}: has {manifest['sample_rate']} Hz, and {sample_rate} Hz are needed; give "
@@ -103,24 +104,24 @@ class Shards:
         index = self._index(cache_dir)
         check_index(index, manifest)
         cache = None
-        if not Place(self.root).is_local:
+        if not place.is_local:
             sizes = [each["bytes"] for each in manifest["shards"]]
             limit = int(1e9 * self._cache_gigabytes)
-            cache = BlockCache(Place(self.root), self._cache_folder(cache_dir) / "blocks", limit, sizes)
-        files = ShardFiles(Place(self.root), manifest["dtype"], cache)
+            cache = BlockCache(place, self._cache_folder(cache_dir) / "blocks", limit, sizes)
+        files = ShardFiles(place, manifest["dtype"], cache)
         utterances = ShardedUtterances(index, files, manifest["features"], manifest["digest"])
         return Corpus(
             manifest["name"],
             sample_rate,
             utterances,
             self._skipped(),
-            folder=place if Place(self.root).is_local else None,
+            folder=Path(self.root) if place.is_local else None,
             origin=origin_from(manifest["origin"]),
         )
 
     def _index(self, cache_dir: Path) -> Path:
         """Return the index's file; that of a corpus elsewhere is copied once."""
-        place, stated = Place(self.root), self.manifest["index"]
+        place, stated = self._place, self.manifest["index"]
         path = Path(self.root) / INDEX
         try:
             if not place.is_local:
@@ -137,7 +138,7 @@ class Shards:
         return path
 
     def _copy_index(self, path: Path, stated: dict[str, Any]) -> None:
-        place, folder = Place(self.root), path.parent
+        place, folder = self._place, path.parent
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             if _is_whole(path, stated):
@@ -153,7 +154,7 @@ class Shards:
 
     def _skipped(self) -> list[Skipped]:
         try:
-            lines = Place(self.root).read(SKIPPED).decode(errors="replace").splitlines()
+            lines = self._place.read(SKIPPED).decode(errors="replace").splitlines()
         except FileNotFoundError:
             return []
         return [Skipped(*line.split(": ", 1)) if ": " in line else Skipped(line, "skipped") for line in lines]

@@ -13,7 +13,7 @@ from pyarrow import ipc
 
 from wavenet.audio import Features, as_int16
 from wavenet.data.columns import NONE, Categories, Columns, id_hash
-from wavenet.data.dataset import DatasetError
+from wavenet.data.features import settings_of
 from wavenet.data.origin import Licence, Origin
 
 MANIFEST, INDEX, SKIPPED = "corpus.json", "index.arrow", "skipped.txt"
@@ -156,13 +156,10 @@ def describe_features(features: Features) -> dict[str, Any]:
     Raises:
         DatasetError: If its class is no dataclass, so that its settings are unknown.
     """
-    if not dataclasses.is_dataclass(features):
-        raise DatasetError(f"the features '{features.name}' ({type(features).__name__}) must be a frozen dataclass")
-    settings = {field.name: getattr(features, field.name) for field in dataclasses.fields(features)}
     return {
         "name": features.name,
         "class": type(features).__qualname__,
-        "settings": json.loads(json.dumps(settings, default=str)),
+        "settings": json.loads(json.dumps(settings_of(features), default=str)),
     }
 
 

@@ -33,7 +33,7 @@ class Place:
         try:
             return fs.FileSystem.from_uri(self.text)
         except (OSError, ValueError, TypeError) as error:
-            raise DatasetError(f"{self.text}: {_first_line(error)}") from error
+            raise DatasetError(f"{self.text}: {first_line(error)}") from error
 
     def __getstate__(self) -> dict[str, str]:
         return {"text": self.text}  # each process makes its own connection
@@ -42,8 +42,8 @@ class Place:
         """Return a file's name for messages."""
         return f"{self.text.rstrip('/')}/{name}" if self.is_local or "?" not in self.text else f"{self.text}: {name}"
 
-    def read(self, name: str, offset: int = 0, size: int | None = None) -> bytes:
-        """Read a file, or a range of its bytes.
+    def read(self, name: str) -> bytes:
+        """Read a file.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -51,12 +51,9 @@ class Place:
         """
         with self._explained(name):
             if self.is_local:
-                with (Path(self.text) / name).open("rb") as file:
-                    file.seek(offset)
-                    return file.read() if size is None else file.read(size)
-            system, folder = self._located
-            with system.open_input_file(f"{folder}/{name}") as file:
-                return file.read_at(file.size() - offset if size is None else size, offset)
+                return (Path(self.text) / name).read_bytes()
+            with self.open(name) as file:
+                return file.read_at(file.size(), 0)
 
     def open(self, name: str) -> Any:
         """Open a file of a store for ranges of bytes: an Arrow file, which several threads may use."""
@@ -104,9 +101,15 @@ class Place:
         except FileNotFoundError:
             raise
         except OSError as error:
-            reason = os_error_reason(error) if error.errno is not None and self.is_local else _first_line(error)
+            reason = os_error_reason(error) if error.errno is not None and self.is_local else first_line(error)
             raise DatasetError(f"{self.named(name)}: {reason}") from error
 
 
-def _first_line(error: Exception) -> str:
+def cut_off(where: str, end: int) -> DatasetError:
+    """Return the error for a shard that ends before a byte which the index says it has."""
+    return DatasetError(f"{where}: is damaged, it ends before byte {end}; copy it again, or prepare the corpus again")
+
+
+def first_line(error: Exception) -> str:
+    """Return what a store says, in one line."""
     return str(error).strip().split("\n", 1)[0]

@@ -18,7 +18,7 @@ from wavenet.data.corpus import IndexedUtterances
 from wavenet.data.dataset import DatasetError
 from wavenet.data.shards.block_cache import BlockCache
 from wavenet.data.shards.layout import DTYPES, columns_from, decode_samples, describe_features, shard_name
-from wavenet.data.shards.place import Place
+from wavenet.data.shards.place import Place, cut_off
 
 _OPEN_FILES = 64  # of a process
 _NUMBERS = {
@@ -101,10 +101,7 @@ class ShardFiles:
                 f"{self.place.named(shard_name(shard))}: {error.strerror or error}; check that its disk is mounted"
             ) from error
         if len(stored) != size:
-            raise DatasetError(
-                f"{self.place.named(shard_name(shard))}: is damaged, it ends before byte {offset + size}; copy it "
-                "again, or prepare the corpus again"
-            )
+            raise cut_off(self.place.named(shard_name(shard)), offset + size)
         return stored
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:

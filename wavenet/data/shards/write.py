@@ -12,12 +12,19 @@ import pyarrow as pa
 import torch
 
 from wavenet.audio import AudioError, Features, claimed_seconds
-from wavenet.bounds import RATES, PreparationEngine, ShardMegabytes, StoredSamples, Workers, checked
+from wavenet.bounds import PreparationEngine, ShardMegabytes, StoredSamples, Workers, checked
 from wavenet.data.columns import NONE
 from wavenet.data.dataset import Dataset, DatasetError, Skipped, Utterance
-from wavenet.data.features import aligned
+from wavenet.data.features import aligned, check_features
 from wavenet.data.on_ray import run_on_ray
-from wavenet.data.prepare import CACHE_VERSION, scanned, unique, usable_waveform
+from wavenet.data.prepare import (
+    CACHE_VERSION,
+    check_sample_rate,
+    nothing_usable,
+    scanned,
+    unique,
+    usable_waveform,
+)
 from wavenet.data.process_pool import run_jobs, usable_cores
 from wavenet.data.shards.layout import (
     DTYPES,
@@ -105,16 +112,15 @@ def prepare_shards(
             holds something else, or it cannot be written.
         ValueError: If another number is out of range.
     """
-    if not RATES.accepts(sample_rate):
-        raise DatasetError(f"sample_rate is {sample_rate} Hz; it must be {RATES.low} to {RATES.high}")
+    check_sample_rate(sample_rate)
     place = Place(os.fspath(output))
     found = scanned(dataset)
     skipped = list(found.skipped)
-    _check_features(dataset, found.utterances, features, trim_db)
+    taken = {name for utterance in found.utterances for name in utterance.conditions}
+    check_features(dataset.name, features, taken, trimmed=trim_db is not None)
     files, sizes = _existing(sorted(unique(found.utterances, skipped), key=lambda each: each.id), skipped)
     if not files:
-        reasons = "; ".join(str(each) for each in skipped[:3]) or "the dataset is empty"
-        raise DatasetError(f"dataset '{dataset.name}': none of {len(skipped)} recordings can be used ({reasons})")
+        raise nothing_usable(dataset.name, skipped)
     described = {each.name: describe_features(each) for each in features}
     settings = [FORMAT, CACHE_VERSION, sample_rate, trim_db, min_seconds, dtype, described]
     bytes_per_second = sample_rate * DTYPES[dtype].itemsize
@@ -141,21 +147,6 @@ def prepare_shards(
     parts |= {job.number: part for job, part in zip(missing, results, strict=True)}
     ordered = [decode_part(parts[job.number]) for job in jobs]
     return _complete(dataset, place, ordered, skipped, plan, found.origin, settings, described)
-
-
-def _check_features(
-    dataset: Dataset, utterances: Sequence[Utterance], features: Sequence[Features], trim_db: float | None
-) -> None:
-    taken = {name for utterance in utterances for name in utterance.conditions}
-    for each in features:
-        if each.name in taken:
-            raise DatasetError(f"dataset '{dataset.name}' has a condition '{each.name}' already; rename the features")
-        taken.add(each.name)
-        if each.reads_files and trim_db is not None:
-            raise DatasetError(
-                f"the features '{each.name}' are read from files, which belong to the untrimmed recordings; "
-                "set preparation.trim_db=null"
-            )
 
 
 def _existing(
@@ -285,8 +276,7 @@ def _complete(
     skipped = [*skipped, *(Skipped(*each) for _, stated in parts for each in stated["skipped"])]
     rows = [rows for rows, _ in parts if len(rows)]
     if not rows:
-        reasons = "; ".join(str(each) for each in skipped[:3])
-        raise DatasetError(f"dataset '{dataset.name}': none of {len(skipped)} recordings can be used ({reasons})")
+        raise nothing_usable(dataset.name, skipped)
     index, columns = encode_index(rows)
     place.write(INDEX, index)
     place.write(SKIPPED, "".join(f"{each}\n" for each in skipped).encode())
