@@ -7,10 +7,13 @@ import soundfile
 import torch
 
 from tests.data.ramps import Blocks, ramps
+from wavenet.conditioning import MelConditioner
 from wavenet.data import Corpus, add_features
 from wavenet.data.corpus import Prepared
 from wavenet.distributions import LogisticMixture
-from wavenet.evaluation import Score, bits_per_sample, utterance_bits
+from wavenet.evaluation import Score, batches_by_length, bits_per_sample, score_each, utterance_bits
+from wavenet.evaluation.bits import batch_bits
+from wavenet.nn import Upsampling
 
 
 @pytest.fixture
@@ -105,12 +108,44 @@ def test_bits_as_16_bit_samples(small, corpus):
 def test_a_corpus_is_scored_with_its_features(small, tmp_path, monkeypatch):
     corpus, received = add_features(ramps(tmp_path), [Blocks()], progress=False), []
 
-    def utterance_bits(model, waveform, conditions):
-        received.append(conditions)
-        return Score(1.0, len(waveform), 1)
+    def batch_bits(model, waveforms, conditions):
+        received.extend(conditions)
+        return [Score(1.0, len(waveform), 1) for waveform in waveforms]
 
-    monkeypatch.setattr("wavenet.evaluation.bits.utterance_bits", utterance_bits)
+    monkeypatch.setattr("wavenet.evaluation.bits.batch_bits", batch_bits)
     bits_per_sample(small(), dataclasses.replace(corpus, sample_rate=2000))
+    received.sort(key=lambda conditions: conditions["speaker"])
     assert [conditions["speaker"] for conditions in received] == ["0", "1", "2"]
     for index, conditions in enumerate(received):
         assert torch.equal(conditions["blocks"], Blocks().extract(corpus.read(index)))
+
+
+def mel():
+    return MelConditioner(2000, 3, n_fft=64, hop_length=24, n_mels=5, upsampling=Upsampling([3, 2]))
+
+
+@pytest.mark.parametrize("conditioner", [None, mel])
+def test_a_batch_scores_each_utterance_as_if_alone(small, corpus, conditioner):
+    """Of different lengths, speakers and features, in pieces that end within some of them."""
+    model = small(("ann", "bob"), torch.float64, conditioner)
+    corpus = add_features(corpus, model.features, progress=False)
+    waveforms = [corpus.read(number).double() for number in range(3)]
+    conditions = [
+        {name: c.double() if isinstance(c, torch.Tensor) else c for name, c in corpus.conditions(number).items()}
+        for number in range(3)
+    ]
+    together = batch_bits(model, waveforms, conditions, chunk=300)
+    assert [score.samples for score in together] == [300, 500, 77]
+    for score, waveform, condition in zip(together, waveforms, conditions, strict=True):
+        alone = utterance_bits(model, waveform, condition)
+        assert score.bits == pytest.approx(alone.bits, rel=1e-12)
+        assert score.log2_levels == pytest.approx(alone.log2_levels, rel=1e-12)
+        assert (score.samples, score.utterances) == (alone.samples, 1)
+
+
+def test_utterances_are_scored_in_batches_of_similar_lengths(small, corpus):
+    assert [batch.tolist() for batch in batches_by_length(corpus, 2)] == [[1, 0], [2]]
+    model = small(("ann", "bob"))
+    for alone, together in zip(score_each(model, corpus), score_each(model, corpus, batch_size=2), strict=True):
+        assert together.bits == pytest.approx(alone.bits, rel=1e-5)
+        assert together.samples == alone.samples

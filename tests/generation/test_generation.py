@@ -100,6 +100,8 @@ def test_an_utterance_of_a_batch_equals_itself_alone(small, backend, dtype):
     model = small(("ann", "bob"), dtype)
     speakers = ["ann", "bob", "ann", "bob"]
     batch = wavenet.generate(model, 0.2, num=4, seed=5, speaker=speakers, backend=backend)
+    listed = wavenet.generate(model, 0.2, num=4, seed=[5, 6, 7, 8], speaker=speakers, backend=backend)
+    assert torch.equal(listed, batch)
     for k, speaker in enumerate(speakers):
         alone = wavenet.generate(model, 0.2, seed=5 + k, speaker=speaker, backend=backend)
         assert torch.equal(batch[k : k + 1], alone)
@@ -315,6 +317,7 @@ def test_an_overflow_of_the_state_is_named(small, monkeypatch):
         ({"prompt": torch.full((10,), 3.0)}, r"a sample is 3; samples must lie in \[-1, 1\]"),
         ({"seconds": 0}, "seconds is 0; it must be a number above 0"),
         ({"seconds": float("inf")}, "seconds is inf"),
+        ({"seed": [1, 2]}, "seed has 2 seeds; give one, or 1 for num=1"),
         ({"seconds": [1, 2]}, "seconds has 2 lengths; it must be one number, or 1 for num=1"),
         ({"seconds": [1, -2], "num": 2}, "seconds is -2; it must be a number above 0"),
     ],

@@ -16,8 +16,10 @@ from wavenet import __version__, load
 from wavenet.atomic_files import check_no_links, is_special, os_error_reason, write_text
 from wavenet.checkpoint import find, in_package, text_at
 from wavenet.cli.command import command, config_dir, plain, warnings_as_lines
+from wavenet.cli.launched import share
 from wavenet.cli.preflight import make_dataset
 from wavenet.cli.saved_config import load_saved_config
+from wavenet.cli.scoring import PartialScores
 from wavenet.cli.validation import check_rate
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.evaluation import Clips
@@ -33,6 +35,7 @@ from wavenet.report.model_report import finite
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Evaluate each checkpoint, print a table, and write a JSON file and a page."""
+    mine = share()
     checkpoints = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
     trust = plain(cfg.trust)
     paths = [find(path, trust=trust) for path in checkpoints]
@@ -40,16 +43,31 @@ def main(cfg: DictConfig) -> None:
     if cfg.output is None:  # the checkpoint's folder may be somebody else's
         check_no_links(output.parent, [output, output.with_suffix(".html")])
     _check_writable(output)
-    models = [load(path, cfg.device, trust=trust) for path in paths]  # fails before any work if one cannot be loaded
+    device = mine.device(cfg.device)
+    models = [load(path, device, trust=trust) for path in paths]  # fails before any work if one cannot be loaded
     for model in models:
         check_rate(cfg.sample_rate, model.sample_rate)
-    corpora = [_held_out(cfg, path, model) for path, model in zip(paths, models, strict=True)]
+    corpora = mine.after_first(
+        "corpora", lambda: [_held_out(cfg, path, model) for path, model in zip(paths, models, strict=True)]
+    )
+    batch_size = (16 if device.startswith("cuda") else 1) if cfg.batch_size is None else cfg.batch_size
+    parts = PartialScores(output.with_suffix(".parts"), mine, cfg.engine, batch_size)
+    if mine.rank:  # the first process does the rest
+        for model, corpus in zip(models, corpora, strict=True):
+            parts.score_each(with_rounded_weights(model, cfg.weights), corpus)
+        return
     report_settings = _report_settings(cfg)
     reports, results = [], []
     for name, path, model, corpus in zip(_names(checkpoints, paths), paths, models, corpora, strict=True):
         with warnings_as_lines():
             report = report_on_model(
-                name, with_rounded_weights(model, cfg.weights), corpus, report_settings, model, _progress
+                name,
+                with_rounded_weights(model, cfg.weights),
+                corpus,
+                report_settings,
+                model,
+                _progress,
+                parts.score_each,
             )
         reports.append(report)
         results.append({"checkpoint": str(path), "weights": cfg.weights} | report.result)
@@ -68,6 +86,7 @@ def main(cfg: DictConfig) -> None:
     result = common | (results[0] if comparison is None else {"models": results, "comparison": comparison})
     _write(output.with_suffix(".html"), page)
     _write(output, json.dumps(finite(result), indent=2, allow_nan=False) + "\n")
+    parts.remove()
 
 
 def _report_settings(cfg: DictConfig) -> ReportSettings:

@@ -13,6 +13,7 @@ from wavenet import load, stream
 from wavenet.audio import format_of, read, read_frames, write
 from wavenet.checkpoint import packaged_models
 from wavenet.cli.command import command, plain, unnamed_model, warnings_as_lines
+from wavenet.cli.manifest import generate_many
 from wavenet.cli.validation import check_rate
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.generation.sampler import check_room
@@ -26,13 +27,18 @@ DEFAULT_SECONDS = 2.0
 def main(cfg: DictConfig) -> None:
     """Generate audio, and write one file for each utterance."""
     output = Path(cfg.output)
-    format_of(output)  # a wrong suffix fails now, not after the audio is generated
+    if cfg.manifest is None:
+        format_of(output)  # a wrong suffix fails now, not after the audio is generated
     model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
     rate = model.sample_rate
     check_rate(cfg.sample_rate, rate)
     _check_takes_mel(model, cfg)
     if line := unnamed_model(cfg):
         print(line)
+    if cfg.manifest is not None:
+        with warnings_as_lines():
+            generate_many(cfg, model)
+        return
     prompt = None
     if cfg.prompt is not None:
         prompt, _ = read(cfg.prompt, rate)
@@ -49,7 +55,7 @@ def main(cfg: DictConfig) -> None:
             seconds,
             cfg.num,
             conditions=conditions,
-            seed=cfg.seed,
+            seed=list(cfg.seed) if isinstance(cfg.seed, ListConfig) else cfg.seed,
             temperature=cfg.temperature,
             top_k=cfg.top_k,
             guidance=cfg.guidance,

@@ -177,6 +177,8 @@ GENERATE: dict[str, ValueType] = {
     "speaker": optional(_NAME_OR_NUMBER, ListOf(_NAME_OR_NUMBER, 1, UTTERANCES.high, "[allison,june]")),
     "mel_from": optional(PATH),
     "mel": optional(PATH),
+    "manifest": optional(PATH),
+    **_types_in_annotations(batch_size=bounds.BatchSize, engine=bounds.PreparationEngine),
     "conditions": optional(Dictionary("conditions={language: it}")),
     **_types_of(Stream, "num", "seed", "temperature", "top_k", "guidance", "threads", "weights"),
     "prompt": optional(PATH),
@@ -191,6 +193,8 @@ EVALUATE: dict[str, ValueType] = {
     "sample_rate": optional(_MODEL["sample_rate"]),
     "device": GENERATE["device"],
     "weights": GENERATE["weights"],
+    "batch_size": optional(GENERATE["batch_size"]),
+    "engine": GENERATE["engine"],
     "seed": Integer(0, 2**62),  # each utterance adds its number
     "confidence": Real(0, 1, exclusive_low=True, exclusive_high=True, example=0.95),
     "sounds.seconds": Real(0, 60, example=2),

@@ -45,10 +45,11 @@ def check(command: str, cfg: DictConfig) -> None:
         raise ValueError(f"{key} is missing; restore it, or give {key}=VALUE")
     _check_group(command, "", settings, written)
     check_trust(settings.get("trust", ()))
+    writes_folder = command in _WRITE_FOLDERS or OmegaConf.select(cfg, "manifest") is not None
     for key in (*_FILES, *_FOLDERS):
         path = OmegaConf.select(cfg, key)
         if path is not None and not (command == "prepare" and "://" in path):
-            _check_writable(key, Path(path), folder=key in _FOLDERS or command in _WRITE_FOLDERS)
+            _check_writable(key, Path(path), folder=key in _FOLDERS or writes_folder)
 
 
 def check_rate(requested: int | None, rate: int) -> None:

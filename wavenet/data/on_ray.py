@@ -18,7 +18,12 @@ Result = TypeVar("Result")
 
 
 def run_on_ray(
-    work: Callable[[Job], Result], jobs: Sequence[Job], label: str, progress: bool, unit: str = "file"
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    label: str,
+    progress: bool,
+    unit: str = "file",
+    num_gpus: int = 0,
 ) -> Iterator[Result]:
     """Run every job as a task of Ray Data, which starts a task again whose worker was lost.
 
@@ -31,6 +36,7 @@ def run_on_ray(
         label: Label of the progress bar.
         progress: Whether to show a progress bar.
         unit: What a job is, for the progress bar.
+        num_gpus: GPUs of each worker.
 
     Yields:
         The results in the jobs' order.
@@ -54,7 +60,9 @@ def run_on_ray(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         rows = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(jobs)]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(_Task(work), num_cpus=1)
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            _Task(work), num_cpus=1, num_gpus=num_gpus
+        )
         waiting: dict[int, Any] = {}
         following = 0
         with tqdm(None, label, len(jobs), unit=unit, disable=not progress) as bar:

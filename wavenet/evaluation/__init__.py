@@ -1,6 +1,14 @@
 """Metrics of models."""
 
-from wavenet.evaluation.bits import Score, bits_per_sample, grouped, score_each, utterance_bits
+from wavenet.evaluation.bits import (
+    Score,
+    batches_by_length,
+    bits_per_sample,
+    grouped,
+    score_batch,
+    score_each,
+    utterance_bits,
+)
 from wavenet.evaluation.bits_per_byte import Clips, utterance_bytes
 from wavenet.evaluation.interval import jackknife_interval, ratio_interval
 from wavenet.evaluation.long_term import (
@@ -25,6 +33,7 @@ __all__ = [
     "Similarity",
     "Verdict",
     "average_spectrum",
+    "batches_by_length",
     "bits_per_sample",
     "frame_levels",
     "grouped",
@@ -35,6 +44,7 @@ __all__ = [
     "pesq",
     "ratio_interval",
     "rms_level",
+    "score_batch",
     "score_each",
     "silent_share",
     "similarity",

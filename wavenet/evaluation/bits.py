@@ -1,15 +1,18 @@
 """Bits per sample: the mean negative log2-likelihood of the next sample."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from wavenet.data import Corpus
 from wavenet.model import WaveNet
+from wavenet.nn import Condition, batch_conditions
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,6 @@ class Score:
         return (self.bits + self.log2_levels) / self.samples if self.samples else math.nan
 
 
-@torch.inference_mode()
 def utterance_bits(
     model: WaveNet, waveform: Tensor, conditions: Mapping[str, Any] | None = None, chunk: int = 65536
 ) -> Score:
@@ -63,38 +65,106 @@ def utterance_bits(
     Returns:
         The utterance's score.
     """
-    condition, state, bits, log2_levels = model.condition(conditions, 1), None, 0.0, 0.0
-    for start, samples in enumerate(waveform.unsqueeze(0).split(chunk, dim=1)):
-        samples_condition = None if condition is None else condition.slice(start * chunk, samples.shape[1])
-        log_prob, state = model.log_prob(samples, samples_condition, state)
-        bits -= log_prob.double().sum().item() / math.log(2)
-        log2_levels += model.distribution.log2_levels(samples).double().sum().item()
-    return Score(bits, waveform.shape[0], 1, log2_levels)
+    return batch_bits(model, [waveform], [conditions], chunk)[0]
 
 
-def score_each(model: WaveNet, corpus: Corpus, on_progress: Callable[[], object] | None = None) -> list[Score]:
+@torch.inference_mode()
+def batch_bits(
+    model: WaveNet, waveforms: Sequence[Tensor], conditions: Sequence[Mapping[str, Any] | None], chunk: int = 65536
+) -> list[Score]:
+    """Score utterances together, each as `utterance_bits` does; those that are shorter are padded at their end.
+
+    Args:
+        model: The model.
+        waveforms: Each (T,) in [-1, 1] at the model's rate.
+        conditions: Those of each.
+        chunk: Samples of all utterances in one forward pass.
+    """
+    num, longest = len(waveforms), max(len(waveform) for waveform in waveforms)
+    condition = _padded([model.condition(each, 1) for each in conditions], longest)
+    step, state, bits, log2_levels = max(1, chunk // num), None, 0.0, 0.0
+    lengths = torch.tensor([[len(waveform)] for waveform in waveforms], device=waveforms[0].device)
+    for start, samples in enumerate(pad_sequence(list(waveforms), batch_first=True).split(step, dim=1)):
+        first, count = start * step, samples.shape[1]
+        inside = torch.arange(first, first + count, device=samples.device) < lengths
+        log_prob, state = model.log_prob(samples, None if condition is None else condition.slice(first, count), state)
+        bits -= torch.where(inside, log_prob, 0).double().sum(1) / math.log(2)
+        log2_levels += torch.where(inside, model.distribution.log2_levels(samples), 0).double().sum(1)
+    sums = zip(_numbers(bits), waveforms, _numbers(log2_levels), strict=True)
+    return [Score(bits, len(waveform), 1, levels) for bits, waveform, levels in sums]
+
+
+def _padded(conditions: Sequence[Condition | None], length: int) -> Condition | None:
+    """Combine the conditions of utterances into that of a batch; those that end before `length` samples are padded."""
+    found = []
+    for condition in conditions:
+        if condition is None:
+            return None
+        if condition.hop_length is not None:
+            frames = -(-(condition.offset + length) // condition.hop_length)
+            more = max(0, frames - condition.values.shape[-1])
+            found.append(replace(condition, values=torch.nn.functional.pad(condition.values, (0, more))))
+        else:
+            found.append(condition)
+    return batch_conditions(found, length) if len(found) > 1 else found[0]
+
+
+def _numbers(sums: Tensor | float) -> list[float]:
+    assert isinstance(sums, Tensor)
+    return sums.tolist()
+
+
+def batches_by_length(corpus: Corpus, batch_size: int) -> list[np.ndarray]:
+    """Return the numbers of a corpus's utterances in batches of similar lengths, the longest first.
+
+    Batches of one are in the corpus's order.
+    """
+    order = np.arange(len(corpus.utterances))
+    if batch_size > 1:
+        order = np.argsort(-corpus.columns.lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def score_each(
+    model: WaveNet, corpus: Corpus, on_progress: Callable[[], object] | None = None, batch_size: int = 1
+) -> list[Score]:
     """Score each utterance of a corpus from beginning to end, in the corpus's order; see `bits_per_sample`.
+
+    Args:
+        model: The model.
+        corpus: The corpus, at the model's rate.
+        on_progress: Called after each utterance.
+        batch_size: Utterances that are scored together. Batches change the last bits of a score.
 
     Raises:
         ValueError: If the rates differ or a speaker is unknown to the model.
         FloatingPointError: If a score is infinite or nan; names the utterance.
     """
+    scores = [Score()] * len(corpus.utterances)
+    for batch in batches_by_length(corpus, batch_size):
+        for index, score in zip(batch, score_batch(model, corpus, batch), strict=True):
+            scores[index] = score
+            if on_progress is not None:
+                on_progress()
+    return scores
+
+
+def score_batch(model: WaveNet, corpus: Corpus, numbers: np.ndarray) -> list[Score]:
+    """Score some utterances of a corpus together; see `score_each`."""
     if corpus.sample_rate != model.sample_rate:
         raise ValueError(f"the corpus is at {corpus.sample_rate} Hz; the model's sample_rate is {model.sample_rate}")
     device = next(model.parameters()).device
-    scores = []
-    for index in range(len(corpus.utterances)):
-        conditions = corpus.conditions(index)
-        on_device = {name: c.to(device) if isinstance(c, Tensor) else c for name, c in conditions.items()}
-        score = utterance_bits(model, corpus.read(index).to(device), on_device)
+    conditions = [
+        {name: c.to(device) if isinstance(c, Tensor) else c for name, c in corpus.conditions(number).items()}
+        for number in numbers.tolist()
+    ]
+    scores = batch_bits(model, [corpus.read(number).to(device) for number in numbers.tolist()], conditions)
+    for number, score in zip(numbers.tolist(), scores, strict=True):
         if not math.isfinite(score.bits):
             raise FloatingPointError(
-                f"the model's log-likelihood of {corpus.utterances[index].id} is infinite or nan: its weights are too "
+                f"the model's log-likelihood of {corpus.utterances[number].id} is infinite or nan: its weights are too "
                 "large for float32, so use an older checkpoint"
             )
-        scores.append(score)
-        if on_progress is not None:
-            on_progress()
     return scores
 
 

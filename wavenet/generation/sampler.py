@@ -21,13 +21,15 @@ from wavenet.model import State, WaveNet
 from wavenet.native import UnknownNetworkError
 from wavenet.native.rounding import WEIGHTS
 from wavenet.nn import Condition, batch_conditions
-from wavenet.types import Integer, OneOf, Real
+from wavenet.types import AnyOf, Integer, ListOf, OneOf, Real
 
 _BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (CPUBackend, ReferenceBackend)
 }  # fastest first
 UTTERANCES = Integer(1, 2**16)
 SECONDS = Real(0, 86400, exclusive_low=True, example=2)  # length of an utterance, at most a day
+_SEED = Integer(0, 2**63 - 1)
+SEEDS = AnyOf((_SEED, ListOf(_SEED, 1, UTTERANCES.high, "[1,7]")))
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
@@ -115,7 +117,7 @@ def stream(model: WaveNet, seconds: float | Sequence[float] | None = None, num: 
 class Stream(Iterator[Tensor]):
     """An iterator over chunks (num, chunk) of generated samples, float32 on the CPU.
 
-    Utterance k is generated with seed + k, so it is the same as generated alone with that seed. The
+    Utterance k is generated with seed + k, or its own seed, so it is the same as generated alone with that seed. The
     same seed gives the same audio for any chunk length.
 
     Args:
@@ -126,7 +128,7 @@ class Stream(Iterator[Tensor]):
         speaker: Short for conditions={"speaker": ...}: one name, or one name for each utterance.
         conditions: Conditions by the names of the model's conditioners. Those that change with time cover
             the prompt and then the generated samples.
-        seed: Seed of the first utterance.
+        seed: Seed of the first utterance; or of each.
         temperature: 1 draws from the model's distribution, below 1 likely samples become likelier, 0 takes
             the most likely sample.
         top_k: Draw only from this many of the most likely values; not for mixtures, which have no classes.
@@ -156,7 +158,7 @@ class Stream(Iterator[Tensor]):
         *,
         speaker: str | list[str] | None = None,
         conditions: Mapping[str, Any] | None = None,
-        seed: Annotated[int, Integer(0, 2**63 - 1)] = 0,
+        seed: Annotated[int | Sequence[int], SEEDS] = 0,
         temperature: Annotated[float, Real(0, 1000, example=1)] = 1.0,
         top_k: Annotated[int, Integer(1, 65536)] | None = None,
         guidance: Annotated[float, Real(-1000, 1000, example=1)] = 1.0,
@@ -183,7 +185,9 @@ class Stream(Iterator[Tensor]):
             known = ", ".join(model.conditioners.keys()) or "no conditions"
             raise ValueError(f"stream: the model is not conditioned on {', '.join(sorted(unused))}; it takes {known}")
         self._chunk, self._temperature, self._top_k = chunk, temperature, top_k
-        self._seeds = [seed + k for k in range(num)]
+        self._seeds = [seed + k for k in range(num)] if isinstance(seed, int) else list(seed)
+        if len(self._seeds) != num:
+            raise ValueError(f"stream: seed has {len(self._seeds)} seeds; give one, or {num} for num={num}")
         self._distribution = model.distribution
         with torch.inference_mode():
             self._condition = model.condition(conditions, num)

@@ -47,6 +47,7 @@ def report_on_model(
     settings: ReportSettings,
     original: WaveNet | None = None,
     progress: Progress = lambda what, total, unit: nullcontext(lambda count: None),
+    score: Callable[[WaveNet, Corpus, Callable[[], object]], list[Score]] = score_each,
 ) -> ModelReport:
     """Measure a model on held-out utterances.
 
@@ -57,12 +58,13 @@ def report_on_model(
         settings: What to measure.
         original: The model whose speed is measured, if its weights were rounded for `model`.
         progress: Shows the progress of each task.
+        score: Returns the score of each utterance.
 
     Raises:
         ValueError: If the rates differ or a speaker is unknown to the model.
     """
     with progress("scoring", len(corpus.utterances), "utterance") as done:
-        scores = score_each(model, corpus, lambda: done(1))
+        scores = score(model, corpus, lambda: done(1))
     result: dict[str, Any] = {
         "name": name,
         "dataset": corpus.name,

@@ -147,6 +147,25 @@ class Rendezvous:
                 self._await(f"{name}/{rank}/read", rank)
         return every
 
+    def to_first(self, name: str, value: Any) -> list[Any]:
+        """Return the value of every process, in the order of their ranks, in the first process; nothing in the others.
+
+        Args:
+            name: Of this exchange; each is used once.
+            value: This process's, as plain data; JSON of at most 8 MB, which is the store's limit.
+        """
+        if self._store is None:
+            return [value]
+        if self.rank:
+            self._store.set(f"{name}/{self.rank}", json.dumps(value))
+            self._await(name)
+            return []
+        others = [self._await(f"{name}/{rank}", rank) for rank in range(1, self.world_size)]
+        for rank in range(1, self.world_size):
+            self._store.delete_key(f"{name}/{rank}")
+        self._store.set(name, "null")
+        return [value, *others]
+
     def from_first(self, name: str, find: Callable[[], Any]) -> Any:
         """Return what the first process finds, which alone looks for it; plain data.
 
