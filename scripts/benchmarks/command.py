@@ -1,12 +1,13 @@
 """The command line of `scripts/benchmark.py`."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scripts.benchmarks import contention, data, generation, learning, resampling, training, vocoder
+from scripts.benchmarks import contention, data, generation, learning, opening, resampling, training, vocoder
 from scripts.benchmarks.table import write_json
 from wavenet.audio import read
 from wavenet.evaluation.figures import draw_spectrograms
@@ -53,12 +54,7 @@ def main() -> None:
 
     _add_learning(subjects)
 
-    data_parser = subjects.add_parser("data", help="reading training segments")
-    data_parser.add_argument("--segment", type=int, default=2000, help="predicted samples per segment")
-    data_parser.add_argument("--context", type=int, default=135, help="context samples before each segment")
-    data_parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
-    data_parser.set_defaults(run=_data)
-
+    _add_data(subjects)
     resampling_parser = subjects.add_parser("resampling", help="flatness, aliases and speed of resamplers")
     resampling_parser.add_argument(
         "--rates", nargs="+", default=resampling.RATES, help="from and to, such as 48000:16000"
@@ -182,14 +178,40 @@ def _learning(args: argparse.Namespace) -> None:
     write_json(args.output, rows, split=split)
 
 
+def _add_data(subjects: Any) -> None:
+    data_parser = subjects.add_parser("data", help="reading training segments, and opening a prepared corpus")
+    data_parser.add_argument("--segment", type=int, default=2000, help="predicted samples per segment")
+    data_parser.add_argument("--context", type=int, default=135, help="context samples before each segment")
+    data_parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
+    data_parser.add_argument("--batch", type=int, default=1, help="segments per batch")
+    data_parser.add_argument("--store", help="also read shards from here, such as s3://BUCKET/FOLDER")
+    data_parser.add_argument(
+        "--open",
+        nargs="*",
+        default=["files:10000", "shards:10000", "shards:1000000"],
+        help="also open a cache of so many files, or shards of so many utterances",
+    )
+    data_parser.set_defaults(run=_data)
+
+
 def _data(args: argparse.Namespace) -> None:
     rate = training.default_rate(args.segment, args.seconds)
     print(f"the default model trains {rate:.0f} predicted samples/s")
     print(data.HEADER, flush=True)
     rows = data.benchmark_data(
-        rate, args.segment, args.context, seconds=args.seconds, on_row=lambda row: print(data.line(row), flush=True)
+        rate,
+        args.segment,
+        args.context,
+        args.batch,
+        args.seconds,
+        store=args.store,
+        on_row=lambda row: print(data.line(row), flush=True),
     )
-    write_json(args.output, rows, training_rate=rate)
+    sizes = [(corpus, int(size)) for corpus, _, size in (each.partition(":") for each in args.open)]
+    if sizes:
+        print(opening.HEADER, flush=True)
+    opened = opening.benchmark_opening(sizes, on_row=lambda row: print(opening.line(row), flush=True))
+    write_json(args.output, rows, training_rate=rate, opening=[asdict(row) for row in opened])
 
 
 def _resampling(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Benchmark of reading training segments, from recordings and from the prepared cache."""
+"""Benchmark of reading training segments: from recordings, from the prepared cache, and from shards."""
 
 import itertools
 import tempfile
@@ -15,6 +15,7 @@ from wavenet.audio import read, write
 from wavenet.data import Corpus, SegmentStream, TrainingSegments, prepare
 from wavenet.data.corpus import Prepared
 from wavenet.data.prompts import Prompts
+from wavenet.data.shards import Shards, prepare_shards
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Row:
     """One line of the table.
 
     Attributes:
-        source: "FLAC" or "WAV": recordings at their original rate; "cache": prepared audio, which training reads.
+        source: "FLAC" or "WAV": recordings at their original rate; "cache": prepared audio, which training reads;
+            "shards": the same in Arrow files; "store": in Arrow files in a store, read in blocks that are kept.
         workers: Loader processes; 0 reads in the training process.
         segment: Predicted samples per segment.
         context: Context samples read before each segment.
@@ -46,8 +48,14 @@ class Row:
 GPU_RATE = 5e6  # samples per second
 
 
-def corpora(folder: Path, sample_rate: int) -> dict[str, Corpus]:
-    """Return the package's recordings as original FLAC files, as WAV files of the same rate, and as prepared audio."""
+def corpora(folder: Path, sample_rate: int, store: str | None = None) -> dict[str, Corpus]:
+    """Return the package's recordings as original FLAC and as WAV files, as prepared audio, and in shards.
+
+    Args:
+        folder: For what is written.
+        sample_rate: Of the prepared audio, in Hz.
+        store: A place for shards that are read through the cache of blocks, such as s3://BUCKET/FOLDER.
+    """
     dataset = Prompts()
     flac, wav = [], []
     for utterance in dataset.scan().utterances:
@@ -60,8 +68,12 @@ def corpora(folder: Path, sample_rate: int) -> dict[str, Corpus]:
         write(copied, *read(utterance.path))
         wav.append(replace(original, path=copied))
     rate = soundfile.info(flac[0].path).samplerate
-    cache = prepare(dataset, sample_rate, cache_dir=str(folder / "cache"), progress=False)
-    return {"FLAC": Corpus("FLAC", rate, flac, []), "WAV": Corpus("WAV", rate, wav, []), "cache": cache}
+    found = {"FLAC": Corpus("FLAC", rate, flac, []), "WAV": Corpus("WAV", rate, wav, [])}
+    found["cache"] = prepare(dataset, sample_rate, folder / "cache", progress=False)
+    for source, place in (("shards", str(folder / "shards")), *([] if store is None else [("store", store)])):
+        prepare_shards(dataset, sample_rate, place, progress=False)
+        found[source] = prepare(Shards(place), sample_rate, folder / "cache", progress=False)
+    return found
 
 
 def benchmark_data(
@@ -71,6 +83,7 @@ def benchmark_data(
     batch: int = 1,
     seconds: float = 3.0,
     sample_rate: int = 8000,
+    store: str | None = None,
     on_row: Callable[[Row], object] = print,
 ) -> list[Row]:
     """Measure the rate of reading segments from each source, in this process and in a worker process.
@@ -82,6 +95,7 @@ def benchmark_data(
         batch: Segments per batch.
         seconds: Length of each measurement.
         sample_rate: Sample rate of the prepared audio, in Hz.
+        store: See `corpora`.
         on_row: Called with each row as soon as it is measured.
 
     Returns:
@@ -89,10 +103,14 @@ def benchmark_data(
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for source, corpus in corpora(Path(folder), sample_rate).items():
+        for source, corpus in corpora(Path(folder), sample_rate, store).items():
             dataset = TrainingSegments(corpus, segment, context, seed=0)
+            dataset.stride = batch
             for workers in (0, 1):
-                loader = DataLoader(dataset, batch_sampler=SegmentStream(batch), num_workers=workers)
+                started = "spawn" if workers and corpus.is_remote else None  # as training starts them
+                loader = DataLoader(
+                    dataset, batch_sampler=SegmentStream(batch), num_workers=workers, multiprocessing_context=started
+                )
                 rate = batch * _batches_per_second(loader, seconds)
                 row = Row(
                     *(source, workers, segment, context),

@@ -141,16 +141,21 @@ def test_a_failing_case_gives_the_reason():
 
 def test_data(in_tmp, monkeypatch, capsys):
     monkeypatch.setattr(training, "default_rate", lambda segment, seconds: 1e5)
-    printed, result = script(monkeypatch, capsys, "data", "--seconds", "0.05")
+    printed, result = script(monkeypatch, capsys, "data", "--seconds", "0.05", "--open", "files:50", "shards:3000")
     assert "workers for a GPU" in printed
     assert [(row["source"], row["workers"]) for row in result["rows"]] == [
-        (source, workers) for source in ("FLAC", "WAV", "cache") for workers in (0, 1)
+        (source, workers) for source in ("FLAC", "WAV", "cache", "shards") for workers in (0, 1)
     ]
     for row in result["rows"]:
         assert row["samples"] == pytest.approx(2000 * row["segments"])
         assert row["workers_for_gpu"] == pytest.approx(data.GPU_RATE / row["samples"])
         if row["workers"] == 0:
             assert row["of_step"] == pytest.approx(1 / (1 + row["samples"] / 1e5))
+    assert "MB each" in printed
+    assert [(row["corpus"], row["utterances"], row["processes"]) for row in result["opening"]] == [
+        (*corpus, processes) for corpus in (("files", 50), ("shards", 3000)) for processes in (1, 4)
+    ]
+    assert all(row["seconds"] > 0 and row["locate_us"] > 0 for row in result["opening"])
 
 
 def test_resampling(in_tmp, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from wavenet.bounds import BatchSize, SegmentLength, checked
 from wavenet.checks import check_positive_int
-from wavenet.data.corpus import Corpus
+from wavenet.data.corpus import Corpus, PreparedUtterance
 
 _AHEAD = 64  # segments that are read ahead, if the corpus is on another machine
 _ZEROS = np.zeros(4, np.uint64)
@@ -112,10 +112,14 @@ class TrainingSegments(Dataset):
             "conditions": conditions,
         }
 
+    def locate(self, index: int) -> tuple[PreparedUtterance, int, int]:
+        """Return segment `index`'s utterance, its first predicted sample, and one past the last."""
+        number, start, stop, _ = self._place(index)
+        return self._corpus.utterances[number], start, stop
+
     def describe(self, index: int) -> str:
         """Return the position of segment `index` for messages: its recording, and seconds in the prepared audio."""
-        number, start, stop, _ = self._place(index)
-        utterance, rate = self._corpus.utterances[number], self._corpus.sample_rate
+        (utterance, start, stop), rate = self.locate(index), self._corpus.sample_rate
         return f"segment {index} ({utterance.id}, {start / rate:.3f} to {stop / rate:.3f} s)"
 
     def _input(self, index: int) -> tuple[int, int, int, int, int, int]:

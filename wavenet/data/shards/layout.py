@@ -106,7 +106,8 @@ def columns_from(index: Mapping[str, Any]) -> Columns:
     """Return the columns that the arrays of an index describe; no numbers are copied."""
     conditions = {
         name.removeprefix("condition."): Categories(
-            column.indices.fill_null(NONE).to_numpy(), ArrowStrings(column.dictionary)
+            (column.indices.fill_null(NONE) if column.null_count else column.indices).to_numpy(),
+            ArrowStrings(column.dictionary),
         )
         for name, column in index.items()
         if name.startswith("condition.")
