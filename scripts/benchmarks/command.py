@@ -1,13 +1,13 @@
 """The command line of `scripts/benchmark.py`."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scripts.benchmarks import contention, data, generation, learning, opening, resampling, training, vocoder
+from scripts.benchmarks import contention, data, generation, learning, opening, plan, resampling, training, vocoder
 from scripts.benchmarks.table import write_json
 from wavenet.audio import read
 from wavenet.evaluation.figures import draw_spectrograms
@@ -55,6 +55,8 @@ def main() -> None:
     _add_learning(subjects)
 
     _add_data(subjects)
+    _add_plan(subjects)
+
     resampling_parser = subjects.add_parser("resampling", help="flatness, aliases and speed of resamplers")
     resampling_parser.add_argument(
         "--rates", nargs="+", default=resampling.RATES, help="from and to, such as 48000:16000"
@@ -192,6 +194,25 @@ def _add_data(subjects: Any) -> None:
         help="also open a cache of so many files, or shards of so many utterances",
     )
     data_parser.set_defaults(run=_data)
+
+
+def _add_plan(subjects: Any) -> None:
+    plan_parser = subjects.add_parser("plan", help="what training on a large corpus needs, from measurements here")
+    for each in fields(plan.Plan):
+        name = f"--{each.name.replace('_', '-')}"
+        plan_parser.add_argument(
+            name, type=type(each.default), default=each.default, help="see scripts/benchmarks/plan.py"
+        )
+    plan_parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
+    plan_parser.set_defaults(run=_plan)
+
+
+def _plan(args: argparse.Namespace) -> None:
+    wanted = plan.Plan(**{each.name: getattr(args, each.name) for each in fields(plan.Plan)})
+    print(plan.HEADER, flush=True)
+    rows = plan.benchmark_plan(wanted, args.seconds, lambda row: print(plan.line(row), flush=True))
+    print(plan.bottleneck(rows))
+    write_json(args.output, rows, plan=asdict(wanted))
 
 
 def _data(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from scripts.benchmarks import contention, data, floors, generation, resampling, training, vocoder
+from scripts.benchmarks import contention, data, floors, generation, plan, resampling, training, vocoder
 from scripts.benchmarks.plain import PlainConv1d
 from tests.conftest import ROOT, TINY
 from wavenet import WaveNet
@@ -156,6 +156,25 @@ def test_data(in_tmp, monkeypatch, capsys):
         (*corpus, processes) for corpus in (("files", 50), ("shards", 3000)) for processes in (1, 4)
     ]
     assert all(row["seconds"] > 0 and row["locate_us"] > 0 for row in result["opening"])
+
+
+def test_plan(in_tmp, monkeypatch, capsys):
+    """Against quantities that are worked out by hand from round measurements; and the measurements themselves."""
+    rows = {row.what: row for row in plan.planned(plan.Plan(), plan.Measured(1e7, 2.0, 1000.0, 80.0, 1e-7, 30.0))}
+    assert rows["shards"].value == "6.91 TB"  # 60 000 h x 3600 s x 16 000 samples x 2 bytes
+    assert rows["index"].value == "1.44 GB"  # 18 million utterances x 80 bytes
+    assert rows["opening, each process"].value == "1.8 s, 540 MB of its own"
+    assert rows["preparation"].value == "96 core-hours"
+    assert rows["each sample once"].value == "3.0 h"  # 3.456e12 samples / (64 x 5e6 samples/s)
+    assert rows["requests to the store"].load == pytest.approx(64 * 5e6 / 16_000 / 5500)
+    assert rows["cores that read, each rank"].load == pytest.approx(5e6 / 16_000 / 1000 / 8)
+    received = 8 * 5e6 / 16_000 * (1 + (2 * 19_069 - 1) / 131_072) * 131_072
+    assert rows["reads of a machine from a store"].load == pytest.approx(received / (25e9 / 8))
+    assert plan.bottleneck(list(rows.values())) == "nearest to its limit, or beyond: requests to the store, at 364 %"
+    monkeypatch.setattr(plan, "_ROWS", 3000)
+    printed, result = script(monkeypatch, capsys, "plan", "--seconds", "0.05", "--gpus", "8", "--hours", "585")
+    assert result["plan"]["gpus"] == 8 and len(result["rows"]) == len(rows)
+    assert "8 x 5e+06 samples/s assumed" in printed
 
 
 def test_resampling(in_tmp, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def tasks(port, size=2, **more):
     """Return the variables that srun gives each task, one on each machine."""
     common = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": str(size), "SLURM_LOCALID": "0"}
     common |= {"SLURM_NNODES": str(size), "SLURM_NTASKS_PER_NODE": "1", "SLURM_NODELIST": "127.0.0.1"}
-    common |= {"MASTER_PORT": str(port), **more}
+    common |= {"SLURM_STEP_NUM_TASKS": str(size), "MASTER_PORT": str(port), **more}
     return [common | {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)} for rank in range(size)]
 
 
@@ -118,6 +118,29 @@ def test_torchrun_restarts_a_run_whose_worker_was_killed_with_the_same_bits(undi
     assert same(last(tmp_path)["state_dict"], undisturbed["state_dict"])
     assert same(last(tmp_path)["optimizer_states"], undisturbed["optimizer_states"])
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("run")] == ["run"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("machine", "signum"), [(False, signal.SIGSTOP), (True, signal.SIGKILL), (True, signal.SIGSTOP)]
+)
+def test_a_frozen_worker_and_a_machine_that_is_lost_or_frozen_cost_no_bits(undisturbed, tmp_path, machine, signum):
+    """Another machine takes the place of one that was lost, as a cluster would start it."""
+    command = [*torchrun(free_port()), *COMMAND, "trainer.max_steps=300", "trainer.timeout=4"]
+    environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # or a new agent is not told where the others meet
+    with started(command, [environment] * 2, [tmp_path] * 2) as (first, second):
+        wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", [first, second])
+        (worker,) = descendants(second.pid)
+        for process in [second.pid] * machine + [worker]:
+            os.kill(process, signum)
+        if machine:
+            with started(command, [environment], [tmp_path]) as (other,):
+                texts = outputs([first, other], [0, 0])
+        else:
+            texts = outputs([first, second], [0, 0])
+    assert "done     300 steps" in "".join(texts)
+    assert same(last(tmp_path)["state_dict"], undisturbed["state_dict"])
+    assert same(last(tmp_path)["optimizer_states"], undisturbed["optimizer_states"])
 
 
 @pytest.mark.slow
@@ -194,8 +217,9 @@ def test_auto_says_which_settings_of_the_run_it_keeps(run, in_tmp, speech):
 
 SRUN = """#!{python}
 import os, signal, subprocess, sys
+tasks = {{"SLURM_STEP_NUM_TASKS": "2"}}
 processes = [
-    subprocess.Popen(sys.argv[1:], env={{**os.environ, "SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)}})
+    subprocess.Popen(sys.argv[1:], env={{**os.environ, **tasks, "SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)}})
     for rank in range(2)
 ]
 signal.signal(signal.SIGUSR1, lambda signum, frame: [process.send_signal(signum) for process in processes])
@@ -220,6 +244,7 @@ def test_the_job_script_of_slurm_queues_its_job_again_until_it_is_done(undisturb
 
     def environment():
         (first, _) = tasks(free_port())
+        del first["SLURM_STEP_NUM_TASKS"]  # the script itself is no task; srun gives it to them
         return first | {"PATH": f"{tools}:{os.environ['PATH']}"}
 
     with started(command, [environment()], [ROOT]) as (job,):
@@ -236,6 +261,19 @@ def test_the_job_script_of_slurm_queues_its_job_again_until_it_is_done(undisturb
     assert "done     300 steps" in text
     assert (tmp_path / "requeued").read_text() == "requeue 4711\n"
     assert same(last(tmp_path)["state_dict"], undisturbed["state_dict"])
+
+
+@pytest.mark.parametrize(("command", "settings"), [("train", TINY), ("generate", ["manifest=list.csv"])])
+def test_a_command_in_a_job_s_script_without_srun_does_not_wait_for_other_tasks(
+    run, in_tmp, monkeypatch, command, settings
+):
+    for name, value in tasks(free_port())[0].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
+    with pytest.raises(
+        AssertionError, match=r"exit 2[\s\S]*SLURM has given this job 2 tasks, but srun has not started"
+    ):
+        run(command, *settings)
 
 
 def test_the_command_of_the_jobset_is_accepted():

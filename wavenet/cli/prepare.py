@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from wavenet.cli.command import command, plain
+from wavenet.cli.launched import share
 from wavenet.cli.preflight import make_dataset, model_on_meta
 
 
@@ -11,6 +12,11 @@ def main(cfg: DictConfig) -> None:
     """Prepare a dataset, with the rate and the features of a model."""
     from wavenet.data.shards import prepare_shards  # noqa: PLC0415  # an extra
 
+    if (tasks := share().size) > 1:
+        raise ValueError(
+            f"torchrun or srun has started prepare {tasks} times; start it once: it divides the work itself, between "
+            "processes of this machine, or by preparation.engine=ray"
+        )
     model = model_on_meta(cfg)
     preparation = plain(cfg.preparation)
     del preparation["cache_dir"]  # of training from files

@@ -61,6 +61,7 @@ def launch() -> Launch | None:
             environment, local = TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"])
         elif SLURMEnvironment.detect():
             environment = SLURMEnvironment(auto_requeue=False)  # a signal saves last.ckpt; the job's script requeues
+            _check_started_by_srun(environment.world_size())
             local = environment.world_size() // int(os.environ.get("SLURM_NNODES", "1"))
         else:
             return None
@@ -235,6 +236,15 @@ def did_not_find_each_other(error: RuntimeError) -> str:
 
 def _no_variable(error: KeyError) -> ValueError:
     return ValueError(f"the environment has no variable {error}; start the processes by torchrun or srun")
+
+
+def _check_started_by_srun(tasks: int) -> None:
+    """Check that a job of several tasks has started this process as one of them: its script itself runs once."""
+    if tasks > 1 and "SLURM_STEP_NUM_TASKS" not in os.environ:  # which srun sets, and sbatch and salloc do not
+        raise ValueError(
+            f"SLURM has given this job {tasks} tasks, but srun has not started this process, so it would wait for the "
+            "others; begin the command with srun (or with srun --ntasks=1 for a single process)"
+        )
 
 
 def _session(store: Store, rank: int, world_size: int) -> str:
