@@ -15,7 +15,7 @@ from scripts.benchmarks.table import header, line_of
 from wavenet.data import SegmentStream, TrainingSegments, prepare
 from wavenet.data.prompts import Prompts
 from wavenet.data.shards import Shards, prepare_shards
-from wavenet.data.shards.block_cache import BLOCK
+from wavenet.data.shards.block_cache import BLOCK, THREADS
 from wavenet.data.shards.layout import INDEX
 
 _BYTES = 2  # of a 16-bit sample
@@ -174,6 +174,11 @@ def planned(plan: Plan, found: Measured) -> list[Row]:
             f"{requests:,.0f} per second",
             f"1 x {per_rank:.0f} segments/s x {plan.gpus} ranks; of {plan.store_requests:.0f} per second",
             requests / plan.store_requests,
+        ),
+        Row(
+            "time of a request, at most",
+            f"{1e3 * THREADS / per_rank:.0f} ms",
+            f"{THREADS} threads that read ahead / {per_rank:.0f} segments/s; two workers hide twice as much",
         ),
         Row(
             "each sample once",

@@ -168,6 +168,7 @@ def test_plan(in_tmp, monkeypatch, capsys):
     assert rows["each sample once"].value == "3.0 h"  # 3.456e12 samples / (64 x 5e6 samples/s)
     assert rows["requests to the store"].load == pytest.approx(64 * 5e6 / 16_000 / 5500)
     assert rows["cores that read, each rank"].load == pytest.approx(5e6 / 16_000 / 1000 / 8)
+    assert rows["time of a request, at most"].value == "51 ms"  # 16 threads x 16 000 samples / 5e6 samples/s
     received = 8 * 5e6 / 16_000 * (1 + (2 * 19_069 - 1) / 131_072) * 131_072
     assert rows["reads of a machine from a store"].load == pytest.approx(received / (25e9 / 8))
     assert plan.bottleneck(list(rows.values())) == "nearest to its limit, or beyond: requests to the store, at 364 %"

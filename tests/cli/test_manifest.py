@@ -156,12 +156,3 @@ def test_a_kill_at_any_moment_loses_a_batch_at_most(run, listed):
     output = run("generate", *SETTINGS)
     assert f"{len(kept)} were there" in output
     assert contents() == contents("whole")
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
-def test_ray_writes_the_same_bytes(run, listed):
-    pytest.importorskip("ray")
-    run("generate", *SETTINGS, "output=whole")
-    run("generate", *SETTINGS, "engine=ray")
-    assert contents() == contents("whole")

@@ -16,7 +16,7 @@ from tests.training.test_clusters import free_port, outputs, started, tasks
 from wavenet.cli import scoring
 from wavenet.cli.launched import Share
 from wavenet.cli.scoring import PartialScores
-from wavenet.evaluation import score_batch, score_each
+from wavenet.evaluation import score_batches, score_each
 
 SETTINGS = ["checkpoint=babble", "dataset=folder", "dataset.speakers_from_folders=true"]
 SETTINGS += ["validation_fraction=1", "output=scores.json"]
@@ -28,8 +28,7 @@ def scores(path="scores.json"):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
-def test_two_tasks_and_ray_report_what_one_process_does(run, in_tmp):
+def test_two_tasks_report_what_one_process_does(run, in_tmp):
     for number in range(5):
         samples = np.random.default_rng(number).uniform(-0.5, 0.5, 1000 + 700 * number)
         path = Path("recordings", ("allison", "june")[number % 2], f"{number}.wav")
@@ -49,10 +48,6 @@ def test_two_tasks_and_ray_report_what_one_process_does(run, in_tmp):
     assert "written to" not in second
     assert os.listdir("other") == []
     assert scores() == expected
-    pytest.importorskip("ray")
-    os.remove("scores.json")
-    run("evaluate", *settings, "engine=ray")
-    assert scores() == expected
     assert sorted(os.listdir()) == ["cache", "other", "recordings", "scores.html", "scores.json"]
 
 
@@ -61,13 +56,14 @@ def test_what_was_scored_before_a_stop_is_not_scored_again(small, tmp_path, monk
     corpus = dataclasses.replace(ramps(tmp_path, (50, 300, 1000, 20, 700)), sample_rate=2000)
     model, folder, calls = small(), tmp_path / "out.parts", []
 
-    def counted(model, corpus, numbers):
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        calls.append(numbers.tolist())
-        return score_batch(model, corpus, numbers)
+    def counted(model, corpus, batches):
+        for batch, scores in zip(batches, score_batches(model, corpus, batches), strict=True):
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            calls.append(batch.tolist())
+            yield scores
 
-    monkeypatch.setattr(scoring, "score_batch", counted)
+    monkeypatch.setattr(scoring, "score_batches", counted)
     parts = PartialScores(folder, Share(launched=True), "processes", batch_size)
     with pytest.raises(KeyboardInterrupt):
         parts.score_each(model, corpus)
@@ -75,7 +71,12 @@ def test_what_was_scored_before_a_stop_is_not_scored_again(small, tmp_path, monk
     with kept.open("ab") as file:  # killed within a line
         file.write(b"[1, 0.")
     again, ticks = [], []
-    monkeypatch.setattr(scoring, "score_batch", lambda *args: again.append(args[2].tolist()) or score_batch(*args))
+
+    def listed(model, corpus, batches):
+        again.extend(batch.tolist() for batch in batches)
+        return score_batches(model, corpus, batches)
+
+    monkeypatch.setattr(scoring, "score_batches", listed)
     assert parts.score_each(model, corpus, lambda: ticks.append(1)) == score_each(model, corpus, None, batch_size)
     assert len(ticks) == 5
     assert sorted(number for batch in calls + again for number in batch) == [0, 1, 2, 3, 4]

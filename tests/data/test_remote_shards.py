@@ -3,6 +3,7 @@
 import pickle
 import socket
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -20,23 +21,38 @@ MEL = LogMel(8000, n_fft=256, hop_length=64, n_mels=10)
 SMALL = {"shard_megabytes": 0.15, "progress": False}
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """A stand-in for S3 on this machine; returns a function that names a folder in its bucket."""
+@contextmanager
+def served(bucket):
+    """A stand-in for S3 on this machine with one bucket; returns the environment variables that lead to it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = moto.ThreadedMotoServer("127.0.0.1", port, verbose=False)
     server.start()
-    options = f"endpoint_override=127.0.0.1%3A{port}&scheme=http&region=us-east-1"
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", "nobody")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        store = fs.S3FileSystem(endpoint_override=f"127.0.0.1:{port}", scheme="http", allow_bucket_creation=True)
-        store.create_dir("corpora")
-        yield lambda folder: f"s3://corpora/{folder}?{options}"
-    server.stop()
+    try:
+        names = {"access_key": "nobody", "secret_key": "secret"}
+        store = fs.S3FileSystem(
+            **names, endpoint_override=f"127.0.0.1:{port}", scheme="http", allow_bucket_creation=True
+        )
+        store.create_dir(bucket)
+        yield {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """Return a function that names a folder in the bucket of a stand-in for S3."""
+    with served("corpora") as variables, pytest.MonkeyPatch.context() as environment:
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        yield lambda folder: f"s3://corpora/{folder}"
 
 
 @pytest.fixture(scope="module")

@@ -270,16 +270,3 @@ def test_columns_are_those_of_the_objects(place):
             assert np.array_equal(getattr(found, name), getattr(expected, name)), name
         assert found.by("speaker").present() == expected.by("speaker").present()
         assert np.array_equal(found.chosen(0.3), expected.chosen(0.3))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
-def test_ray_says_what_cannot_be_written_and_then_writes_the_same_bytes(named, place, tmp_path):
-    pytest.importorskip("ray")
-    folder = tmp_path / "ray"
-    (folder / "shard-00001.arrow").mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"shard-00001\.arrow: Is a directory"):
-        prepare_shards(named, 8000, folder, [MEL], **SMALL, engine="ray")
-    (folder / "shard-00001.arrow").rmdir()
-    prepare_shards(named, 8000, folder, [MEL], **SMALL, engine="ray")
-    assert contents(folder) == contents(place)

@@ -7,9 +7,11 @@ import soundfile
 import torch
 
 from tests.data.ramps import Blocks, ramps
+from wavenet import load
 from wavenet.conditioning import MelConditioner
-from wavenet.data import Corpus, add_features
+from wavenet.data import Corpus, add_features, prepare
 from wavenet.data.corpus import Prepared
+from wavenet.data.folder import Folder
 from wavenet.distributions import LogisticMixture
 from wavenet.evaluation import Score, batches_by_length, bits_per_sample, score_each, utterance_bits
 from wavenet.evaluation.bits import batch_bits
@@ -149,3 +151,20 @@ def test_utterances_are_scored_in_batches_of_similar_lengths(small, corpus):
     for alone, together in zip(score_each(model, corpus), score_each(model, corpus, batch_size=2), strict=True):
         assert together.bits == pytest.approx(alone.bits, rel=1e-5)
         assert together.samples == alone.samples
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_scores_do_not_depend_on_the_number_of_threads(speech, tmp_path, batch_size):
+    """With a network and recordings that are large enough for PyTorch to share one convolution between threads."""
+    model, found = load("babble"), {}
+    corpus = prepare(Folder(speech, speakers_from_folders=True), 8000, tmp_path, progress=False)
+    corpus = corpus.select(np.arange(0, 12, 4))
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found[threads] = score_each(model, corpus, None, batch_size)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[1] == found[2] == found[3]

@@ -126,7 +126,7 @@ def test_torchrun_restarts_a_run_whose_worker_was_killed_with_the_same_bits(undi
 )
 def test_a_frozen_worker_and_a_machine_that_is_lost_or_frozen_cost_no_bits(undisturbed, tmp_path, machine, signum):
     """Another machine takes the place of one that was lost, as a cluster would start it."""
-    command = [*torchrun(free_port()), *COMMAND, "trainer.max_steps=300", "trainer.timeout=4"]
+    command = [*torchrun(free_port()), *COMMAND, "trainer.max_steps=300", "trainer.timeout=10"]
     environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # or a new agent is not told where the others meet
     with started(command, [environment] * 2, [tmp_path] * 2) as (first, second):
         wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", [first, second])
@@ -274,6 +274,15 @@ def test_a_command_in_a_job_s_script_without_srun_does_not_wait_for_other_tasks(
         AssertionError, match=r"exit 2[\s\S]*SLURM has given this job 2 tasks, but srun has not started"
     ):
         run(command, *settings)
+
+
+def test_prepare_is_started_once(run, in_tmp, monkeypatch):
+    for name, value in tasks(free_port())[0].items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        AssertionError, match=r"exit 2[\s\S]*torchrun or srun has started prepare 2 times; start it once"
+    ):
+        run("prepare", "output=corpus")
 
 
 def test_the_command_of_the_jobset_is_accepted():

@@ -125,6 +125,9 @@ def test_a_lack_of_variables_is_named(monkeypatch):
     with pytest.raises(ValueError, match="HINT: Use `--ntasks-per-node=2` instead"):
         launch()
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "1")
+    with pytest.raises(ValueError, match="SLURM has given this job 2 tasks, but srun has not started this process"):
+        launch()
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     started = launch()
     assert (started.num_nodes, started.devices) == (2, 1)
     with pytest.raises(ValueError, match="the environment has no variable 'SLURM_PROCID'; start the processes by "):

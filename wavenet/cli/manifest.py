@@ -270,21 +270,16 @@ def _model(checkpoint: str, device: str, trust: tuple[str, ...]) -> WaveNet:
 def _generate_batch(work: Work, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Generate a batch, write its files, and return what the table says of them."""
     model = _model(work.checkpoint, work.device, work.trust)
-    conditions: dict[str, Any] = {name: [row.conditions[name] for row in rows] for name in rows[0].conditions}
-    seconds: Any = [row.seconds for row in rows]
-    first = rows[0]
-    if first.features:  # alone in its batch
-        features, seconds = _features(model, first)
-        conditions |= features
-    options = dict(work.options)
+    threads, options = torch.get_num_threads(), dict(work.options)
+    if options["threads"] is None and len(rows) > 1:
+        options["threads"] = threads  # of the generation itself, as without a manifest
+    torch.set_num_threads(1)  # the last bits of features and conditions, which PyTorch computes, depend on it
     try:
-        audio = stream(model, seconds, len(rows), conditions=conditions, seed=[row.seed for row in rows], **options)
-        assert audio.lengths is not None
-        lengths = audio.lengths
-        check_room(lengths)
-        waveforms = torch.cat(list(audio), dim=1)
+        waveforms, lengths = _generated(model, rows, options)
     except (ValueError, FloatingPointError) as error:
-        raise type(error)(f"{first.place}{' and others' * (len(rows) > 1)}: {error}") from error
+        raise type(error)(f"{rows[0].place}{' and others' * (len(rows) > 1)}: {error}") from error
+    finally:
+        torch.set_num_threads(threads)
     results = []
     for row, waveform, length in zip(rows, waveforms, lengths, strict=True):
         name = f"{row.id}.wav"
@@ -301,6 +296,19 @@ def _generate_batch(work: Work, rows: Sequence[Row]) -> list[dict[str, Any]]:
             }
         )
     return results
+
+
+def _generated(model: WaveNet, rows: Sequence[Row], options: dict[str, Any]) -> tuple[torch.Tensor, list[int]]:
+    conditions: dict[str, Any] = {name: [row.conditions[name] for row in rows] for name in rows[0].conditions}
+    seconds: Any = [row.seconds for row in rows]
+    if rows[0].features:  # alone in its batch
+        features, seconds = _features(model, rows[0])
+        conditions |= features
+    audio = stream(model, seconds, len(rows), conditions=conditions, seed=[row.seed for row in rows], **options)
+    lengths = audio.lengths  # those that are left
+    assert lengths is not None
+    check_room(lengths)
+    return torch.cat(list(audio), dim=1), lengths
 
 
 def _features(model: WaveNet, row: Row) -> tuple[dict[str, Any], float | None]:

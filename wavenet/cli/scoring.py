@@ -12,7 +12,7 @@ import numpy as np
 from wavenet.cli.launched import Share, check_engine, digest_of_model, lines_of, lines_to
 from wavenet.data import Corpus, IndexedUtterances
 from wavenet.data.on_ray import run_on_ray
-from wavenet.evaluation import Score, batches_by_length, score_batch, score_each
+from wavenet.evaluation import Score, batches_by_length, score_batches, score_each
 from wavenet.model import WaveNet
 
 _AT_ONCE = 16  # utterances of a task of Ray, at least
@@ -55,16 +55,16 @@ class PartialScores:
         kept = {
             index: values for part in self._folder.glob(f"{digest[:16]}-*.jsonl") for index, *values in lines_of(part)
         }
-        own = [batch.tolist() for batch in batches[mine.rank :: mine.size]]
-        scores = {index: kept[index] for batch in own for index in batch if index in kept}
+        own = batches[mine.rank :: mine.size]
+        scores = {index: kept[index] for batch in own for index in batch.tolist() if index in kept}
         for _ in scores:
             on_progress()
-        missing = [batch for batch in own if not scores.keys() >= set(batch)]
+        missing = [batch for batch in own if not scores.keys() >= set(batch.tolist())]
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{digest[:16]}-{mine.rank:05d}.jsonl"
         with lines_to(path) as lines:
             for batch, found in zip(missing, self._scored(model, corpus, missing), strict=True):
-                for index, score in zip(batch, found, strict=True):
+                for index, score in zip(batch.tolist(), found, strict=True):
                     if index not in scores:
                         on_progress()
                     scores[index] = [getattr(score, name) for name in _FIELDS]
@@ -83,10 +83,9 @@ class PartialScores:
             return []
         return [Score(*scores[index]) for index in range(len(corpus.utterances))]
 
-    def _scored(self, model: WaveNet, corpus: Corpus, batches: Sequence[list[int]]) -> Iterator[list[Score]]:
+    def _scored(self, model: WaveNet, corpus: Corpus, batches: Sequence[np.ndarray]) -> Iterator[list[Score]]:
         if self._engine == "processes":
-            for batch in batches:
-                yield score_batch(model, corpus, np.array(batch))
+            yield from score_batches(model, corpus, batches)
             return
         together = max(1, _AT_ONCE // self._batch_size)
         jobs = [
@@ -113,9 +112,8 @@ def _line(index: int, values: Sequence[float]) -> bytes:
 
 def _score(model: WaveNet, device: str, job: tuple[Corpus, list[int]]) -> list[list[Score]]:
     corpus, sizes = job
-    model = model.to(device)
-    ends = np.cumsum(sizes).tolist()
-    return [score_batch(model, corpus, np.arange(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+    batches = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    return list(score_batches(model.to(device), corpus, batches))
 
 
 def _digest(model: WaveNet, corpus: Corpus, batch_size: int) -> str:

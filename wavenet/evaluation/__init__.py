@@ -5,7 +5,7 @@ from wavenet.evaluation.bits import (
     batches_by_length,
     bits_per_sample,
     grouped,
-    score_batch,
+    score_batches,
     score_each,
     utterance_bits,
 )
@@ -44,7 +44,7 @@ __all__ = [
     "pesq",
     "ratio_interval",
     "rms_level",
-    "score_batch",
+    "score_batches",
     "score_each",
     "silent_share",
     "similarity",

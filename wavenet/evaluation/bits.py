@@ -1,7 +1,9 @@
 """Bits per sample: the mean negative log2-likelihood of the next sample."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,29 +143,69 @@ def score_each(
         FloatingPointError: If a score is infinite or nan; names the utterance.
     """
     scores = [Score()] * len(corpus.utterances)
-    for batch in batches_by_length(corpus, batch_size):
-        for index, score in zip(batch, score_batch(model, corpus, batch), strict=True):
+    batches = batches_by_length(corpus, batch_size)
+    for batch, of_batch in zip(batches, score_batches(model, corpus, batches), strict=True):
+        for index, score in zip(batch, of_batch, strict=True):
             scores[index] = score
             if on_progress is not None:
                 on_progress()
     return scores
 
 
-def score_batch(model: WaveNet, corpus: Corpus, numbers: np.ndarray) -> list[Score]:
-    """Score some utterances of a corpus together; see `score_each`."""
+def score_batches(model: WaveNet, corpus: Corpus, batches: Sequence[np.ndarray]) -> Iterator[list[Score]]:
+    """Score utterances of a corpus, those of each batch together; see `score_each`.
+
+    On a CPU as many batches as torch has threads are computed at once, each on one thread: the last bits of PyTorch's
+    convolutions depend on how many threads share one, and so these do not depend on it.
+
+    Args:
+        model: The model.
+        corpus: The corpus.
+        batches: The utterances' numbers.
+
+    Yields:
+        The scores of each batch.
+    """
     if corpus.sample_rate != model.sample_rate:
         raise ValueError(f"the corpus is at {corpus.sample_rate} Hz; the model's sample_rate is {model.sample_rate}")
     device = next(model.parameters()).device
+    inputs = (_inputs(corpus, batch.tolist(), device) for batch in batches)
+    if device.type != "cpu":
+        yield from (_scores(model, *each) for each in inputs)
+        return
+    threads = torch.get_num_threads()
+    waiting = deque()
+    with ThreadPoolExecutor(threads, "scoring", torch.set_num_threads, (1,)) as pool:
+        try:
+            for each in inputs:  # read by this thread, a few ahead
+                waiting.append(pool.submit(_scores, model, *each))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+            torch.set_num_threads(threads)
+
+
+def _inputs(corpus: Corpus, numbers: list[int], device: torch.device) -> tuple[list[str], list[Tensor], list[Any]]:
+    """Return the ids, waveforms and conditions of some utterances."""
     conditions = [
         {name: c.to(device) if isinstance(c, Tensor) else c for name, c in corpus.conditions(number).items()}
-        for number in numbers.tolist()
+        for number in numbers
     ]
-    scores = batch_bits(model, [corpus.read(number).to(device) for number in numbers.tolist()], conditions)
-    for number, score in zip(numbers.tolist(), scores, strict=True):
+    waveforms = [corpus.read(number).to(device) for number in numbers]
+    return [corpus.utterances[number].id for number in numbers], waveforms, conditions
+
+
+def _scores(model: WaveNet, ids: list[str], waveforms: list[Tensor], conditions: list[Any]) -> list[Score]:
+    scores = batch_bits(model, waveforms, conditions)
+    for name, score in zip(ids, scores, strict=True):
         if not math.isfinite(score.bits):
             raise FloatingPointError(
-                f"the model's log-likelihood of {corpus.utterances[number].id} is infinite or nan: its weights are too "
-                "large for float32, so use an older checkpoint"
+                f"the model's log-likelihood of {name} is infinite or nan: its weights are too large for float32, so "
+                "use an older checkpoint"
             )
     return scores
 

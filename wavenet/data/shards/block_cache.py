@@ -16,7 +16,7 @@ from wavenet.data.shards.layout import shard_name
 from wavenet.data.shards.place import Place, cut_off, first_line
 
 BLOCK = 2**17  # bytes that are read at once: a second or more of speech, for little more than the time of a request
-_THREADS = 16  # of a process, each with one request
+THREADS = 16  # of a process, each with one request
 _OPEN_FILES = 4096  # of a process; opening one takes a request, too
 _LEFT = 0.9  # of the limit after blocks are removed
 _SWEEPS = 64  # per limit's worth of new blocks
@@ -68,7 +68,7 @@ class BlockCache:
             if any((shard, block) in self._pending for block in run):
                 return
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="read-ahead")
+                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read-ahead")
             future = self._pool.submit(self._download, shard, run)
             self._pending |= {(shard, block): (future, index) for index, block in enumerate(run)}
         future.add_done_callback(lambda _: self._end(shard, run))
