@@ -46,11 +46,16 @@ TINY = [  # settings with which any configuration runs in seconds
 ]
 LONGEST = (
     "tests/benchmark/test_benchmark.py",
+    "tests/exchange/test_onnx.py",
     "tests/generation/test_",
     "tests/reliability/test_kill.py",
+    "tests/test_large_corpora.py",
     "tests/test_learning.py",
     "tests/test_own_parts.py",
+    "tests/test_package_model.py",
     "tests/test_readme.py",
+    "tests/training/test_clusters.py",
+    "tests/training/test_process_monitor.py",
     "tests/training/test_training.py",
 )
 
