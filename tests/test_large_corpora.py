@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.benchmarks import engines
 from tests.conftest import ROOT, TINY
 from tests.data.test_remote_shards import served
 from tests.training.test_clusters import free_port, outputs, started
@@ -60,6 +61,19 @@ def test_a_manifest_s_files_have_the_same_bytes(run, in_tmp, cluster):
     )
     assert ours.keys() == {"a.wav", "b.wav", "c.wav", "generated.csv"}
     assert ours == theirs
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_engines(in_tmp, cluster):
+    rows = engines.benchmark_engines(9)
+    own = {"prepare": "processes", "score": "threads"}
+    assert [(row.task, row.engine) for row in rows] == [
+        (task, engine) for task, name in own.items() for engine in (name, name, "ray")
+    ]
+    for first, *others in (rows[:3], rows[3:]):
+        assert first.workers == 1 and first.ratio == 1
+        assert all(row.ratio == pytest.approx(row.rate / first.rate) for row in others)
+        assert all(len(engines.line(row)) == len(engines.HEADER.splitlines()[0]) for row in (first, *others))
 
 
 @pytest.fixture

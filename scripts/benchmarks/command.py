@@ -7,7 +7,18 @@ from typing import Any
 
 import torch
 
-from scripts.benchmarks import contention, data, generation, learning, opening, plan, resampling, training, vocoder
+from scripts.benchmarks import (
+    contention,
+    data,
+    engines,
+    generation,
+    learning,
+    opening,
+    plan,
+    resampling,
+    training,
+    vocoder,
+)
 from scripts.benchmarks.table import write_json
 from wavenet.audio import read
 from wavenet.evaluation.figures import draw_spectrograms
@@ -206,6 +217,10 @@ def _add_plan(subjects: Any) -> None:
     plan_parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
     plan_parser.set_defaults(run=_plan)
 
+    engines_parser = subjects.add_parser("engines", help="preparation and scoring by processes, threads and Ray")
+    engines_parser.add_argument("--recordings", type=int, default=240, help="of the package's, at most")
+    engines_parser.set_defaults(run=_engines)
+
 
 def _plan(args: argparse.Namespace) -> None:
     wanted = plan.Plan(**{each.name: getattr(args, each.name) for each in fields(plan.Plan)})
@@ -213,6 +228,12 @@ def _plan(args: argparse.Namespace) -> None:
     rows = plan.benchmark_plan(wanted, args.seconds, lambda row: print(plan.line(row), flush=True))
     print(plan.bottleneck(rows))
     write_json(args.output, rows, plan=asdict(wanted))
+
+
+def _engines(args: argparse.Namespace) -> None:
+    print(engines.HEADER, flush=True)
+    rows = engines.benchmark_engines(args.recordings, lambda row: print(engines.line(row), flush=True))
+    write_json(args.output, rows)
 
 
 def _data(args: argparse.Namespace) -> None:

@@ -212,7 +212,7 @@ def test_no_bucket_and_no_server_are_named(bucket, tmp_path):
     nowhere = bucket("nothing").replace("corpora", "no-such-bucket")
     with pytest.raises(DatasetError, match=r"no-such-bucket/nothing"):
         prepare(Shards(nowhere), 8000, tmp_path)
-    with pytest.raises(DatasetError, match=r"s3://corpora/nothing\?.*: corpus.json: no such file; there is no corpus"):
+    with pytest.raises(DatasetError, match=r"s3://corpora/nothing/corpus.json: no such file; there is no corpus"):
         prepare(Shards(bucket("nothing")), 8000, tmp_path)
 
 

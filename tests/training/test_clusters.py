@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,8 @@ def kill_group(process):
     with ExitStack() as stack:
         stack.callback(process.kill)
         for child in descendants(process.pid):
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one may end while another is killed
+                os.kill(child, signal.SIGKILL)
 
 
 def descendants(pid):
@@ -75,7 +76,7 @@ def wait_for(path, processes, seconds=100):
 
 
 def outputs(processes, codes):
-    texts = [process.communicate(timeout=150)[0] for process in processes]
+    texts = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == codes, texts
     return texts
 

@@ -4,7 +4,9 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -28,7 +30,7 @@ def run_on_ray(
     """Run every job as a task of Ray Data, which starts a task again whose worker was lost.
 
     It joins the cluster of the environment's RAY_ADDRESS, as `ray job submit` sets it, or else starts Ray on this
-    machine. The workers need this package, and reach the same files.
+    machine. The workers need this package, and reach the same files; relative paths are those of this process.
 
     Args:
         work: Function of one job; it must be picklable.
@@ -87,12 +89,14 @@ def run_on_ray(
 
 
 class _Task:
-    """A job as a row of bytes, and its result likewise."""
+    """A job as a row of bytes, and its result likewise, in the current folder of the command."""
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
-        self._work = work
+        self._work, self._folder = work, Path.cwd()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        with suppress(OSError):  # it may not be on this machine
+            os.chdir(self._folder)
         try:
             result = self._work(pickle.loads(row["job"]))
         except DatasetError as error:
