@@ -1,4 +1,4 @@
-"""Sweeps whose runs are jobs of a cluster: by Hydra's submitit launcher, here with its stand-in for SLURM."""
+"""Sweeps: names, results, and runs that are jobs of a cluster, by the submitit launcher's stand-in for SLURM."""
 
 import subprocess
 import sys
@@ -9,14 +9,27 @@ from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, TINY
 
-pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-
 
 @pytest.mark.slow
 def test_each_run_of_a_sweep_is_a_job(in_tmp, speech):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", "hydra/launcher=submitit_local", *TINY]
     command += ["dataset=folder", f"dataset.root={speech}", "logger=none", "optimizer.lr=0.001,0.002"]
     subprocess.run([*command, "hydra.launcher.timeout_min=5"], check=True, timeout=200)
-    runs = [OmegaConf.load(path) for path in Path("runs").glob("*/config.yaml")]
+    runs = [OmegaConf.load(path) for path in Path("runs").glob("*/*/config.yaml")]
     assert sorted(run.optimizer.lr for run in runs) == [0.001, 0.002]
-    assert len(list(Path("runs").glob("*/checkpoints/last.ckpt"))) == 2
+    assert len(list(Path("runs").glob("*/*/checkpoints/last.ckpt"))) == 2
+    assert len({Path(run.run_dir).parent for run in runs}) == 1  # of one sweep
+
+
+@pytest.mark.slow
+def test_a_sweep_s_runs_are_named_by_their_settings_and_listed_with_their_bits(run, in_tmp, speech):
+    given = [f"dataset.root={speech}", "logger=none", "samples.final_seconds=0", "run_dir=sweep"]
+    output = run("train", "-m", *TINY, "dataset=folder", *given, "optimizer.lr=0.001,0.1")
+    table = output[output.index("held-out bits  run") :].splitlines()[1:3]
+    bits = [float(line.split()[0]) for line in table]
+    assert bits == sorted(bits)
+    assert {line.split()[1] for line in table} == {"sweep/optimizer.lr=0.001", "sweep/optimizer.lr=0.1"}
+    for path in Path("sweep").glob("*/config.yaml"):
+        assert path.parent.name == f"optimizer.lr={OmegaConf.load(path).optimizer.lr}"
+    assert sorted(path.name for path in in_tmp.iterdir() if path.name != "cache") == ["sweep"]

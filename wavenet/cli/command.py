@@ -41,21 +41,21 @@ def config_dir() -> Path:
     return package_folder("configs")
 
 
-def command(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Turn a function of a config into a Hydra command; a user's mistake ends it with one line and exit code 2.
 
     The config is checked before the function is called. With HYDRA_FULL_ERROR=1 a mistake shows its traceback.
     """
 
-    def decorate(function: Callable[[DictConfig], None]) -> Callable[[], None]:
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @wraps(function)
-        def checked(cfg: DictConfig) -> None:
+        def checked(cfg: DictConfig) -> Any:  # what the function returns is a sweeper's
             with _full_error(wanted):  # as the user set it, also for child processes
                 for each in _VERBOSE_LOGGERS:  # Hydra enables all loggers
                     logging.getLogger(each).setLevel(logging.WARNING)
                 try:
                     check(name, cfg)
-                    function(cfg)
+                    return function(cfg)
                 except _USER_ERRORS as error:
                     if isinstance(error, OSError) and error.filename is None:  # perhaps of the output
                         _check_output(name, "\n")

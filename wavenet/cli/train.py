@@ -31,6 +31,7 @@ from wavenet.cli.preflight import (
 )
 from wavenet.cli.resumption import AUTO, Resumption, check_auto, folder_to_resume, read_run, resumed_config
 from wavenet.cli.saved_config import kept
+from wavenet.cli.sweeps import add_result, folder_in_sweep, is_sweep
 from wavenet.cli.targets import resolve_user_class
 from wavenet.cli.validation import arguments_of
 from wavenet.conditioning import CategoricalEmbedding
@@ -57,6 +58,7 @@ from wavenet.training import (
     keep_freed_memory,
     kill_with_parent,
     launch,
+    log_settings,
     run_metadata,
 )
 from wavenet.training.wandb_log import WandbLog
@@ -66,14 +68,28 @@ _OF_NODES = ("run_dir", "resume", "trust", "preparation", "logger", "num_workers
 
 
 @command("train")
-def main(cfg: DictConfig) -> None:
-    """Train a new run, or resume one."""
+def main(cfg: DictConfig) -> float | None:
+    """Train a new run, or resume one.
+
+    Returns:
+        Bits per sample on held-out utterances, which a sweeper may minimise; None if none were held out.
+    """
+    sweep = Path(cfg.run_dir) if is_sweep() and cfg.resume is None else None
+    if sweep is not None:
+        cfg.run_dir = literal(folder_in_sweep(cfg.run_dir))
     with ExitStack() as held:
-        _train(cfg, held)
+        bits, run = _train(cfg, held)
+    if sweep is not None and _is_first():
+        add_result(sweep, run, bits)
+    return bits
 
 
-def _train(cfg: DictConfig, held: ExitStack) -> None:
-    """Train; a run's folder is held until the end, before anything in it is read or written."""
+def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
+    """Train; a run's folder is held until the end, before anything in it is read or written.
+
+    Returns:
+        Bits per sample on held-out utterances, and the run's folder.
+    """
     silence_lightning()
     if cfg.resume == AUTO:
         check_auto(cfg)
@@ -118,12 +134,16 @@ def _train(cfg: DictConfig, held: ExitStack) -> None:
     if trainer.is_global_zero:  # nothing is written before everything is built
         _begin(cfg, run, resumption is None, held)
         _print_start(trainer, model, corpus, train, validation, run)
+        log_settings([each for each in trainer.loggers if not isinstance(each, WandbLog)], kept(cfg))
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
     checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
     _fit(trainer, module, data, run, checkpoint, monitor)
+    bits = trainer.callback_metrics.get("validation/bits_per_sample")
+    bits = None if bits is None else float(bits)
     if trainer.is_global_zero:
-        _print_end(trainer, run)
+        _print_end(trainer.global_step, bits, run)
+    return bits, run
 
 
 def _begin(cfg: DictConfig, run: Path, is_new: bool, held: ExitStack) -> None:
@@ -360,11 +380,10 @@ def _unseen(model: WaveNet, train: Corpus, validation: Corpus) -> list[str]:
     return lines
 
 
-def _print_end(trainer: L.Trainer, run: Path) -> None:
+def _print_end(steps: int, bits: float | None, run: Path) -> None:
     """Print the result, and where to hear it."""
-    bits: Any = trainer.callback_metrics.get("validation/bits_per_sample")
-    result = "" if bits is None else f", {float(bits):.4f} bits per sample on held-out utterances"
-    print(f"done     {trainer.global_step} steps{result}")
+    result = "" if bits is None else f", {bits:.4f} bits per sample on held-out utterances"
+    print(f"done     {steps} steps{result}")
     print(f"listen   {run / 'audio'}, or: python scripts/generate.py checkpoint={run}")
 
 
