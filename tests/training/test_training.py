@@ -12,10 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import wavenet
 from tests.conftest import ROOT, TINY
@@ -80,7 +82,11 @@ def test_files_and_logs_of_a_run(run, in_tmp, speech):
     tags = events.Tags()
     wanted = {"train/bits_per_sample", "validation/bits_per_sample", "samples_per_second"}
     assert wanted <= set(tags["scalars"])
-    assert "learning_rate" in tags["scalars"]
+    assert {"learning_rate", "train/gradient_norm"} <= set(tags["scalars"])
+    assert all(0 < event.value < 1000 for event in events.Scalars("train/gradient_norm"))
+    assert OmegaConf.load("here/tensorboard/hparams.yaml")["model.residual_channels"] == 8
+    session = HParamsPluginData.FromString(events.PluginTagToContent("hparams")["_hparams_/session_start_info"])
+    assert session.session_start_info.hparams["model.distribution._target_"].string_value.endswith("MuLawCategorical")
     sounds = {w.removesuffix(".wav").replace("-", "/") for w in wavs}
     assert shown_by_tensorboard("here", "audio") == {f"{sound}/audio" for sound in sounds}
     assert shown_by_tensorboard("here", "images") == {f"{sound}/spectrogram" for sound in sounds}

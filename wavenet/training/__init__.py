@@ -5,7 +5,7 @@ from wavenet.training.callbacks import AudioSamples, DivergenceMonitor, Exponent
 from wavenet.training.checkpointing import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, TrainingStopped
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
-from wavenet.training.log import CSVLog, TrainingLog
+from wavenet.training.log import CSVLog, TrainingLog, log_settings
 from wavenet.training.metadata import run_metadata
 from wavenet.training.module import WaveNetTraining
 from wavenet.training.optimizer import make_optimizer
@@ -40,6 +40,7 @@ __all__ = [
     "keep_freed_memory",
     "kill_with_parent",
     "launch",
+    "log_settings",
     "make_optimizer",
     "read_resumable",
     "run_metadata",

@@ -3,12 +3,13 @@
 import csv
 import time
 from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from wavenet.atomic_files import atomic_write
@@ -17,7 +18,7 @@ _WRITE_INTERVAL = 10.0  # seconds, so that a run can be followed; each checkpoin
 
 
 class TrainingLog(Callback):
-    """Logs loss, learning rate and speed at regular steps, and each validation.
+    """Logs loss, norm of the gradients before clipping, learning rate and speed at regular steps, and each validation.
 
     An entry's step is the number of optimizer steps taken. Entries are logged before the checkpoint of the
     same step is written, so a resumed run does not log them again.
@@ -67,6 +68,9 @@ class TrainingLog(Callback):
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
             "samples_per_second": self.samples_per_second,
         }
+        norm = getattr(pl_module, "gradient_norm", None)
+        if norm is not None:
+            entry["train/gradient_norm"] = float(norm)
         self._entry = {"step": step, **entry}
         self._log(trainer, entry)
 
@@ -87,6 +91,37 @@ class TrainingLog(Callback):
             if due:
                 logger.save()
         self._written = now if due else self._written
+
+
+def log_settings(loggers: Iterable[Logger], settings: Mapping[str, Any]) -> None:
+    """Give a run's settings to its loggers, before its first step.
+
+    TensorBoard's table of hyperparameters shows them beside the held-out bits.
+
+    Args:
+        loggers: The loggers.
+        settings: Plain data, nested by group.
+    """
+    flat = dict(_flat("", settings))
+    for logger in loggers:
+        if not isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(flat)
+            continue
+        from torch.utils.tensorboard.summary import hparams  # noqa: PLC0415  # TensorBoard takes a while
+
+        logger.hparams.update(flat)  # for hparams.yaml; its own method would also log a metric of -1
+        shown = {name: value if isinstance(value, int | float | str) else str(value) for name, value in flat.items()}
+        writer = logger.experiment._get_file_writer()
+        for part in hparams(shown, {"validation/bits_per_sample": 0.0}):  # only the names of the metrics are written
+            writer.add_summary(part)
+
+
+def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value
 
 
 class CSVLog(Logger):

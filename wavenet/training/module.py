@@ -97,6 +97,7 @@ class WaveNetTraining(L.LightningModule):
         self._score = Score()
         self._seen: list[tuple[Tensor, Tensor]] = []  # in this step: segments' numbers, and their bits per sample
         self._skipped = 0  # steps in a row
+        self.gradient_norm: Tensor | None = None  # of the last step, before clipping
         self._validated: dict[str, Any] | None = None  # result of the last validation
 
     def setup(self, stage: str) -> None:
@@ -263,7 +264,7 @@ class WaveNetTraining(L.LightningModule):
             return
         learnt = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [gradient for (gradient,) in merged([p.grad for p in learnt if p.grad is not None])]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = self.gradient_norm = torch.nn.utils.get_total_norm(gradients)
         if not bool(norm.isfinite()):
             self._skip(optimizer, seen)
             return

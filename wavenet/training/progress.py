@@ -11,6 +11,9 @@ from tqdm import tqdm
 
 from wavenet.training.log import TrainingLog
 
+# of 80 columns, all that is measured leaves some for the bar
+_FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining} left{postfix}]"
+
 
 class TrainingProgress(ProgressBar):
     """A bar with steps, remaining time, bits per sample in training and validation, and samples per second.
@@ -34,8 +37,10 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Create the bar."""
         self._last_step = trainer.global_step
+        total = trainer.max_steps if trainer.max_steps > 0 else None
         self._bar = tqdm(
-            total=trainer.max_steps if trainer.max_steps > 0 else None,
+            total=total,
+            bar_format=None if total is None else _FORMAT,
             initial=trainer.global_step,
             desc="training",
             unit="step",
@@ -66,6 +71,8 @@ class TrainingProgress(ProgressBar):
         value = trainer.callback_metrics.get("validation/bits_per_sample")
         if value is not None:
             self.print(f"step {trainer.global_step}: {float(value):.4f} bits per sample on held-out utterances")
+            if self._smooth is not None:
+                self._bar.set_postfix_str(self._describe(trainer))  # also in the bar's last line
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Close the bar."""
@@ -82,6 +89,8 @@ class TrainingProgress(ProgressBar):
         tqdm.write(sep.join(map(str, args)), file=sys.stderr)
 
     def _describe(self, trainer: L.Trainer) -> str:
-        text = f"{self._smooth:.3f} bits/sample, {self._log.samples_per_second / 1000:.1f} k samples/s"
         held_out = trainer.callback_metrics.get("validation/bits_per_sample")
-        return text if held_out is None else f"{text}, held out {float(held_out):.3f}"
+        found = [f"{self._smooth:.3f} bits"]
+        found += [] if held_out is None else [f"held out {float(held_out):.3f}"]
+        found += [f"{self._log.samples_per_second / 1000:.0f} k samples/s"] if self._log.samples_per_second else []
+        return ", ".join(found)

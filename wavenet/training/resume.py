@@ -34,7 +34,7 @@ _CALLBACKS = {
     "LastCheckpoint": {"validation_due": False},
     "DivergenceMonitor": {"steps": 0, "learnt": False, "said": False},
 }
-_ENTRIES = {"step", "train/bits_per_sample", "learning_rate", "samples_per_second"}
+_ENTRIES = {"step", "train/bits_per_sample", "train/gradient_norm", "learning_rate", "samples_per_second"}
 _AVERAGING = {"n_averaged": torch.tensor(0)}
 _SCALER = {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 1, "_growth_tracker": 0}
 
