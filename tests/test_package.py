@@ -26,3 +26,5 @@ def test_public_names():
         assert getattr(wavenet, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = wavenet.nothing
+    code = "import wavenet; print(set(wavenet.__all__) <= set(dir(wavenet)))"  # before any is imported
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"

@@ -71,3 +71,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'wavenet' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """List the public names, too, before they are imported."""
+    return sorted(globals().keys() | set(__all__))

@@ -231,7 +231,10 @@ def test_the_console_command(in_tmp):
     usage = call()
     assert usage.returncode == 2 and "usage: wavenet train" in usage.stderr
     assert call("--help").returncode == 0
-    assert "'fly' is not a command" in call("fly").stderr
+    assert "'fly' is not a command\n" in call("fly").stderr
+    assert "'tain' is not a command; did you mean 'wavenet train'?" in call("tain").stderr
+    assert "'export' is not a command; did you mean 'wavenet export onnx'?" in call("export").stderr
+    assert call("--version").stdout == f"wavenet {wavenet.__version__}\n"
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     trained = call("train", *TINY, "run_dir=r", "logger=none", *ddp)
     assert trained.returncode == 0, trained.stderr

@@ -1,8 +1,11 @@
 """Command line: `wavenet train|generate|evaluate|...`; the scripts of the same names run the same commands."""
 
+import difflib
 import os
 import runpy
 import sys
+
+from wavenet import __version__
 
 # How often GNU's OpenMP looks for work before a thread sleeps; the default is a hundred times as often, which keeps
 # cores from the native threads. It is read when torch is loaded, so it is set before.
@@ -31,11 +34,25 @@ def main() -> None:
         "       wavenet push checkpoint=RUN_OR_FILE repo=OWNER/NAME [private=true]\n"
         "       wavenet export onnx checkpoint=RUN_OR_FILE [output=FOLDER]\n"
         "       wavenet import checkpoint=FILE.pth [hparams=FILE.json output=FOLDER]\n"
-        "       wavenet COMMAND --help lists all settings"
+        "       wavenet COMMAND --help lists all settings; wavenet --version"
     )
     argument = " ".join(sys.argv[1:2])
     if argument in ("-h", "--help"):
         print(usage)
         return
-    print(f"wavenet: '{argument}' is not a command\n{usage}" if argument else usage, file=sys.stderr)
+    if argument == "--version":
+        print(f"wavenet {__version__}")
+        return
+    print(f"wavenet: '{argument}' is not a command{_meant(argument)}\n{usage}" if argument else usage, file=sys.stderr)
     sys.exit(2)
+
+
+def _meant(argument: str) -> str:
+    """Return a question with the command that was probably meant.
+
+    >>> _meant("tain"), _meant("export"), _meant("xyz")
+    ("; did you mean 'wavenet train'?", "; did you mean 'wavenet export onnx'?", '')
+    """
+    first_words = {command.split()[0]: command for command in COMMANDS}
+    close = difflib.get_close_matches(argument, first_words, 1)
+    return f"; did you mean 'wavenet {first_words[close[0]]}'?" if close else ""
