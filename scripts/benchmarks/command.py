@@ -218,7 +218,7 @@ def _add_plan(subjects: Any) -> None:
     plan_parser.set_defaults(run=_plan)
 
     engines_parser = subjects.add_parser("engines", help="preparation and scoring by processes, threads and Ray")
-    engines_parser.add_argument("--recordings", type=int, default=240, help="of the package's, at most")
+    engines_parser.add_argument("--recordings", type=int, default=960, help="number of recordings")
     engines_parser.set_defaults(run=_engines)
 
 

@@ -1,5 +1,6 @@
 """Benchmark of preparation and scoring by processes of this machine, by threads, and by Ray."""
 
+import itertools
 import os
 import tempfile
 import time
@@ -47,11 +48,11 @@ class Row:
     ratio: float
 
 
-def benchmark_engines(recordings: int = 240, on_row: Callable[[Row], object] = print) -> list[Row]:
+def benchmark_engines(recordings: int = 960, on_row: Callable[[Row], object] = print) -> list[Row]:
     """Measure both tasks with one worker, with one for each processor, and by Ray, which takes as many.
 
     Args:
-        recordings: Number of the package's recordings to use.
+        recordings: Number of recordings: those of the package, again and again.
         on_row: Called with each row as soon as it is measured.
 
     Returns:
@@ -78,22 +79,22 @@ def benchmark_engines(recordings: int = 240, on_row: Callable[[Row], object] = p
 
 
 def _recordings(folder: Path, count: int) -> tuple[Folder, Corpus]:
-    """Return recordings at 48 kHz, and every eighth of them prepared for the model."""
-    for utterance in Prompts().scan().utterances[:count]:
+    """Return recordings at 48 kHz, and a part of them prepared for the model."""
+    for number, utterance in enumerate(itertools.islice(itertools.cycle(Prompts().scan().utterances), count)):
         samples, rate = read(utterance.path)
-        path = folder / "recordings" / utterance.conditions["speaker"] / f"{utterance.id.replace('/', '-')}.flac"
+        path = folder / "recordings" / utterance.conditions["speaker"] / f"{number:05d}.flac"
         write(path, resample(samples, rate, _RECORDED), _RECORDED)
     dataset = Folder(folder / "recordings", speakers_from_folders=True)
     corpus = prepare(dataset, wavenet.load(_MODEL).sample_rate, folder / "cache", progress=False)
-    return dataset, corpus.select(np.arange(0, len(corpus.utterances), 8))
+    return dataset, corpus.select(np.arange(0, len(corpus.utterances), 4))
 
 
 def _prepare(dataset: Folder, folder: Path, engine: str, count: int) -> None:
-    place = folder / f"{engine}-{count}"
+    place, settings = folder / f"{engine}-{count}", {"shard_megabytes": 1.0, "progress": False}  # a shard is a task
     if engine == "ray":
-        prepare_shards(dataset, _PREPARED, place, engine=engine, progress=False)
+        prepare_shards(dataset, _PREPARED, place, engine=engine, **settings)
     else:
-        prepare_shards(dataset, _PREPARED, place, num_processes=count, progress=False)
+        prepare_shards(dataset, _PREPARED, place, num_processes=count, **settings)
 
 
 def _score(model: WaveNet, corpus: Corpus, folder: Path, engine: str, count: int) -> None:

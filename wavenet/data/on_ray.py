@@ -60,6 +60,7 @@ def run_on_ray(
         if started:
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
         context = ray.data.DataContext.get_current()
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # it has no setting for its reports of each execution
         context.enable_progress_bars = False
         rows = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(jobs)]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
