@@ -33,3 +33,12 @@ def test_a_sweep_s_runs_are_named_by_their_settings_and_listed_with_their_bits(r
     for path in Path("sweep").glob("*/config.yaml"):
         assert path.parent.name == f"optimizer.lr={OmegaConf.load(path).optimizer.lr}"
     assert sorted(path.name for path in in_tmp.iterdir() if path.name != "cache") == ["sweep"]
+
+
+def test_runs_of_several_processes_are_not_swept_by_lightning(run, in_tmp, speech):
+    """Lightning starts the other processes of a run with the same command line, which would sweep, too."""
+    given = [*TINY, "dataset=folder", f"dataset.root={speech}", "logger=none", "seed=0,1", "run_dir=sweep"]
+    several = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    with pytest.raises(AssertionError, match=r"exit 2[\s\S]*-m: each run would have 2 processes, and the others"):
+        run("train", "-m", *given, *several)
+    assert not list(Path("sweep").glob("*/config.yaml"))

@@ -131,6 +131,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     monitor = ProcessMonitor(cfg.trainer.timeout, _end_waiting)
     held.callback(monitor.close)
     trainer = _trainer(cfg, run, model, train, validation, resumption and resumption.purge_step, monitor, started)
+    _check_sweep(trainer, started)
     if trainer.is_global_zero:  # nothing is written before everything is built
         _begin(cfg, run, resumption is None, held)
         _print_start(trainer, model, corpus, train, validation, run)
@@ -139,11 +140,24 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
         trainer.logger.begin(kept(cfg))
     checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
     _fit(trainer, module, data, run, checkpoint, monitor)
-    bits = trainer.callback_metrics.get("validation/bits_per_sample")
-    bits = None if bits is None else float(bits)
+    bits = _held_out_bits(trainer)
     if trainer.is_global_zero:
         _print_end(trainer.global_step, bits, run)
     return bits, run
+
+
+def _held_out_bits(trainer: L.Trainer) -> float | None:
+    bits = trainer.callback_metrics.get("validation/bits_per_sample")
+    return None if bits is None else float(bits)
+
+
+def _check_sweep(trainer: L.Trainer, started: Launch | None) -> None:
+    """Check that Lightning does not start the processes of a sweep's runs: it would with this command line."""
+    if is_sweep() and started is None and trainer.world_size > 1:
+        raise ValueError(
+            f"-m: each run would have {trainer.world_size} processes, and the others of a run would sweep, too; give "
+            "trainer.devices=1, or let SLURM start the processes (hydra/launcher=submitit_slurm)"
+        )
 
 
 def _begin(cfg: DictConfig, run: Path, is_new: bool, held: ExitStack) -> None:
