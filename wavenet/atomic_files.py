@@ -1,6 +1,7 @@
 """Atomic writing of files and folders: they appear complete or not at all."""
 
 import errno
+import math
 import os
 import shutil
 import tempfile
@@ -112,16 +113,18 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def remove_partial_files(folder: Path, deep: bool = False) -> None:
-    """Remove temporary files that killed processes left in a folder, to which no other process may be writing.
+def remove_partial_files(folder: Path, deep: bool = False, before: float = math.inf) -> None:
+    """Remove temporary files that killed processes left in a folder.
 
     Args:
         folder: The folder.
         deep: Whether to include all folders below it.
+        before: Only those that were last written before this time; without it, no other process may be writing there.
     """
     for path in list(folder.glob(f"{'**/' * deep}.*{_PARTIAL}")):
         with suppress(OSError):
-            path.unlink()
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 def os_error_reason(error: OSError) -> str:

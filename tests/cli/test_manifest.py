@@ -55,11 +55,15 @@ def test_batches_and_stops_do_not_change_a_byte(run, listed):
     lines = Path("out/.parts/00000.jsonl").read_bytes().splitlines(keepends=True)
     Path("out/.parts/00000.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:9])  # killed within a line
     os.remove("out/generated.csv")
+    Path("out/.killed.partial").write_text("half")
+    os.utime("out/.killed.partial", (1, 1))
     before = contents("other")
     assert "out: 2 utterance(s) generated, 2 were there" in run("generate", *SETTINGS)
     assert contents() == before
+    Path("out/.of_another_process.partial").write_text("half")
+    os.utime("out/.of_another_process.partial", (time.time() + 100,) * 2)  # which is writing the same table now
     assert "out: 0 utterance(s) generated, 4 were there" in run("generate", *SETTINGS)
-    assert contents() == before
+    assert contents() == before | {".of_another_process.partial": b"half"}
 
 
 def test_a_folder_of_another_request_is_not_mixed_with_it(run, listed):

@@ -88,13 +88,25 @@ def test_the_others_begin_when_the_first_is_done(stores):
 def test_they_do_not_wait_for_one_that_shows_no_life(stores, monkeypatch):
     monkeypatch.setattr("wavenet.training.rendezvous._LOOK", timedelta(seconds=0.1))
     first = Rendezvous(0, 2, dist.PrefixStore("a", stores()), timeout=10)
-    second = Rendezvous(1, 2, dist.PrefixStore("a", stores()), timeout=2.5)
+    second = Rendezvous(1, 2, dist.PrefixStore("a", stores()), 2.5, "trainer.timeout")
     first.close()
     with pytest.raises(
         ValueError, match=r"process 0 has given no sign of life for 2.5 s \(trainer.timeout\): it has e"
     ):
         second.from_first("never", lambda: 1)
     second.close()
+
+
+def test_the_first_gets_what_every_process_has(stores):
+    def work(rank):
+        rendezvous = Rendezvous(rank, 3, dist.PrefixStore("a", stores()), timeout=10)
+        found = [rendezvous.to_first(name, [name, rank]) for name in ("x", "y")]
+        rendezvous.close()
+        return found
+
+    first, *others = in_processes(3, work)
+    assert first == [[[name, rank] for rank in range(3)] for name in ("x", "y")]
+    assert others == [[[], []]] * 2
 
 
 def test_they_wait_as_long_as_the_first_lives(stores, monkeypatch):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,7 +79,7 @@ def generate_many(cfg: DictConfig, model: WaveNet) -> None:
     for name in ("seconds", "speaker", "seed"):
         if OmegaConf.is_list(cfg[name]):
             raise ValueError(f"{name} is {cfg[name]!s:.80}; with a manifest it is one value, for rows that give none")
-    mine = share()
+    mine, began = share(), time.time()
     check_engine(cfg.engine, mine)
     folder, path = Path(cfg.output), Path(cfg.manifest)
     if folder.suffix:
@@ -107,7 +108,7 @@ def generate_many(cfg: DictConfig, model: WaveNet) -> None:
             lines.flush()
             bar.update(len(results))
     print(f"{folder}: {sum(map(len, own))} utterance(s) generated, {len(done)} were there")
-    _merge(rows, folder, parts)
+    _merge(rows, folder, parts, began)
 
 
 def read_manifest(path: Path, cfg: DictConfig, model: WaveNet) -> list[Row]:
@@ -326,8 +327,8 @@ def _features(model: WaveNet, row: Row) -> tuple[dict[str, Any], float | None]:
     return found, seconds
 
 
-def _merge(rows: Sequence[Row], folder: Path, parts: Path) -> None:
-    """Write the table, if this process was the last one to end; the bytes are the same whoever writes it."""
+def _merge(rows: Sequence[Row], folder: Path, parts: Path, began: float) -> None:
+    """Write the table, if no other process has rows left; the bytes are the same whoever writes it."""
     done = _done(parts)
     missing = [row for row in rows if row.id not in done or not (folder / f"{row.id}.wav").is_file()]
     if missing:
@@ -337,6 +338,6 @@ def _merge(rows: Sequence[Row], folder: Path, parts: Path) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_RESULTS)
     table.writerows([done[row.id][name] for name in _RESULTS] for row in rows)
-    remove_partial_files(folder)
+    remove_partial_files(folder, before=began)  # of earlier commands: another process may be writing the table, too
     write_text(folder / RESULT, text.getvalue())
     print(f"written to {folder / RESULT}: {len(rows)} utterances")

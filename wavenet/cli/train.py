@@ -94,7 +94,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     if cfg.resume == AUTO:
         check_auto(cfg)
     started = launch()
-    rendezvous = Rendezvous.join(started, cfg.trainer.timeout)
+    rendezvous = Rendezvous.join(started, cfg.trainer.timeout, "trainer.timeout")
     held.callback(rendezvous.close)
     resumption = _resumption(cfg, rendezvous, held)
     if resumption is not None:

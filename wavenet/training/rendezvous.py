@@ -80,11 +80,13 @@ class Rendezvous:
         world_size: Number of processes.
         store: Through which they find each other; None if there is one process.
         timeout: Seconds without a sign of life of a process, after which the others stop waiting for it.
+        setting: The setting that gives the timeout, for messages.
     """
 
-    def __init__(self, rank: int, world_size: int, store: Store | None, timeout: float) -> None:
+    def __init__(self, rank: int, world_size: int, store: Store | None, timeout: float, setting: str = "") -> None:
         self.rank, self.world_size = rank, world_size
         self._store, self._timeout = store, timeout
+        self._setting = f" ({setting})" if setting else ""
         self._server: TCPStore | None = None
         self._stopped = threading.Event()
         if store is not None:
@@ -92,7 +94,7 @@ class Rendezvous:
             threading.Thread(target=self._show_life, args=(pulse,), name="rendezvous", daemon=True).start()
 
     @classmethod
-    def join(cls, started: Launch | None, timeout: float) -> "Rendezvous":
+    def join(cls, started: Launch | None, timeout: float, setting: str = "") -> "Rendezvous":
         """Wait for all processes that were started.
 
         Raises:
@@ -112,7 +114,7 @@ class Rendezvous:
             session = _session(store, rank, size)
         except (dist.DistError, RuntimeError) as error:
             raise ValueError(did_not_find_each_other(error)) from error
-        joined = cls(rank, size, PrefixStore(f"wavenet/{session}", store), timeout)
+        joined = cls(rank, size, PrefixStore(f"wavenet/{session}", store), timeout, setting)
         if isinstance(environment, TorchElasticEnvironment):
             joined._leave_the_agents_store(host)
         return joined
@@ -221,7 +223,7 @@ class Rendezvous:
                 seen, since = signs, time.monotonic()
             elif time.monotonic() > since + self._timeout:
                 raise ValueError(
-                    f"process {rank} has given no sign of life for {self._timeout:g} s (trainer.timeout): it has "
+                    f"process {rank} has given no sign of life for {self._timeout:g} s{self._setting}: it has "
                     "ended, is frozen or cut off"
                 )
 
