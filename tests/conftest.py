@@ -60,11 +60,6 @@ LONGEST = (
 )
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than processors: many tests wait for processes that they have started."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that run a command as slow, and put the longest files first: no process waits for them at the end."""
     for item in items:

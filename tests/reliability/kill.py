@@ -53,7 +53,7 @@ KINDS = {
     "two processes (DDP), CSV": [*TWO, "logger=csv"],
 }
 AIMS = ("any moment", "any moment", "the start", "a checkpoint being written", "a validation", "SIGTERM")
-_TRAINS = b"training:"  # what the progress bar says when training begins
+_TRAINS = b" left"  # what the progress bar says when training begins
 _PATIENCE = 300  # seconds for one life of a run
 _LONGEST = 4.0  # seconds of training after which a kill is due at the latest, or half of what training takes
 _PARTS = ("global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "lr_schedulers")

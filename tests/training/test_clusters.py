@@ -122,23 +122,14 @@ def test_torchrun_restarts_a_run_whose_worker_was_killed_with_the_same_bits(undi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("machine", "signum"), [(False, signal.SIGSTOP), (True, signal.SIGKILL), (True, signal.SIGSTOP)]
-)
-def test_a_frozen_worker_and_a_machine_that_is_lost_or_frozen_cost_no_bits(undisturbed, tmp_path, machine, signum):
-    """Another machine takes the place of one that was lost, as a cluster would start it."""
+def test_torchrun_restarts_a_run_whose_worker_was_frozen_with_the_same_bits(undisturbed, tmp_path):
+    """Lost and frozen machines are in tests/reliability/machines.py."""
     command = [*torchrun(free_port()), *COMMAND, "trainer.max_steps=300", "trainer.timeout=10"]
-    environment = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # or a new agent is not told where the others meet
-    with started(command, [environment] * 2, [tmp_path] * 2) as (first, second):
-        wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", [first, second])
-        (worker,) = descendants(second.pid)
-        for process in [second.pid] * machine + [worker]:
-            os.kill(process, signum)
-        if machine:
-            with started(command, [environment], [tmp_path]) as (other,):
-                texts = outputs([first, other], [0, 0])
-        else:
-            texts = outputs([first, second], [0, 0])
+    with started(command, [{}, {}], [tmp_path] * 2) as agents:
+        wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", agents)
+        (worker,) = descendants(agents[1].pid)
+        os.kill(worker, signal.SIGSTOP)
+        texts = outputs(agents, [0, 0])
     assert "done     300 steps" in "".join(texts)
     assert same(last(tmp_path)["state_dict"], undisturbed["state_dict"])
     assert same(last(tmp_path)["optimizer_states"], undisturbed["optimizer_states"])
