@@ -10,10 +10,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wavenet import load, stream
-from wavenet.audio import format_of, read, read_frames, write
+from wavenet.audio import format_of, read, write
 from wavenet.checkpoint import packaged_models
 from wavenet.cli.command import command, plain, unnamed_model, warnings_as_lines
-from wavenet.cli.manifest import generate_many
+from wavenet.cli.launched import Share, share
+from wavenet.cli.manifest import features_from, generate_many
 from wavenet.cli.validation import check_rate
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.generation.sampler import check_room
@@ -29,7 +30,8 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     if cfg.manifest is None:
         format_of(output)  # a wrong suffix fails now, not after the audio is generated
-    model = load(cfg.checkpoint, cfg.device, trust=plain(cfg.trust))
+    mine = Share() if cfg.manifest is None else share()
+    model = load(cfg.checkpoint, mine.device(cfg.device), trust=plain(cfg.trust))
     rate = model.sample_rate
     check_rate(cfg.sample_rate, rate)
     _check_takes_mel(model, cfg)
@@ -37,7 +39,7 @@ def main(cfg: DictConfig) -> None:
         print(line)
     if cfg.manifest is not None:
         with warnings_as_lines():
-            generate_many(cfg, model)
+            generate_many(cfg, model, mine)
         return
     prompt = None
     if cfg.prompt is not None:
@@ -109,12 +111,8 @@ def _conditions(model: WaveNet, cfg: DictConfig, recording: Tensor | None) -> di
     if unused:
         known = ", ".join(model.conditioners) or "no conditions"
         raise ValueError(f"the model is not conditioned on {', '.join(sorted(unused))}; it takes {known}")
-    for features in model.features:
-        if features.name in conditions:
-            path = _path(features.name, conditions[features.name])
-            conditions[features.name] = read_frames(path, features.num_channels)
-        elif recording is not None:
-            conditions[features.name] = features.extract(recording, Path(cfg.mel_from))
+    files = {each.name: _path(each.name, conditions[each.name]) for each in model.features if each.name in conditions}
+    conditions |= features_from(model, files, recording, cfg.mel_from)
     for name, conditioner in model.conditioners.items():
         if not isinstance(conditioner, CategoricalEmbedding):
             continue

@@ -4,20 +4,23 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import torch
 
 from wavenet.checkpoint import describe
+from wavenet.data.on_ray import run_on_ray
 from wavenet.model import WaveNet
 
 _TIMEOUT = 600.0  # seconds without a sign of life of another process
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -82,6 +85,35 @@ def check_engine(engine: str, mine: Share) -> None:
     """
     if engine == "ray" and mine.size > 1:
         raise ValueError("engine is 'ray', which starts processes itself; start the command once, without torchrun")
+
+
+def run_with_model(
+    model: WaveNet, work: Callable[[WaveNet, Item], Result], jobs: Sequence[Item], label: str
+) -> Iterator[Result]:
+    """Run a function of a model and a job for every job, by Ray; see `run_on_ray`.
+
+    Args:
+        model: The model; it is sent by way of the CPU, and used on its kind of device.
+        work: The function; it must be picklable.
+        jobs: The jobs.
+        label: What it does, for messages.
+    """
+    device = next(model.parameters()).device.type
+    task = partial(_on_device, deepcopy(model).cpu(), device, work)
+    return run_on_ray(task, jobs, label, progress=False, unit="task", num_gpus=int(device == "cuda"))
+
+
+def _on_device(model: WaveNet, device: str, work: Callable[[WaveNet, Item], Result], job: Item) -> Result:
+    return work(model.to(device), job)
+
+
+def chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """Return a sequence in pieces of a size, of which the last may be shorter.
+
+    >>> chunks([1, 2, 3], 2)
+    [[1, 2], [3]]
+    """
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def digest_of_model(model: WaveNet) -> Any:

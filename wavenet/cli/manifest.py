@@ -4,9 +4,9 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from wavenet import load, stream
+from wavenet import stream
 from wavenet.atomic_files import remove_partial_files, write_text
 from wavenet.audio import as_int16, file_name_for, read, read_frames, write
 from wavenet.cli.command import plain
-from wavenet.cli.launched import check_engine, digest_of_model, lines_of, lines_to, share
+from wavenet.cli.launched import Share, check_engine, chunks, digest_of_model, lines_of, lines_to, run_with_model
 from wavenet.conditioning import CategoricalEmbedding
-from wavenet.data.on_ray import run_on_ray
-from wavenet.generation.sampler import SECONDS, check_room
+from wavenet.data.table import read_table
+from wavenet.generation.sampler import SECONDS, SEED, check_room
 from wavenet.model import WaveNet
 from wavenet.names import normalise, one_line
 
@@ -31,7 +31,6 @@ _PARTS, _REQUEST = ".parts", "request.json"
 _OWN = ("id", "seconds", "seed", "mel", "mel_from")  # the other columns are conditions
 _OF_REQUEST = ("temperature", "top_k", "guidance", "backend", "weights", "seconds", "speaker", "conditions", "seed")
 _RESULTS = ("id", "file", "seconds", "seed", "peak", "rms")
-_SEEDS = 2**63
 _AT_ONCE = 8  # batches of a task of Ray
 
 
@@ -56,19 +55,13 @@ class Row:
     conditions: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Work:
-    """What every process needs in order to generate a batch, as plain data."""
-
-    checkpoint: str
-    device: str
-    trust: tuple[str, ...]
-    folder: str
-    options: tuple[tuple[str, Any], ...]
-
-
-def generate_many(cfg: DictConfig, model: WaveNet) -> None:
+def generate_many(cfg: DictConfig, model: WaveNet, mine: Share) -> None:
     """Generate what a manifest lists, and write a file for each and a table of them.
+
+    Args:
+        cfg: The command's config.
+        model: The model, on this process's device.
+        mine: This process's share.
 
     Raises:
         ValueError: If a row cannot be generated, before any is; or the folder holds another request's utterances.
@@ -79,16 +72,13 @@ def generate_many(cfg: DictConfig, model: WaveNet) -> None:
     for name in ("seconds", "speaker", "seed"):
         if OmegaConf.is_list(cfg[name]):
             raise ValueError(f"{name} is {cfg[name]!s:.80}; with a manifest it is one value, for rows that give none")
-    mine, began = share(), time.time()
+    began = time.time()
     check_engine(cfg.engine, mine)
     folder, path = Path(cfg.output), Path(cfg.manifest)
     if folder.suffix:
         raise ValueError(f"output is '{folder}'; with a manifest it is a folder, such as output=generated")
     rows = read_manifest(path, cfg, model)
-    work = Work(
-        *(str(cfg.checkpoint), mine.device(cfg.device), tuple(plain(cfg.trust)), str(folder)),
-        tuple((name, cfg[name]) for name in ("temperature", "top_k", "guidance", "backend", "threads", "weights")),
-    )
+    options = {name: cfg[name] for name in ("temperature", "top_k", "guidance", "backend", "threads", "weights")}
     parts = folder / _PARTS
     parts.mkdir(parents=True, exist_ok=True)
     _check_request(folder, parts / _REQUEST, _digest(cfg, model, rows))
@@ -98,7 +88,7 @@ def generate_many(cfg: DictConfig, model: WaveNet) -> None:
         for batch in _batches(rows, cfg.batch_size)[mine.rank :: mine.size]  # the same for any number of processes
         if any(row.id not in done for row in batch)
     ]
-    generated = _by_engine(cfg.engine, work, own)
+    generated = _by_engine(cfg.engine, model, folder, options, own)
     with (
         lines_to(parts / f"{mine.rank:05d}.jsonl") as lines,
         tqdm(total=sum(map(len, own)), desc="generating", unit="utterance", disable=mine.rank > 0) as bar,
@@ -124,31 +114,19 @@ def read_manifest(path: Path, cfg: DictConfig, model: WaveNet) -> list[Row]:
     Raises:
         ValueError: If a row cannot be generated; names the line.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"manifest={path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"manifest={path}: not UTF-8; save the table as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    table = read_table(path, f"manifest={path}")
+    _, names = next(table)
+    header = [normalise(name) for name in names]
+    _check_header(path, header, model)
+    common = _common_conditions(cfg)
     rows, lines = [], {}
-    try:
-        header = [normalise(name) for name in next(reader, [])]
-        _check_header(path, header, model)
-        for values in reader:
-            if not values:
-                continue
-            place = f"{path}, line {reader.line_num}"
-            if len(values) != len(header):
-                raise ValueError(f"{place}: {len(values)} values for {len(header)} columns; give one for each")
-            given = {name: value.strip() for name, value in zip(header, values, strict=True) if value.strip()}
-            row = _row(place, path.parent, given, len(rows), cfg, model)
-            if row.id in lines:
-                raise ValueError(f"{place}: the id '{row.id}' is on line {lines[row.id]}, too; give each its own")
-            lines[row.id] = reader.line_num
-            rows.append(row)
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}; fix the quotes") from error
+    for place, values in table:
+        given = {name: value.strip() for name, value in zip(header, values, strict=True) if value.strip()}
+        row = _row(place, path.parent, given, cfg.seconds, cfg.seed + len(rows), common, model)
+        if row.id in lines:
+            raise ValueError(f"{place}: the id '{row.id}' is on line {lines[row.id]}, too; give each its own")
+        lines[row.id] = place.rpartition(" ")[2]
+        rows.append(row)
     if not rows:
         raise ValueError(f"manifest={path}: has no rows; give one for each utterance")
     return rows
@@ -166,26 +144,39 @@ def _check_header(path: Path, header: list[str], model: WaveNet) -> None:
         raise ValueError(f"{path}, line 1: one column must be 'id', the name of each utterance's file")
 
 
-def _row(place: str, folder: Path, given: dict[str, str], number: int, cfg: DictConfig, model: WaveNet) -> Row:
+def _common_conditions(cfg: DictConfig) -> dict[str, str]:
+    """Return the conditions of rows that give none."""
+    common = {**(plain(cfg)["conditions"] or {}), **({} if cfg.speaker is None else {"speaker": cfg.speaker})}
+    return {key: str(value) for key, value in common.items()}
+
+
+def _row(
+    place: str,
+    folder: Path,
+    given: dict[str, str],
+    common_seconds: float | None,
+    own_seed: int,
+    common: dict[str, str],
+    model: WaveNet,
+) -> Row:
+    """Return a row with what it gives, or else what is common to rows, or its own."""
     name = given.get("id", "")
     if not name or file_name_for(name) != name or name.startswith("."):
         raise ValueError(f"{place}: the id is '{name}'; give letters, digits, '-', '_' and '.', as it names a file")
-    seconds: Any = given.get("seconds", cfg.seconds)
-    seed: Any = given.get("seed", cfg.seed + number)
+    seconds: Any = given.get("seconds", common_seconds)
+    seed: Any = given.get("seed", own_seed)
     try:
         seconds, seed = None if seconds is None else float(seconds), int(seed)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: seconds is {seconds}, and seed {seed}; give a number and a whole number") from error
-    if not 0 <= seed < _SEEDS or not (seconds is None or SECONDS.accepts(seconds)):
-        raise ValueError(f"{place}: seconds must be {SECONDS}, and seed a whole number from 0 to {_SEEDS - 1}")
+    if not SEED.accepts(seed) or not (seconds is None or SECONDS.accepts(seconds)):
+        raise ValueError(f"{place}: seconds must be {SECONDS}, and seed {SEED}")
     names = {each.name for each in model.features}
     files = {key: str(folder / given[key]) for key in ("mel_from", *names) if key in given}
     for file in files.values():
         if not Path(file).is_file():
             raise ValueError(f"{place}: {file}: no such file")
-    settings = plain(cfg)
-    common = {**(settings["conditions"] or {}), **({} if cfg.speaker is None else {"speaker": cfg.speaker})}
-    conditions = {key: str(value) for key, value in common.items()}
+    conditions = dict(common)
     conditions |= {key: normalise(value) for key, value in given.items() if key not in (*_OWN, *names)}
     for key, conditioner in model.conditioners.items():
         if not isinstance(conditioner, CategoricalEmbedding):
@@ -211,9 +202,8 @@ def _digest(cfg: DictConfig, model: WaveNet, rows: Sequence[Row]) -> str:
 
 
 def _check_request(folder: Path, path: Path, digest: str) -> None:
-    others = sorted(
-        each.name for each in folder.iterdir() if each.name != _PARTS
-    )  # before another process adds its own
+    # listed before the request is read: another process of this command may be writing both
+    others = sorted(each.name for each in folder.iterdir() if each.name != _PARTS)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -234,7 +224,7 @@ def _done(parts: Path) -> dict[str, dict[str, Any]]:
     return {each["id"]: each for path in sorted(parts.glob("*.jsonl")) for each in lines_of(path)}
 
 
-def _batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
+def _batches(rows: Sequence[Row], size: int) -> list[Sequence[Row]]:
     """Divide rows into batches of similar lengths, which have the same kinds of conditions, the longest first."""
     kinds: dict[Any, list[Row]] = {}
     for row in sorted(rows, key=lambda each: (-(each.seconds or 0), each.id)):
@@ -242,38 +232,30 @@ def _batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
     return [
         each
         for (_, from_files), members in kinds.items()
-        for each in _chunks(members, 1 if from_files else size)  # those of features have lengths of their own
+        for each in chunks(members, 1 if from_files else size)  # those of features have lengths of their own
     ]
 
 
-def _chunks(items: Sequence[Any], size: int) -> list[Any]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _by_engine(
+    engine: str, model: WaveNet, folder: Path, options: dict[str, Any], batches: Sequence[Sequence[Row]]
+) -> Iterable[list[dict[str, Any]]]:
+    if engine == "processes":
+        return (_generate_batch(model, folder, options, batch) for batch in batches)
+    work = partial(_generate_batches, folder=folder, options=options)
+    return run_with_model(model, work, chunks(batches, _AT_ONCE), "generating")
 
 
-def _by_engine(engine: str, work: Work, batches: Sequence[Sequence[Row]]) -> Iterable[list[dict[str, Any]]]:
-    if engine == "ray":
-        jobs = [(work, group) for group in _chunks(batches, _AT_ONCE)]
-        gpus = int(work.device.startswith("cuda"))
-        return run_on_ray(_generate_batches, jobs, "generating", progress=False, unit="task", num_gpus=gpus)
-    return (_generate_batch(work, batch) for batch in batches)
+def _generate_batches(
+    model: WaveNet, batches: Sequence[Sequence[Row]], folder: Path, options: dict[str, Any]
+) -> list[dict[str, Any]]:
+    return [result for batch in batches for result in _generate_batch(model, folder, options, batch)]
 
 
-def _generate_batches(job: tuple[Work, Sequence[Sequence[Row]]]) -> list[dict[str, Any]]:
-    work, batches = job
-    return [result for batch in batches for result in _generate_batch(work, batch)]
-
-
-@lru_cache(maxsize=1)
-def _model(checkpoint: str, device: str, trust: tuple[str, ...]) -> WaveNet:
-    return load(checkpoint, device, trust=trust)
-
-
-def _generate_batch(work: Work, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _generate_batch(model: WaveNet, folder: Path, options: dict[str, Any], rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Generate a batch, write its files, and return what the table says of them."""
-    model = _model(work.checkpoint, work.device, work.trust)
-    threads, options = torch.get_num_threads(), dict(work.options)
+    threads = torch.get_num_threads()
     if options["threads"] is None and len(rows) > 1:
-        options["threads"] = threads  # of the generation itself, as without a manifest
+        options = options | {"threads": threads}  # of the generation itself, as without a manifest
     torch.set_num_threads(1)  # the last bits of features and conditions, which PyTorch computes, depend on it
     try:
         waveforms, lengths = _generated(model, rows, options)
@@ -284,7 +266,7 @@ def _generate_batch(work: Work, rows: Sequence[Row]) -> list[dict[str, Any]]:
     results = []
     for row, waveform, length in zip(rows, waveforms, lengths, strict=True):
         name = f"{row.id}.wav"
-        write(Path(work.folder) / name, waveform[:length], model.sample_rate)
+        write(folder / name, waveform[:length], model.sample_rate)
         levels = as_int16(waveform[:length].numpy()).astype(np.int64)  # sums of integers do not depend on their order
         results.append(
             {
@@ -314,17 +296,31 @@ def _generated(model: WaveNet, rows: Sequence[Row], options: dict[str, Any]) -> 
 
 def _features(model: WaveNet, row: Row) -> tuple[dict[str, Any], float | None]:
     """Return the features of a row, and the seconds to generate: without its own, those of its recording."""
-    found: dict[str, Any] = {}
-    recording, seconds = None, row.seconds
-    if "mel_from" in row.features:
-        recording = read(row.features["mel_from"], model.sample_rate)[0]
+    recording, seconds, source = None, row.seconds, row.features.get("mel_from")
+    if source is not None:
+        recording = read(source, model.sample_rate)[0]
         seconds = len(recording) / model.sample_rate if seconds is None else seconds
+    return features_from(model, {name: Path(file) for name, file in row.features.items()}, recording, source), seconds
+
+
+def features_from(
+    model: WaveNet, files: Mapping[str, Path], recording: torch.Tensor | None, source: str | None
+) -> dict[str, torch.Tensor]:
+    """Return a model's features: from their .npy files, or else from a recording.
+
+    Args:
+        model: The model.
+        files: Files by the features' names.
+        recording: (T,) at the model's rate; None if there is none.
+        source: The recording's file.
+    """
+    found = {}
     for features in model.features:
-        if features.name in row.features:
-            found[features.name] = read_frames(Path(row.features[features.name]), features.num_channels)
+        if features.name in files:
+            found[features.name] = read_frames(files[features.name], features.num_channels)
         elif recording is not None:
-            found[features.name] = features.extract(recording, Path(row.features["mel_from"]))
-    return found, seconds
+            found[features.name] = features.extract(recording, None if source is None else Path(source))
+    return found
 
 
 def _merge(rows: Sequence[Row], folder: Path, parts: Path, began: float) -> None:

@@ -3,15 +3,12 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from wavenet.cli.launched import Share, check_engine, digest_of_model, lines_of, lines_to
+from wavenet.cli.launched import Share, check_engine, chunks, digest_of_model, lines_of, lines_to, run_with_model
 from wavenet.data import Corpus, IndexedUtterances
-from wavenet.data.on_ray import run_on_ray
 from wavenet.evaluation import Score, batches_by_length, score_batches, score_each
 from wavenet.model import WaveNet
 
@@ -90,12 +87,9 @@ class PartialScores:
         together = max(1, _AT_ONCE // self._batch_size)
         jobs = [
             (corpus.select(np.concatenate(group)), [len(batch) for batch in group])
-            for group in (batches[start : start + together] for start in range(0, len(batches), together))
+            for group in chunks(batches, together)
         ]
-        device = next(model.parameters()).device
-        work = partial(_score, deepcopy(model).cpu(), str(device))
-        gpus = int(device.type == "cuda")
-        for scores in run_on_ray(work, jobs, "scoring", progress=False, unit="task", num_gpus=gpus):
+        for scores in run_with_model(model, _score, jobs, "scoring"):
             yield from scores
 
     def remove(self) -> None:
@@ -110,10 +104,10 @@ def _line(index: int, values: Sequence[float]) -> bytes:
     return json.dumps([index, *values]).encode() + b"\n"
 
 
-def _score(model: WaveNet, device: str, job: tuple[Corpus, list[int]]) -> list[list[Score]]:
+def _score(model: WaveNet, job: tuple[Corpus, list[int]]) -> list[list[Score]]:
     corpus, sizes = job
     batches = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
-    return list(score_batches(model.to(device), corpus, batches))
+    return list(score_batches(model, corpus, batches))
 
 
 def _digest(model: WaveNet, corpus: Corpus, batch_size: int) -> str:

@@ -1,11 +1,11 @@
 """Table of the named conditions of a folder's files."""
 
 import csv
-import io
 import posixpath
 from pathlib import Path
 
 from wavenet.data.dataset import DatasetError, why_missing
+from wavenet.data.table import read_table
 from wavenet.names import normalise
 
 INDEX = "index.csv"
@@ -28,28 +28,16 @@ def read_index(path: Path) -> dict[str, dict[str, str]]:
     Raises:
         DatasetError: If the file is not such a table; names the line and the fix.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{path}, line {line}: not UTF-8; save the table as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    lines = read_table(path, delimiter=_delimiter)
+    _, header = next(lines)
+    names = [_column(name) for name in header]
+    _check_names(path, names)
     files: dict[str, dict[str, str]] = {}
-    try:
-        names = [_column(name) for name in next(reader, [])]
-        _check_names(path, names)
-        for row in reader:
-            if row:
-                file, values = _entry(f"{path}, line {reader.line_num}", path.parent, names, row)
-                if file in files:
-                    raise DatasetError(f"{path}, line {reader.line_num}: '{file}' is listed twice; keep one line")
-                files[file] = values
-    except csv.Error as error:
-        raise DatasetError(f"{path}, line {reader.line_num}: {error}; fix the quotes") from error
+    for place, row in lines:
+        file, values = _entry(place, path.parent, names, row)
+        if file in files:
+            raise DatasetError(f"{place}: '{file}' is listed twice; keep one line")
+        files[file] = values
     return files
 
 
@@ -81,10 +69,6 @@ def _check_names(path: Path, names: list[str]) -> None:
 
 
 def _entry(place: str, folder: Path, names: list[str], row: list[str]) -> tuple[str, dict[str, str]]:
-    if len(row) != len(names):
-        raise DatasetError(
-            f"{place}: {len(row)} values for {len(names)} columns; give one for each, in quotes if it has the separator"
-        )
     values = {name: value.strip() for name, value in zip(names, row, strict=True)}
     path = values.pop("file")
     if "\\" in path and why_missing(folder / path) is not None:  # elsewhere than on Windows, a name may contain one

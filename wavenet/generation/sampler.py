@@ -28,8 +28,8 @@ _BACKENDS: dict[str, type[Backend]] = {
 }  # fastest first
 UTTERANCES = Integer(1, 2**16)
 SECONDS = Real(0, 86400, exclusive_low=True, example=2)  # length of an utterance, at most a day
-_SEED = Integer(0, 2**63 - 1)
-SEEDS = AnyOf((_SEED, ListOf(_SEED, 1, UTTERANCES.high, "[1,7]")))
+SEED = Integer(0, 2**63 - 1)
+SEEDS = AnyOf((SEED, ListOf(SEED, 1, UTTERANCES.high, "[1,7]")))
 _PREFILL_CHUNK = 65536  # samples of a prompt that are run at once; bounds the memory
 
 
