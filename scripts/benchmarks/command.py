@@ -67,6 +67,7 @@ def main() -> None:
 
     _add_data(subjects)
     _add_plan(subjects)
+    _add_engines(subjects)
 
     resampling_parser = subjects.add_parser("resampling", help="flatness, aliases and speed of resamplers")
     resampling_parser.add_argument(
@@ -217,6 +218,8 @@ def _add_plan(subjects: Any) -> None:
     plan_parser.add_argument("--seconds", type=float, default=3.0, help="length of a measurement")
     plan_parser.set_defaults(run=_plan)
 
+
+def _add_engines(subjects: Any) -> None:
     engines_parser = subjects.add_parser("engines", help="preparation and scoring by processes, threads and Ray")
     engines_parser.add_argument("--recordings", type=int, default=960, help="number of recordings")
     engines_parser.set_defaults(run=_engines)

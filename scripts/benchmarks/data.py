@@ -111,7 +111,7 @@ def benchmark_data(
                 loader = DataLoader(
                     dataset, batch_sampler=SegmentStream(batch), num_workers=workers, multiprocessing_context=started
                 )
-                rate = batch * _batches_per_second(loader, seconds)
+                rate = batch * batches_per_second(loader, seconds)
                 row = Row(
                     *(source, workers, segment, context),
                     segments=rate,
@@ -124,7 +124,8 @@ def benchmark_data(
     return rows
 
 
-def _batches_per_second(loader: DataLoader, seconds: float) -> float:
+def batches_per_second(loader: DataLoader, seconds: float) -> float:
+    """Measure how many batches a loader brings per second."""
     batches = iter(loader)
     for _ in itertools.repeat(None, 20):  # fills the system's file cache and starts the workers
         next(batches)

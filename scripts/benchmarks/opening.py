@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from scripts.benchmarks.table import header, line_of
 from wavenet.atomic_files import write_text
@@ -19,7 +20,7 @@ from wavenet.audio import write
 from wavenet.data import TrainingSegments, prepare, split
 from wavenet.data.folder import Folder
 from wavenet.data.shards import Shards
-from wavenet.data.shards.layout import INDEX, MANIFEST, SKIPPED, digest_of, encode_index, shard_name
+from wavenet.data.shards.layout import FORMAT, INDEX, MANIFEST, SKIPPED, digest_of, encode_index, shard_name
 
 RATE = 8000
 _PER_SPEAKER, _PER_SHARD, _AT_ONCE = 1000, 200, 1_000_000
@@ -79,7 +80,7 @@ def write_index(folder: Path, num_utterances: int) -> None:
     (folder / SKIPPED).write_text("")
     shards = -(-num_utterances // _PER_SHARD)
     manifest: dict[str, Any] = {
-        "format": 1,
+        "format": FORMAT,
         "name": "index",
         "sample_rate": RATE,
         "dtype": "int16",
@@ -180,8 +181,6 @@ def _make(corpus: str, folder: Path, size: int) -> None:
     if corpus == "shards":
         write_index(folder / "shards", size)
         return
-    import torch
-
     noise = 0.1 * torch.randn(round(_SHORT * RATE), generator=torch.Generator().manual_seed(0))
     for number in range(size):
         write(folder / "recordings" / f"{number // 1000:04d}" / f"{number:07d}.wav", noise, RATE)

@@ -10,6 +10,7 @@ from pathlib import Path
 import soundfile
 from torch.utils.data import DataLoader
 
+from scripts.benchmarks.data import batches_per_second
 from scripts.benchmarks.opening import first_segment, private_megabytes, write_index
 from scripts.benchmarks.table import header, line_of
 from wavenet.data import SegmentStream, TrainingSegments, prepare
@@ -19,6 +20,7 @@ from wavenet.data.shards.block_cache import BLOCK, THREADS
 from wavenet.data.shards.layout import INDEX
 
 _BYTES = 2  # of a 16-bit sample
+_BATCH = 16  # segments
 _ROWS = 1_000_000  # of the index that is measured
 
 
@@ -104,14 +106,8 @@ def measure(plan: Plan, seconds: float) -> Measured:
         corpus = prepare(Shards(str(folder / "corpus")), infos[0].samplerate, folder / "cache", progress=False)
         size = sum(path.stat().st_size for path in (folder / "corpus").glob("shard-*.arrow"))
         segments = TrainingSegments(corpus, plan.segment, plan.context, seed=0)
-        batches = iter(DataLoader(segments, batch_sampler=SegmentStream(16), num_workers=1))
-        next(batches)
-        count, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            next(batches)
-            count += 16
-        read = count / (time.perf_counter() - began)
-        del batches
+        loader = DataLoader(segments, batch_sampler=SegmentStream(_BATCH), num_workers=1)
+        read = _BATCH * batches_per_second(loader, seconds)
         write_index(folder / "shards", _ROWS)
         before, began = private_megabytes() or math.nan, time.perf_counter()
         opened = first_segment("shards", folder)

@@ -19,12 +19,18 @@ from tests.training.test_clusters import outputs, started, tasks
 
 ROWS = ["id,speaker,seconds,seed", "a,june,0.05,7", "b,carlo,0.03,", "c,,0.05,8", 'd-1,"june",0.02,9']
 SETTINGS = ["checkpoint=babble", "manifest=list.csv", "output=out", "speaker=allison", "seed=100", "batch_size=2"]
+COMMAND = [sys.executable, str(ROOT / "scripts" / "generate.py"), *SETTINGS]
 
 
 @pytest.fixture
 def listed(in_tmp):
     Path("list.csv").write_text("\n".join(ROWS) + "\n")
     return in_tmp
+
+
+def write_rows(count, seconds):
+    rows = [f"u{number},june,{seconds},{number}" for number in range(count)]
+    Path("list.csv").write_text("\n".join(["id,speaker,seconds,seed", *rows]) + "\n")
 
 
 def contents(folder="out"):
@@ -128,11 +134,9 @@ def test_what_cannot_be_generated_is_named_before_any_is(run, in_tmp, rows, sett
 @pytest.mark.slow
 def test_processes_share_the_rows_and_one_that_was_killed_is_made_up_for(run, listed):
     """Three tasks of srun; then one of them was killed, and its rows are left to a single process."""
-    rows = [f"u{number},june,0.05,{number}" for number in range(30)]
-    Path("list.csv").write_text("\n".join(["id,speaker,seconds,seed", *rows]) + "\n")
+    write_rows(30, seconds=0.05)
     run("generate", *SETTINGS, "output=whole")
-    command = [sys.executable, str(ROOT / "scripts" / "generate.py"), *SETTINGS]
-    with started(command, tasks(0, 3), [listed] * 3) as processes:
+    with started(COMMAND, tasks(0, 3), [listed] * 3) as processes:
         texts = outputs(processes, [0, 0, 0])
     assert "written to out/generated.csv: 30 utterances" in "".join(texts)
     assert sum(text.count("out: 10 utterance(s) generated, 0 were there") for text in texts) >= 1
@@ -145,12 +149,10 @@ def test_processes_share_the_rows_and_one_that_was_killed_is_made_up_for(run, li
 
 @pytest.mark.slow
 def test_a_kill_at_any_moment_loses_a_batch_at_most(run, listed):
-    rows = [f"u{number},june,1,{number}" for number in range(12)]
-    Path("list.csv").write_text("\n".join(["id,speaker,seconds,seed", *rows]) + "\n")
+    write_rows(12, seconds=1)
     run("generate", *SETTINGS, "output=whole")
-    command = [sys.executable, str(ROOT / "scripts" / "generate.py"), *SETTINGS]
     done = Path("out/.parts/00000.jsonl")
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(COMMAND, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until = time.monotonic() + 60
         while not done.is_file() or not done.read_bytes().count(b"\n"):
             assert process.poll() is None and time.monotonic() < until

@@ -107,32 +107,23 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_torchrun_restarts_a_run_whose_worker_was_killed_with_the_same_bits(undisturbed, tmp_path):
-    """Two agents, each with a worker; the second one's is killed after the first checkpoint."""
-    command = [*torchrun(free_port()), *COMMAND, "trainer.max_steps=300"]
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+def test_torchrun_restarts_a_run_whose_worker_was_killed_or_frozen_with_the_same_bits(undisturbed, tmp_path, signum):
+    """Two agents, each with a worker; the second one's is killed or stopped after the first checkpoint.
+
+    Lost and frozen machines are in tests/reliability/machines.py.
+    """
+    frozen = ["trainer.timeout=10"] if signum == signal.SIGSTOP else []
+    command = [*torchrun(free_port()), *COMMAND, "trainer.max_steps=300", *frozen]
     with started(command, [{}, {}], [tmp_path] * 2) as agents:
         wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", agents)
         (worker,) = descendants(agents[1].pid)
-        os.kill(worker, signal.SIGKILL)
+        os.kill(worker, signum)
         texts = outputs(agents, [0, 0])
     assert "done     300 steps" in "".join(texts)
     assert same(last(tmp_path)["state_dict"], undisturbed["state_dict"])
     assert same(last(tmp_path)["optimizer_states"], undisturbed["optimizer_states"])
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("run")] == ["run"]
-
-
-@pytest.mark.slow
-def test_torchrun_restarts_a_run_whose_worker_was_frozen_with_the_same_bits(undisturbed, tmp_path):
-    """Lost and frozen machines are in tests/reliability/machines.py."""
-    command = [*torchrun(free_port()), *COMMAND, "trainer.max_steps=300", "trainer.timeout=10"]
-    with started(command, [{}, {}], [tmp_path] * 2) as agents:
-        wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", agents)
-        (worker,) = descendants(agents[1].pid)
-        os.kill(worker, signal.SIGSTOP)
-        texts = outputs(agents, [0, 0])
-    assert "done     300 steps" in "".join(texts)
-    assert same(last(tmp_path)["state_dict"], undisturbed["state_dict"])
-    assert same(last(tmp_path)["optimizer_states"], undisturbed["optimizer_states"])
 
 
 @pytest.mark.slow

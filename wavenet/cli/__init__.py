@@ -1,11 +1,11 @@
 """Command line: `wavenet train|generate|evaluate|...`; the scripts of the same names run the same commands."""
 
-import difflib
 import os
 import runpy
 import sys
 
 from wavenet import __version__
+from wavenet.names import closest
 
 # How often GNU's OpenMP looks for work before a thread sleeps; the default is a hundred times as often, which keeps
 # cores from the native threads. It is read when torch is loaded, so it is set before.
@@ -54,5 +54,5 @@ def _meant(argument: str) -> str:
     ("; did you mean 'wavenet train'?", "; did you mean 'wavenet export onnx'?", '')
     """
     first_words = {command.split()[0]: command for command in COMMANDS}
-    close = difflib.get_close_matches(argument, first_words, 1)
-    return f"; did you mean 'wavenet {first_words[close[0]]}'?" if close else ""
+    close = closest(argument, first_words)
+    return f"; did you mean 'wavenet {first_words[close]}'?" if close else ""

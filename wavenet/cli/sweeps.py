@@ -1,7 +1,6 @@
 """Sweeps: a run's folder is named by its settings, and a table of all runs is printed at the end."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from wavenet.audio import file_name_for
+from wavenet.cli.launched import lines_of
 from wavenet.names import one_line
 
 _RESULTS = "sweep.jsonl"
@@ -53,11 +53,8 @@ def add_result(sweep: Path, run: Path, bits: float | None) -> None:
         bits: Bits per sample on held-out utterances.
     """
     line = json.dumps({"run": str(run), "bits": bits, "overrides": list(HydraConfig.get().overrides.task)}) + "\n"
-    file = os.open(sweep / _RESULTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(file, line.encode())
-    finally:
-        os.close(file)
+    with (sweep / _RESULTS).open("a", encoding="utf-8") as file:  # written at once, as it closes
+        file.write(line)
 
 
 class SweepTable(Callback):
@@ -73,10 +70,9 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the table."""
-        path = Path(config.run_dir) / _RESULTS
-        if not path.is_file():
+        rows = lines_of(Path(config.run_dir) / _RESULTS)
+        if not rows:
             return
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         rows.sort(key=lambda row: (row["bits"] is None, row["bits"]))
         print("held-out bits  run")
         for row in rows:

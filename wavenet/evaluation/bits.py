@@ -84,15 +84,16 @@ def batch_bits(
     """
     num, longest = len(waveforms), max(len(waveform) for waveform in waveforms)
     condition = _padded([model.condition(each, 1) for each in conditions], longest)
-    step, state, bits, log2_levels = max(1, chunk // num), None, 0.0, 0.0
-    lengths = torch.tensor([[len(waveform)] for waveform in waveforms], device=waveforms[0].device)
+    step, state, device = max(1, chunk // num), None, waveforms[0].device
+    bits, log2_levels = torch.zeros(2, num, dtype=torch.float64, device=device)
+    lengths = torch.tensor([[len(waveform)] for waveform in waveforms], device=device)
     for start, samples in enumerate(pad_sequence(list(waveforms), batch_first=True).split(step, dim=1)):
         first, count = start * step, samples.shape[1]
-        inside = torch.arange(first, first + count, device=samples.device) < lengths
+        inside = torch.arange(first, first + count, device=device) < lengths
         log_prob, state = model.log_prob(samples, None if condition is None else condition.slice(first, count), state)
         bits -= torch.where(inside, log_prob, 0).double().sum(1) / math.log(2)
         log2_levels += torch.where(inside, model.distribution.log2_levels(samples), 0).double().sum(1)
-    sums = zip(_numbers(bits), waveforms, _numbers(log2_levels), strict=True)
+    sums = zip(bits.tolist(), waveforms, log2_levels.tolist(), strict=True)
     return [Score(bits, len(waveform), 1, levels) for bits, waveform, levels in sums]
 
 
@@ -109,11 +110,6 @@ def _padded(conditions: Sequence[Condition | None], length: int) -> Condition | 
         else:
             found.append(condition)
     return batch_conditions(found, length) if len(found) > 1 else found[0]
-
-
-def _numbers(sums: Tensor | float) -> list[float]:
-    assert isinstance(sums, Tensor)
-    return sums.tolist()
 
 
 def batches_by_length(corpus: Corpus, batch_size: int) -> list[np.ndarray]:
