@@ -58,6 +58,8 @@ Momentum = Annotated[float, Real(0, 1, exclusive_high=True, example=0.95)]
 Epsilon = Annotated[float, Real(0, 1, exclusive_low=True, example=1e-8)]
 WeightDecay = Annotated[float, Real(0, 100, example=0.01)]
 Steps = Annotated[int, Integer(0, 10**9)]  # more than any run needs
+Patience = Annotated[int, Integer(1, 10**6)]  # validations
+MinDelta = Annotated[float, Real(0, 100, example=0.01)]  # bits per sample
 Share = Annotated[float, Real(0, 1, example=0.05)]
 StoredSamples = Annotated[str, OneOf(("int16", "float32"))]
 PreparationEngine = Annotated[str, OneOf(("processes", "ray"))]

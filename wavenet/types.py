@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -114,6 +115,18 @@ class Text:
 
     def __str__(self) -> str:
         return self.what
+
+
+@dataclass(frozen=True)
+class TimeSpan:
+    """A length of time, as days:hours:minutes:seconds."""
+
+    def accepts(self, value: Any) -> bool:
+        """See `ValueType`."""
+        return isinstance(value, str) and re.fullmatch(r"\d{1,4}:\d\d:\d\d:\d\d", value, re.ASCII) is not None
+
+    def __str__(self) -> str:
+        return "days:hours:minutes:seconds, such as 00:01:30:00"
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def levels(path):
 def test_no_config_is_forgotten():
     groups = {str(p.parent.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml")}
     covered = {".", "dataset", "model", "model/distribution", "model/conditioners", "model/context"}
-    assert groups == covered | {"optimizer", "trainer", "logger", "experiment"}
+    assert groups == covered | {"optimizer", "trainer", "logger", "callbacks", "experiment"}
     assert {p.stem for p in CONFIGS.glob("*.yaml")} == COMMANDS
 
 
@@ -75,7 +75,15 @@ def test_datasets(run, in_tmp, speech, vctk, dataset):
 
 ONE_BY_ONE = [
     f"{group}={name}"
-    for group in ("model/distribution", "model/conditioners", "model/context", "optimizer", "trainer", "logger")
+    for group in (
+        "model/distribution",
+        "model/conditioners",
+        "model/context",
+        "optimizer",
+        "trainer",
+        "logger",
+        "callbacks",
+    )
     for name in choices(group)
     if (group, name) != ("trainer", "base")  # the others are based on it
 ]

@@ -66,7 +66,7 @@ def test_paths_with_hydras_characters(run, in_tmp):
 @pytest.mark.parametrize(
     ("command", "overrides", "message"),
     [
-        ("train", "+trainer.plugins=evil", "trainer.plugins: there is no such setting"),
+        ("train", "+trainer.plugins=evil", "trainer.plugins is not a setting of a run: a run brings its own"),
         ("train", "model.conditioners.speaker=5", "model.conditioners.speaker is 5; it must be a group of settings"),
         ("train", "+dataset._partial_=true", "dataset._partial_: only a part that the model builds later has it"),
         ("train", "hydra.run.dir=file/x", "file/x: Not a directory"),

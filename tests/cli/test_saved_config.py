@@ -47,7 +47,7 @@ def test_every_config_of_this_package_is_loaded_unchanged(tmp_path, monkeypatch,
 
 def test_additional_settings_are_accepted(tmp_path):
     path = write(
-        tmp_path, "+trainer.gradient_clip_algorithm=value", "trainer.devices=[0,1]", "trainer.gradient_clip_val=null",
+        tmp_path, "trainer.gradient_clip_algorithm=value", "trainer.devices=[0,1]", "trainer.gradient_clip_val=null",
         "validation_fraction=0", "compile=max-autotune", "preparation.num_processes=2", "trainer.limit_val_batches=0.5",
     )  # fmt: skip
     cfg = load_saved_config(path, "own/cache")

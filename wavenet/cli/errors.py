@@ -11,6 +11,7 @@ from hydra.errors import InstantiationException, MissingConfigException, Overrid
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from wavenet.cli.lightning_settings import refusal
 from wavenet.cli.schema import type_of_setting
 from wavenet.cli.validation import arguments_of
 from wavenet.names import closest
@@ -71,15 +72,11 @@ def explain_instantiation_error(error: InstantiationException) -> str:
 def _explain_key_error(message: str, command: str, folder: Path, overrides: Sequence[str]) -> str:
     """Explain Hydra's message about a key; "" if it is not about one."""
     named = re.search(r"(override|append|delete).*'([^']*)'", message)
-    if named is None:  # a group's value is not a name, and Hydra does not report which
-        for each in overrides:
-            if each.startswith("="):
-                return f"{each}: does not name a setting; write KEY=VALUE"
-            known = _options(folder, _key(each))
-            if known and each.partition("=")[2] not in known:
-                return f"{each}: there is no such option; known are {', '.join(known)}"
-        return ""
+    if named is None:
+        return _explain_unreadable_option(folder, overrides)
     key = named[2]
+    if refused := refusal(key):
+        return refused
     override = next((each for each in reversed(overrides) if _key(each) == key), key)
     if named[1] == "append":
         return f"{override}: the setting exists already; remove the +"
@@ -93,6 +90,17 @@ def _explain_key_error(message: str, command: str, folder: Path, overrides: Sequ
     meant = closest(key, groups | _keys(OmegaConf.to_container(chosen)))
     hint = f"did you mean {meant}?" if meant else f"wavenet {command.replace('_', ' ')} --help lists all"
     return f"{override}: there is no such setting; {hint}"
+
+
+def _explain_unreadable_option(folder: Path, overrides: Sequence[str]) -> str:
+    """Explain that a group's value is not a name: Hydra does not report which."""
+    for each in overrides:
+        if each.startswith("="):
+            return f"{each}: does not name a setting; write KEY=VALUE"
+        known = _options(folder, _key(each))
+        if known and each.partition("=")[2] not in known:
+            return f"{each}: there is no such option; known are {', '.join(known)}"
+    return ""
 
 
 def _explain_unknown_option(missing: str, folder: Path, options: Sequence[str] | None) -> str:

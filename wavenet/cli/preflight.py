@@ -5,8 +5,8 @@ import inspect
 import os
 from typing import Any
 
-import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.bounds import check_batch
@@ -23,12 +23,7 @@ from wavenet.names import normalise
 from wavenet.native import Layout, UnknownNetworkError
 from wavenet.training import WaveNetTraining, make_optimizer
 
-_SET_BY_TRAIN = {
-    "max_epochs", "min_epochs", "check_val_every_n_epoch", "num_sanity_val_steps", "use_distributed_sampler",
-    "enable_model_summary", "default_root_dir", "logger", "callbacks", "enable_checkpointing", "plugins",
-}  # fmt: skip
 _SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing", "optimizer"}
-_OWN = {"trainer": {"timeout"}}  # settings that the constructor does not take
 _USABLE = 0.8  # fraction of the memory; the rest is for the system, and for what is not counted here
 _COPIES = 5  # of the weights: the weights, gradients, two moments, and their moving average
 
@@ -47,13 +42,10 @@ def check_run(cfg: DictConfig) -> WaveNet:
         InstantiationException: If the model cannot be built; names the setting and the reason.
     """
     check("train", cfg)
-    for group, constructor, reserved in (
-        ("optimizer", WaveNetTraining, _SET_BY_OTHERS), ("trainer", L.Trainer, _SET_BY_TRAIN)
-    ):  # fmt: skip
-        known = arguments_of(constructor)
-        assert known is not None
-        if "_target_" not in cfg[group]:
-            check_known(group, cfg[group], known - reserved | _OWN.get(group, set()))
+    known = arguments_of(WaveNetTraining)
+    assert known is not None
+    if "_target_" not in cfg.optimizer:
+        check_known("optimizer", cfg.optimizer, known - _SET_BY_OTHERS)
     _check_devices(cfg)
     model = model_on_meta(cfg)
     receptive_field = model.stack.receptive_field + model.input_kernel_size - 1
@@ -110,6 +102,7 @@ def data_settings(cfg: DictConfig, model: WaveNet) -> dict[str, Any]:
         "seed": cfg.seed,
         "margin": model.margin,
         "frame": 1 if model.context is None else model.context.pool,
+        "overfit_batches": cfg.trainer.overfit_batches,
     }
 
 
@@ -122,6 +115,15 @@ def optimizer_factory(cfg: DictConfig) -> functools.partial | None:
     return functools.partial(
         optimizer_class, **{name: value for name, value in settings.items() if name not in SCHEDULE}
     )
+
+
+def chosen_callbacks(cfg: DictConfig) -> list[Callback]:
+    """Return the callbacks that a run's settings name, besides those that every run has.
+
+    Raises:
+        InstantiationException: If one cannot be built.
+    """
+    return [build(f"callbacks.{name}", cfg.callbacks[name]) for name in cfg.callbacks]
 
 
 def make_dataset(cfg: DictConfig) -> Dataset:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
 from wavenet.cli.command import key_of, plain
 from wavenet.cli.literal import literal, literals
-from wavenet.cli.preflight import optimizer_factory, training_settings
+from wavenet.cli.preflight import chosen_callbacks, optimizer_factory, training_settings
 from wavenet.cli.saved_config import kept, load_saved_config
 from wavenet.model import WaveNet
 from wavenet.names import one_line
@@ -96,7 +96,7 @@ def read_run(cfg: DictConfig, run: Path) -> Resumption:
         return Resumption(str(run), text)
     # a damaged checkpoint, or one from elsewhere, is refused here
     try:
-        trained = read_resumable(checkpoint, trust, optimizer_factory(saved))
+        trained = read_resumable(checkpoint, trust, optimizer_factory(saved), chosen_callbacks(saved))
     except CheckpointError as error:
         best = run / "checkpoints" / "best.ckpt"
         if checkpoint == best or not best.exists():

@@ -39,16 +39,25 @@ _MAX_FILES = 100_000  # in a run's folder
 _TEXT = "tag:yaml.org,2002:str"
 _NUMBER = re.compile(r"[-+]?\.?\d[\d_:.]*([eE][-+]?\d+)?")  # OmegaConf reads more of these than YAML does
 _WANDB_LOGS = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
-_GROUPS = ("dataset", "model", "optimizer", "trainer", "logger")
-_MORE_OF_TRAINER = {
-    "gradient_clip_algorithm",
-    "deterministic",
-    "benchmark",
-    "detect_anomaly",
-    "limit_train_batches",
-}
+_GROUPS = ("dataset", "model", "optimizer", "trainer", "logger", "callbacks")
 _ADDED = {  # files of configs with settings that runs of earlier versions lack
-    "trainer": ("base", ("timeout",)),
+    "trainer": (
+        "base",
+        (
+            "timeout",
+            "max_time",
+            "gradient_clip_algorithm",
+            "strategy",
+            "num_nodes",
+            "fast_dev_run",
+            "overfit_batches",
+            "profiler",
+            "detect_anomaly",
+            "deterministic",
+            "benchmark",
+            "inference_mode",
+        ),
+    ),
     "optimizer": ("adamw", ("schedule", "decay_fraction")),
 }
 _OWN_FOLDERS = ("audio", "checkpoints")
@@ -125,6 +134,7 @@ def _read(text: str, trust: Trust) -> DictConfig:
     _check_instructions(data, trust)
     defaults = _load(config_dir() / "train.yaml")
     defaults = {name: value for name, value in defaults.items() if name not in ("defaults", "hydra", "trust")}
+    data = {"callbacks": {}} | data  # which runs of earlier versions lack
     _check_names("", data, [*_GROUPS, *defaults], required=_GROUPS)
     for name in _GROUPS:
         if not isinstance(data[name], dict):
@@ -191,13 +201,15 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     """Check that trainer, optimizer, logger and dataset contain only settings that `configs/` has for them."""
     trainer = _settings("trainer")
     base = _load(config_dir() / "trainer" / "base.yaml")
-    _check_names("trainer.", data["trainer"], [*trainer, *_MORE_OF_TRAINER], required=[*base, "accelerator", "devices"])
+    _check_names("trainer.", data["trainer"], trainer, required=[*base, "accelerator", "devices"])
     for name, value in data["trainer"].items():
         _check_value(f"trainer.{name}", value, trainer.get(name))
-        if isinstance(value, str) and not re.fullmatch(r"[\w.,-]{1,40}", value):
+        if isinstance(value, str) and not re.fullmatch(r"[\w.,:-]{1,40}", value):
             raise ValueError(f"trainer.{name} is {value!r:.80}; it is not a value that the trainer accepts")
     _check_optimizer(trust, **data["optimizer"])
     _check_dataset(trust, **data["dataset"])
+    for name, callback in data["callbacks"].items():
+        _check_callback(name, callback, trust)
     if data["logger"]:
         if "_target_" not in data["logger"]:
             raise ValueError("logger._target_ is missing; every run's config has it")
@@ -222,6 +234,16 @@ def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> No
     for name, value in arguments.items():
         if _target_ is None or name in SCHEDULE or is_own(_target_):
             _check_value(f"optimizer.{name}", value, defaults.get(name))
+
+
+def _check_callback(name: str, settings: Any, trust: Trust) -> None:
+    if not isinstance(settings, dict) or "_target_" not in settings:
+        raise ValueError(f"callbacks.{name:.80}._target_ is missing; it names the callback's class")
+    arguments = [argument for argument in settings if argument != "_target_"]
+    callback = resolve_class(f"callbacks.{name}", settings["_target_"], trust)
+    check_arguments(f"callbacks.{name:.80}:", callback, arguments)
+    for argument in arguments if is_own(settings["_target_"]) else ():
+        _check_value(f"callbacks.{name}.{argument}", settings[argument], None)
 
 
 def _check_logger(

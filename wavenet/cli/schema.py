@@ -31,6 +31,7 @@ from wavenet.types import (
     PartialClass,
     Real,
     Text,
+    TimeSpan,
     ValueType,
     optional,
 )
@@ -41,6 +42,7 @@ _STRATEGIES = (
     "ddp_find_unused_parameters_true",
     "ddp_find_unused_parameters_false",
 )  # unsharded
+PROFILERS = ("simple", "advanced", "pytorch")  # Lightning's
 _MAX_COUNT = 10**9  # of steps and other counts; more than any run needs
 _MAX_DEVICES = 256
 _DAY = 86400  # seconds
@@ -80,6 +82,8 @@ _MODEL: dict[str, ValueType] = {
     "make_stack": optional(PartialClass()),
 }
 _MODEL |= _types_of(WaveNet)
+
+_EARLY_STOPPING = _types_in_annotations(patience=bounds.Patience, min_delta=bounds.MinDelta)
 
 PREPARATION: dict[str, ValueType] = {
     "validation_fraction": Real(0, 1, exclusive_high=True, example=0.1),
@@ -135,9 +139,11 @@ TRAIN: dict[str, ValueType] = {
     "optimizer._target_": _CLASS,
     **{f"optimizer.{key}": value_type for key, value_type in _OPTIMIZER.items()},
     "trainer.max_steps": Integer(1, _MAX_COUNT),
+    "trainer.max_time": optional(TimeSpan()),
     "trainer.val_check_interval": Integer(1, _MAX_COUNT),
     "trainer.limit_val_batches": AnyOf((Integer(1, _MAX_COUNT), Real(0, 1, exclusive_low=True))),
     "trainer.gradient_clip_val": optional(Real(0, 1e6, example=1)),
+    "trainer.gradient_clip_algorithm": OneOf(("norm", "value")),
     "trainer.accumulate_grad_batches": Integer(1, 2**16),
     "trainer.precision": OneOf(("32-true", "bf16-mixed", "16-mixed")),
     "trainer.timeout": Real(10, _DAY, example=600),
@@ -153,12 +159,21 @@ TRAIN: dict[str, ValueType] = {
     ),
     "trainer.num_nodes": AnyOf((Integer(1, 1024), OneOf(("auto",)))),
     "trainer.strategy": OneOf(_STRATEGIES),
+    "trainer.fast_dev_run": AnyOf((BOOLEAN, Integer(1, _MAX_COUNT))),
+    "trainer.overfit_batches": Integer(0, _MAX_COUNT),
+    "trainer.profiler": optional(OneOf(PROFILERS)),
+    "trainer.detect_anomaly": BOOLEAN,
+    "trainer.deterministic": OneOf((True, False, "warn", None)),
+    "trainer.benchmark": OneOf((True, False, None)),
+    "trainer.inference_mode": BOOLEAN,
     "logger._target_": _CLASS,
     "logger.save_dir": PATH,
     "logger.name": AnyOf((_NAME, OneOf(("", None)))),
     "logger.project": _NAME,
     "logger.offline": BOOLEAN,
     "logger.version": AnyOf((_NAME, Integer(0, _MAX_COUNT), OneOf((None,)))),
+    "callbacks.*._target_": _CLASS,
+    **{f"callbacks.early_stopping.{key}": value_type for key, value_type in _EARLY_STOPPING.items()},
     **{f"model.{key}": value_type for key, value_type in _MODEL.items()},
     **{f"model.distribution.{key}": value_type for key, value_type in _DISTRIBUTION.items()},
     **{
@@ -264,6 +279,9 @@ SCHEMA: dict[str, dict[str, ValueType]] = {
 }
 
 
+_NAMED_PARTS = ("model.conditioners.", "callbacks.")  # groups of parts whose names are free
+
+
 def type_of_setting(command: str, key: str) -> ValueType | None:
     """Return the value type of a setting, or None if there is no entry for it.
 
@@ -273,5 +291,8 @@ def type_of_setting(command: str, key: str) -> ValueType | None:
     table = SCHEMA[command]
     if key in table:
         return table[key]
-    group, _, rest = key.removeprefix("model.conditioners.").partition(".")
-    return table.get(f"model.conditioners.*.{rest}") if key.startswith("model.conditioners.") and group else None
+    for parts in _NAMED_PARTS:
+        name, _, rest = key.removeprefix(parts).partition(".")
+        if key.startswith(parts) and name:
+            return table.get(f"{parts}*.{rest}")
+    return None

@@ -8,6 +8,10 @@ from wavenet.model import WaveNet
 
 WANDB = "wavenet.training.wandb_log.WandbLog"
 LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "wavenet.training.log.CSVLog", WANDB)
+CALLBACKS = (
+    "wavenet.training.callbacks.EarlyStopping",
+    "lightning.pytorch.callbacks.DeviceStatsMonitor",
+)
 SCHEDULE = (
     "schedule",
     "warmup_steps",
@@ -16,6 +20,7 @@ SCHEDULE = (
 )  # in the optimizer's group, but not passed to the optimizer
 _NO_MODULE = re.compile(r"(?!)")
 _BASES = {"model": "a WaveNet", "dataset": "a dataset", "optimizer": "a torch.optim.Optimizer", "logger": "a logger"}
+_CALLBACK = "a callback"
 
 
 def resolve_class(group: str, target: Any, trust: Trust) -> Any:
@@ -41,11 +46,28 @@ def resolve_class(group: str, target: Any, trust: Trust) -> Any:
                 f"_target_ {target!r} is not a logger; refused, it must be a subclass of Lightning's Logger"
             )
         return found
+    if group.startswith("callbacks."):
+        return _callback_class(target, trust)
     if group.split(".", maxsplit=1)[0] != "model":
         raise ValueError(f"_target_ {target!r:.80} is in {group!r:.80}; refused, no class may be named there")
     found = module_class(target, trust)
     if group == "model" and not issubclass(found, WaveNet):
         raise ValueError(f"_target_ {target!r} is a {found.__name__}; refused, it must be a subclass of WaveNet")
+    return found
+
+
+def _callback_class(target: Any, trust: Trust) -> Any:
+    if isinstance(target, str) and target.startswith(("lightning.", "wavenet.")) and target not in CALLBACKS:
+        raise ValueError(
+            f"_target_ {target!r} is refused: a run takes {', '.join(CALLBACKS)} and your own; for other purposes "
+            "there are trainer.max_time, save_every_n_steps and sweeps over optimizer.lr"
+        )
+    known = ("lightning", "wavenet.training") if target in CALLBACKS else ()
+    found = allowed_class(target, _NO_MODULE, object, (*trust, *known))
+    if not any(base.__name__ == "Callback" and base.__module__.startswith("lightning.") for base in found.__mro__):
+        raise ValueError(
+            f"_target_ {target!r} is not a callback; refused, it must be a subclass of Lightning's Callback"
+        )
     return found
 
 
@@ -59,7 +81,7 @@ def resolve_user_class(group: str, target: str) -> Any:
         return resolve_class(group, target, () if is_own(target) else modules_of({"_target_": target}))
     except ValueError as error:
         reason = str(error).removeprefix(f"_target_ {target!r} ")
-        base = _BASES.get(group, "a torch.nn.Module")
+        base = _CALLBACK if group.startswith("callbacks.") else _BASES.get(group, "a torch.nn.Module")
         raise ValueError(
             f"{group}._target_ is {target!r:.80}; it must be an existing class, {base}: it {reason}"
         ) from error

@@ -9,12 +9,13 @@ import sys
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,25 +33,16 @@ from wavenet.cli.preflight import (
 from wavenet.cli.resumption import AUTO, Resumption, check_auto, folder_to_resume, read_run, resumed_config
 from wavenet.cli.saved_config import kept
 from wavenet.cli.sweeps import add_result, folder_in_sweep, is_sweep
-from wavenet.cli.targets import resolve_user_class
-from wavenet.cli.validation import arguments_of
+from wavenet.cli.trainer import make_trainer, print_profile
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
-    Agreement,
-    AtomicCheckpointIO,
-    AudioSamples,
-    BestCheckpoint,
-    DivergenceMonitor,
-    ExponentialMovingAverage,
-    LastCheckpoint,
+    EarlyStopping,
     Launch,
     ProcessMonitor,
     Rendezvous,
     SegmentData,
-    TrainingLog,
-    TrainingProgress,
     TrainingStopped,
     WaveNetTraining,
     flush_denormal_numbers,
@@ -63,8 +55,8 @@ from wavenet.training import (
 )
 from wavenet.training.wandb_log import WandbLog
 
+_FAST_SECONDS = 0.05  # of each sample with trainer.fast_dev_run
 _MAX_SKIPPED_PRINTED = 10  # recordings; the rest are in the run's skipped.txt
-_OF_NODES = ("run_dir", "resume", "trust", "preparation", "logger", "num_workers")  # may differ
 
 
 @command("train")
@@ -79,7 +71,7 @@ def main(cfg: DictConfig) -> float | None:
         cfg.run_dir = literal(folder_in_sweep(cfg.run_dir))
     with ExitStack() as held:
         bits, run = _train(cfg, held)
-    if sweep is not None and _is_first():
+    if sweep is not None and _is_first() and not cfg.trainer.fast_dev_run:
         add_result(sweep, run, bits)
     return bits
 
@@ -104,14 +96,10 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
         held.enter_context(flush_denormal_numbers())
+    if cfg.trainer.fast_dev_run:
+        _make_fast(cfg, resumption, held)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    dataset, settings = make_dataset(cfg.dataset), plain(cfg.preparation)
-    corpus = rendezvous.after_first("audio", lambda: prepare(dataset, meta_model.sample_rate, **settings))
-    fill_categories(cfg, corpus)
-    model = build("model", cfg.model)
-    check_reloadable(cfg, model)  # now with all category names
-    trimmed = cfg.preparation.trim_db is not None
-    corpus = rendezvous.after_first("features", lambda: add_features(corpus, model.features, trimmed=trimmed))
+    model, corpus = _model_and_corpus(cfg, meta_model.sample_rate, rendezvous)
     train, validation = split(corpus, cfg.validation_fraction)
     if not train.utterances:
         raise ValueError(
@@ -130,7 +118,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     run = Path(cfg.run_dir)
     monitor = ProcessMonitor(cfg.trainer.timeout, _end_waiting)
     held.callback(monitor.close)
-    trainer = _trainer(cfg, run, model, train, validation, resumption and resumption.purge_step, monitor, started)
+    trainer = make_trainer(cfg, run, model, train, validation, resumption and resumption.purge_step, monitor, started)
     _check_sweep(trainer, started)
     if trainer.is_global_zero:  # nothing is written before everything is built
         _begin(cfg, run, resumption is None, held)
@@ -142,8 +130,35 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     _fit(trainer, module, data, run, checkpoint, monitor)
     bits = _held_out_bits(trainer)
     if trainer.is_global_zero:
-        _print_end(trainer.global_step, bits, run)
+        print_profile(trainer)
+        _print_end(trainer, bits, None if cfg.trainer.fast_dev_run else run)
     return bits, run
+
+
+def _model_and_corpus(cfg: DictConfig, sample_rate: int, rendezvous: Rendezvous) -> tuple[WaveNet, Corpus]:
+    """Prepare the dataset's audio and features, of several processes in the first, and build the model for it."""
+    dataset, settings = make_dataset(cfg.dataset), plain(cfg.preparation)
+    corpus = rendezvous.after_first("audio", lambda: prepare(dataset, sample_rate, **settings))
+    fill_categories(cfg, corpus)
+    model = build("model", cfg.model)
+    check_reloadable(cfg, model)  # now with all category names
+    trimmed = cfg.preparation.trim_db is not None
+    return model, rendezvous.after_first("features", lambda: add_features(corpus, model.features, trimmed=trimmed))
+
+
+def _make_fast(cfg: DictConfig, resumption: Resumption | None, held: ExitStack) -> None:
+    """Change a config so that a few steps try everything, in a folder that is removed at the end.
+
+    Raises:
+        ValueError: If the run goes on with one that is kept.
+    """
+    if resumption is not None:
+        raise ValueError("trainer.fast_dev_run keeps nothing, and resume goes on with a run; remove one of them")
+    steps = int(cfg.trainer.fast_dev_run)
+    cfg.trainer.update(max_steps=steps, val_check_interval=steps, limit_val_batches=steps)
+    cfg.samples.update({name: min(cfg.samples[name], _FAST_SECONDS) for name in ("seconds", "final_seconds")})
+    cfg.logger = {}
+    cfg.run_dir = literal(str(Path(held.enter_context(TemporaryDirectory(prefix="wavenet-"))) / "run"))
 
 
 def _held_out_bits(trainer: L.Trainer) -> float | None:
@@ -220,6 +235,8 @@ def _fit(
         if trainer.is_global_zero:
             print(f"stopped  by {stopped}; continue with resume={run}")
         sys.exit(128 + stopped.signum)
+    except MisconfigurationException as error:  # of a callback or a logger
+        raise ValueError(" ".join(str(error).split())) from error
     except RuntimeError as error:
         missing = None if isinstance(error, torch.OutOfMemoryError) else monitor.missing_after_error(error)
         if missing is None:
@@ -232,13 +249,6 @@ def _end_waiting(reason: str) -> NoReturn:
     print(file=sys.stderr)  # below the progress bar
     print_error("train", reason)
     os._exit(2)
-
-
-def _settings_of_all(cfg: DictConfig) -> dict[str, Any]:
-    """Return the settings that must be the same in all processes; paths may differ between nodes."""
-    settings = kept(cfg)
-    settings["dataset"].pop("root", None)
-    return {name: value for name, value in settings.items() if name not in _OF_NODES}
 
 
 def _write_config(cfg: DictConfig, run: Path) -> None:
@@ -255,67 +265,6 @@ def _write_config(cfg: DictConfig, run: Path) -> None:
         raise
 
 
-def _trainer(
-    cfg: DictConfig,
-    run: Path,
-    model: WaveNet,
-    train: Corpus,
-    validation: Corpus,
-    purge_step: int | None,
-    monitor: ProcessMonitor,
-    started: Launch | None,
-) -> L.Trainer:
-    settings = plain(cfg.trainer)
-    del settings["timeout"]  # the monitor's
-    if settings.get("num_nodes", AUTO) == AUTO:
-        settings["num_nodes"] = 1 if started is None else started.num_nodes
-    if started is not None and settings["devices"] in (AUTO, -1):
-        settings["devices"] = started.devices
-    logger: Any = False
-    if cfg.logger:
-        takes = arguments_of(resolve_user_class("logger", cfg.logger._target_))
-        purges = {"purge_step": purge_step} if takes is None or "purge_step" in takes else {}
-        logger = build("logger", cfg.logger, **purges)
-    accumulated = settings.get("accumulate_grad_batches", 1)
-    log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
-    callbacks: list[Callback] = [
-        monitor,
-        Agreement({"training": train, "validation": validation}, _settings_of_all(cfg)),
-        log,
-        DivergenceMonitor(model.distribution.baseline_bits),
-        AudioSamples(run / "audio", validation, seed=cfg.seed, **plain(cfg.samples)),
-        ExponentialMovingAverage(cfg.ema_decay),
-    ]
-    if settings["enable_progress_bar"]:
-        callbacks.insert(callbacks.index(log) + 1, TrainingProgress(log))
-    if validation.utterances:
-        callbacks.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
-        if settings["val_check_interval"] > settings["max_steps"] > 0:
-            settings["val_check_interval"] = settings["max_steps"]
-        settings["val_check_interval"] *= accumulated  # Lightning counts batches
-    else:
-        settings["limit_val_batches"] = 0
-    callbacks.append(LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps))
-    try:
-        trainer = L.Trainer(
-            **settings,
-            max_epochs=-1,
-            check_val_every_n_epoch=None,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            default_root_dir=run,
-            logger=logger,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO(), *([] if started is None else [started.environment])],
-        )
-    except MisconfigurationException as error:
-        raise ValueError(f"trainer: {error}") from error
-    monitor.let_wait(trainer)
-    log.samples_per_step *= trainer.world_size
-    return trainer
-
-
 def silence_lightning() -> None:
     """Suppress Lightning's messages for programmers."""
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -325,6 +274,7 @@ def silence_lightning() -> None:
     warnings.filterwarnings(
         "ignore", r"The \.grad attribute of a Tensor that is not a leaf"
     )  # caused by the compiler itself
+    warnings.filterwarnings("ignore", r"Be aware that when using `ckpt_path`, callbacks")  # they may be left out
     warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty")
 
 
@@ -394,10 +344,19 @@ def _unseen(model: WaveNet, train: Corpus, validation: Corpus) -> list[str]:
     return lines
 
 
-def _print_end(steps: int, bits: float | None, run: Path) -> None:
-    """Print the result, and where to hear it."""
+def _print_end(trainer: L.Trainer, bits: float | None, run: Path | None) -> None:
+    """Print the result, why the run has ended before its last step, and where to hear it; None if it is not kept."""
+    for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(callback, EarlyStopping) and callback.reason:
+            print(f"early    callbacks.early_stopping: {callback.reason}")
+        remaining = callback.time_remaining() if isinstance(callback, Timer) else None
+        if remaining is not None and remaining <= 0:
+            print(f"early    trainer.max_time is over; resume={run or 'RUN'} trainer.max_time=null goes on")
     result = "" if bits is None else f", {bits:.4f} bits per sample on held-out utterances"
-    print(f"done     {steps} steps{result}")
+    print(f"done     {trainer.global_step} steps{result}")
+    if run is None:
+        print("kept     nothing, as trainer.fast_dev_run asks for")
+        return
     print(f"listen   {run / 'audio'}, or: python scripts/generate.py checkpoint={run}")
 
 

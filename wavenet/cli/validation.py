@@ -10,16 +10,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from wavenet.checkpoint import check_trust, constructor_parameters, takes_any
+from wavenet.cli.lightning_settings import refusal
 from wavenet.cli.schema import SCHEMA, type_of_setting
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.names import closest
 from wavenet.types import format_value
 
-_BUILT_AT_ONCE = re.compile(r"\w+|model\.(distribution|context|conditioners\.\w+)(\.upsampling)?")  # groups
+_BUILT_AT_ONCE = re.compile(
+    r"\w+|callbacks\.\w+|model\.(distribution|context|conditioners\.\w+)(\.upsampling)?"
+)  # groups
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
 _OWN_PREFIX = "wavenet."
 _HYDRA_KEYS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
-_PASSED_ON = ("optimizer", "trainer")  # to constructors; `check_run` checks the arguments
+_PASSED_ON = ("optimizer",)  # to a constructor; `check_run` checks the arguments
 _ALWAYS_CHECKED = ("_target_", *SCHEDULE)  # also for classes of other packages
 _FILES = ("output",)
 _FOLDERS = ("run_dir", "preparation.cache_dir")
@@ -74,6 +77,8 @@ def check_known(group: str, keys: Iterable[str], known: Iterable[str]) -> None:
     """
     before, keys = f"{group}." if group else "", list(keys)
     for key in keys:
+        if refused := refusal(f"{before}{key}"):
+            raise ValueError(refused)
         if key not in known:
             meant = closest(f"{before}{key}", [f"{before}{each}" for each in known])
             listed = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}"
@@ -120,7 +125,7 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
 
 def _example_in(command: str, group: str) -> str | None:
     """Return the key of a setting inside a group; None if it is no group."""
-    if group.startswith("model.conditioners.") and group.count(".") == 2:
+    if re.fullmatch(r"(model\.conditioners|callbacks)\.[^.]+", group):
         return f"{group}._target_"
     return next((each for each in SCHEMA[command] if each.startswith(f"{group}.")), None)
 
@@ -129,7 +134,7 @@ def _known(command: str, group: str, settings: Mapping[str, Any]) -> set[str] | 
     """Return the keys that a group may have; None if it may have any, or if they are checked elsewhere."""
     if isinstance(settings.get("_target_"), str):
         return _arguments_of_target(group, settings["_target_"])
-    if "_target_" in settings or group in _PASSED_ON or group == "model.conditioners":
+    if "_target_" in settings or group in _PASSED_ON or group in ("model.conditioners", "callbacks"):
         return None
     own = {key.removeprefix(f"{group}.").split(".")[0] for key in SCHEMA[command] if key.startswith(f"{group}.")}
     return own or None

@@ -160,20 +160,25 @@ class SegmentStream(Sampler[list[int]]):
         rank: This process's number.
         world_size: Number of processes.
         start: Number of segments that all processes have already used.
+        num_batches: Number of batches after which the first one follows again; 0: none does.
 
     Raises:
         ValueError: If batch_size is out of range.
     """
 
     @checked
-    def __init__(self, batch_size: BatchSize, rank: int = 0, world_size: int = 1, start: int = 0) -> None:
+    def __init__(
+        self, batch_size: BatchSize, rank: int = 0, world_size: int = 1, start: int = 0, num_batches: int = 0
+    ) -> None:
         self._batch_size, self._rank, self._world_size, self._start = batch_size, rank, world_size, start
+        self._period = num_batches * batch_size * world_size
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield batch after batch."""
         for batch in itertools.count():
             first = self._start + (batch * self._world_size + self._rank) * self._batch_size
-            yield list(range(first, first + self._batch_size))
+            numbers = range(first, first + self._batch_size)
+            yield [number % self._period for number in numbers] if self._period else list(numbers)
 
 
 class WholeUtterances(Dataset):

@@ -1,7 +1,7 @@
 """Training with Lightning."""
 
 from wavenet.training.agreement import Agreement, flat_settings
-from wavenet.training.callbacks import AudioSamples, DivergenceMonitor, ExponentialMovingAverage
+from wavenet.training.callbacks import AudioSamples, DivergenceMonitor, EarlyStopping, ExponentialMovingAverage
 from wavenet.training.checkpointing import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, TrainingStopped
 from wavenet.training.cpu import CPUNetwork
 from wavenet.training.data_module import SegmentData
@@ -24,6 +24,7 @@ __all__ = [
     "CPUNetwork",
     "CSVLog",
     "DivergenceMonitor",
+    "EarlyStopping",
     "ExponentialMovingAverage",
     "LastCheckpoint",
     "Launch",

@@ -1,6 +1,7 @@
 """Callbacks of a training run: weight averaging, a monitor of divergence, generated samples."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from wavenet.audio import log_mel_spectrogram, unique_file_names, write
 from wavenet.audio.spectrogram_image import spectrogram_image
+from wavenet.bounds import MinDelta, Patience, checked
 from wavenet.data import Corpus
 from wavenet.generation import generate
 from wavenet.optimizers.adjacent import merged, place_adjacent
@@ -115,6 +117,61 @@ class DivergenceMonitor(Callback):
                 f"after {self._steps} steps the loss is still {baseline}. {_HINTS}; listen to the prepared audio in "
                 "the cache; a larger optimizer.lr if the curve is flat but falling"
             )
+
+
+class EarlyStopping(Callback):
+    """Ends a run when its held-out bits no longer fall.
+
+    Args:
+        patience: Validations in a row without an improvement, after which it ends.
+        min_delta: Bits per sample by which the best validation must be beaten.
+
+    Attributes:
+        reason: Why the run has ended; None if it has not.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    @checked
+    def __init__(self, patience: Patience = 3, min_delta: MinDelta = 0.0) -> None:
+        self._patience, self._min_delta = patience, min_delta
+        self._best, self._waited = math.inf, 0
+
+    @property
+    def reason(self) -> str | None:
+        """See the class."""
+        if self._waited < self._patience:
+            return None
+        return f"the best held-out {self._best:.4f} bits per sample were not beaten in {self._waited} validations"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best validation, and how many have followed it."""
+        return {"best": self._best, "waited": self._waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state from a checkpoint; the run's patience may be another one than before."""
+        self._best, self._waited = float(state_dict["best"]), int(state_dict["waited"])
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check that the run has validations.
+
+        Raises:
+            ValueError: If not.
+        """
+        if trainer.limit_val_batches == 0:
+            raise ValueError("callbacks.early_stopping needs held-out utterances; raise validation_fraction")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Do not go on with a run that has ended."""
+        trainer.should_stop = trainer.should_stop or self.reason is not None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare the validation, whose bits are the same in all processes, with the best one."""
+        bits = float(trainer.callback_metrics["validation/bits_per_sample"])
+        better = bits < self._best - self._min_delta
+        self._best, self._waited = (bits, 0) if better else (self._best, self._waited + 1)
+        trainer.should_stop = trainer.should_stop or self.reason is not None
 
 
 class AudioSamples(Callback):

@@ -25,6 +25,7 @@ class SegmentData(L.LightningDataModule):
         seed: Seed of the stream.
         margin: Input samples after a segment; see `wavenet.data.TrainingSegments`.
         frame: The input begins at a multiple of this many samples.
+        overfit_batches: If positive, the first batches of each process, this many, are repeated without end.
 
     Raises:
         ValueError: If a number is out of range, or a batch would be too large.
@@ -42,6 +43,7 @@ class SegmentData(L.LightningDataModule):
         seed: Seed = 0,
         margin: int = 0,
         frame: int = 1,
+        overfit_batches: int = 0,
     ) -> None:
         super().__init__()
         check_batch(batch_size, segment_length)
@@ -49,6 +51,7 @@ class SegmentData(L.LightningDataModule):
         self._validation = validation
         self._batch_size = batch_size
         self._num_workers = num_workers
+        self._overfit_batches = overfit_batches
         self._used: int | None = None  # segments, by all processes
 
     def describe(self, segment: int) -> str:
@@ -79,7 +82,8 @@ class SegmentData(L.LightningDataModule):
         if self._used is None:
             batches = trainer.global_step * trainer.accumulate_grad_batches
             self._used = batches * self._batch_size * trainer.world_size
-        stream = SegmentStream(self._batch_size, trainer.global_rank, trainer.world_size, start=self._used)
+        place = (trainer.global_rank, trainer.world_size, self._used)
+        stream = SegmentStream(self._batch_size, *place, num_batches=self._overfit_batches)
         self._segments.stride = self._batch_size * trainer.world_size * max(1, self._num_workers)
         return self._loader(self._segments, batch_sampler=stream)
 

@@ -7,17 +7,20 @@ So everything must have the structure and types that a run of this package saves
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.callbacks import Callback, Timer
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from wavenet.checkpoint import TrainingCheckpoint, Trust, check_state, model_state, read_training_checkpoint, refusing
 from wavenet.model import WaveNet
+from wavenet.training.callbacks import EarlyStopping
 from wavenet.training.likeness import check_like
 from wavenet.training.optimizer import (
     OptimizerFactory,
@@ -33,19 +36,26 @@ _CALLBACKS = {
     "ExponentialMovingAverage": {"latest_update_step": 0},
     "LastCheckpoint": {"validation_due": False},
     "DivergenceMonitor": {"steps": 0, "learnt": False, "said": False},
+    "Timer": {"time_elapsed": dict.fromkeys(Timer().state_dict()["time_elapsed"], 0.0)},  # seconds
 }
 _ENTRIES = {"step", "train/bits_per_sample", "train/gradient_norm", "learning_rate", "samples_per_second"}
 _AVERAGING = {"n_averaged": torch.tensor(0)}
 _SCALER = {"scale": 1.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 1, "_growth_tracker": 0}
 
 
-def read_resumable(path: Path, trust: Trust = (), optimizer: OptimizerFactory | None = None) -> TrainingCheckpoint:
+def read_resumable(
+    path: Path,
+    trust: Trust = (),
+    optimizer: OptimizerFactory | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> TrainingCheckpoint:
     """Check a training checkpoint before a run resumes from it.
 
     Args:
         path: The file.
         trust: Modules whose classes the model may use; see `wavenet.checkpoint.trust`.
         optimizer: Creates the run's optimizer, as for `WaveNetTraining`; None is AdamW.
+        callbacks: Callbacks of the run's own choice, whose states it may have as well.
 
     Returns:
         The model that it describes, on the meta device, and what it holds.
@@ -55,11 +65,13 @@ def read_resumable(path: Path, trust: Trust = (), optimizer: OptimizerFactory | 
     """
     checkpoint = read_training_checkpoint(path, trust)
     with refusing(path):
-        _check(checkpoint.contents, checkpoint.model, optimizer)
+        _check(checkpoint.contents, checkpoint.model, optimizer, callbacks)
     return checkpoint
 
 
-def _check(contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory | None) -> None:
+def _check(
+    contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory | None, chosen: Sequence[Callback]
+) -> None:
     for name in _REQUIRED:
         if name not in contents:
             raise ValueError(f"has no '{name}'; only checkpoints saved by a run can be resumed")
@@ -83,11 +95,7 @@ def _check(contents: dict[str, Any], model: WaveNet, optimizer: OptimizerFactory
         num_groups = len(check_optimizer_state(states, optimizer, model).param_groups)
     _check_schedule(_only("lr_schedulers", contents["lr_schedulers"]), num_groups)
     _check_progress(contents)
-    callbacks = contents["callbacks"]
-    if not isinstance(callbacks, dict):
-        raise ValueError("callbacks is not a dict")
-    for name, state in callbacks.items():
-        _check_callback(str(name), state)
+    _check_callbacks(contents["callbacks"], chosen)
     if "MixedPrecision" in contents:
         check_like("MixedPrecision", contents["MixedPrecision"], _SCALER)
     if "SegmentData" in contents:
@@ -158,6 +166,15 @@ def _check_progress(contents: dict[str, Any]) -> None:
     check_like("loops.fit_loop", loops.get("fit_loop"), trainer.fit_loop.state_dict())
 
 
+def _check_callbacks(states: Any, chosen: Sequence[Callback]) -> None:
+    if not isinstance(states, dict):
+        raise ValueError("callbacks is not a dict")
+    others = {callback.state_key for callback in chosen if not isinstance(callback, EarlyStopping)}
+    for name, state in states.items():
+        if name not in others:  # those are of classes that the user trusts; only plain data is read at all
+            _check_callback(str(name), state)
+
+
 def _check_callback(name: str, state: Any) -> None:
     """Check that this is the state of one of this package's callbacks, none of which reads a path from it."""
     if name in _CALLBACKS:
@@ -166,6 +183,9 @@ def _check_callback(name: str, state: Any) -> None:
     valid = isinstance(state, dict)
     if valid and name == "BestCheckpoint":
         valid = state.keys() == {"best"} and _is_number(state["best"]) and not math.isnan(state["best"])
+    elif valid and name == "EarlyStopping":
+        valid = state.keys() == {"best", "waited"} and _is_number(state["best"]) and not math.isnan(state["best"])
+        valid = valid and type(state["waited"]) is int and state["waited"] >= 0
     elif valid and name == "TrainingLog":
         entry = state.get("entry")
         valid = isinstance(entry, dict) and entry.keys() <= _ENTRIES and all(map(_is_number, entry.values()))
