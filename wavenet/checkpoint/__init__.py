@@ -17,7 +17,7 @@ from wavenet.checkpoint.errors import CheckpointError, UntrustedError, refusing
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import load
 from wavenet.checkpoint.location import find
-from wavenet.checkpoint.metadata import check_metadata, number_at, printable, text_at
+from wavenet.checkpoint.metadata import check_metadata, entry_at, number_at, printable, text_at
 from wavenet.checkpoint.packaged import in_package, packaged_models
 from wavenet.checkpoint.plain_data import TensorPlan, check_file, check_json, check_plain, read_json, read_text
 from wavenet.checkpoint.push import push_to_hub
@@ -57,6 +57,7 @@ __all__ = [
     "constructor_parameters",
     "dataset_class",
     "describe",
+    "entry_at",
     "find",
     "in_package",
     "is_own",

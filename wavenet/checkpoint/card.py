@@ -171,8 +171,10 @@ def _data(metadata: dict[str, Any]) -> dict[str, Any]:
         names = ("utterances", "seconds", "speakers", "more_licences")
         data = {name: number_at(metadata, "data", name) for name in names}
         data |= {"name": escaped(text_at(metadata, "data", "name") or "(without a name)", 100)}
+    base = {name: text_at(metadata, "base", name) for name in ("name", "data")}
     return {
         "data": data,
+        "base": base if base["name"] else None,
         "licences": [(escaped(name, 100), attribution) for name, attribution in licences],
         "licence_unknown": any(name == "unknown" for name, _ in licences),
     }

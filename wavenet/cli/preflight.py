@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from wavenet.data import Corpus, Dataset
 from wavenet.model import WaveNet
 from wavenet.names import normalise
 from wavenet.native import Layout, UnknownNetworkError
-from wavenet.training import WaveNetTraining, make_optimizer
+from wavenet.training import WaveNetTraining, freeze, make_optimizer
 
 _SET_BY_OTHERS = {"model", "compile", "gradient_checkpointing", "optimizer"}
 _USABLE = 0.8  # fraction of the memory; the rest is for the system, and for what is not counted here
@@ -48,6 +49,7 @@ def check_run(cfg: DictConfig) -> WaveNet:
         check_known("optimizer", cfg.optimizer, known - _SET_BY_OTHERS)
     _check_devices(cfg)
     model = model_on_meta(cfg)
+    freeze(model, plain(cfg.freeze))
     receptive_field = model.stack.receptive_field + model.input_kernel_size - 1
     if cfg.segment_length < receptive_field:
         raise ValueError(
@@ -142,12 +144,13 @@ def make_dataset(cfg: DictConfig) -> Dataset:
     return dataset
 
 
-def fill_categories(cfg: DictConfig, corpus: Corpus) -> None:
+def fill_categories(cfg: DictConfig, corpus: Corpus, known: Mapping[str, Sequence[str]] | None = None) -> None:
     """Fill in the categories that are taken from the dataset, and check those that are given.
 
     Args:
         cfg: The run's config; `categories` that are null are set.
         corpus: The training corpus.
+        known: Names by the conditioner's key that come before the dataset's; those of a model to begin with.
 
     Raises:
         ValueError: If the dataset has names that are not among those given.
@@ -157,9 +160,15 @@ def fill_categories(cfg: DictConfig, corpus: Corpus) -> None:
             continue
         names = corpus.values(conditioner.name)
         given = plain(conditioner)["categories"]
-        categories = names if given is None else [normalise(str(category)) for category in given]
+        before = list((known or {}).get(key, ()))
+        new = set(names) - set(map(normalise, before))
+        categories = (
+            [*before, *(name for name in names if name in new)]
+            if given is None
+            else [normalise(str(category)) for category in given]
+        )
         conditioner.categories = literals(categories)
-        unknown = sorted(set(names) - set(categories))
+        unknown = sorted(set(names) - set(map(normalise, categories)))
         if unknown:
             raise ValueError(
                 f"model.conditioners.{key}.categories is {categories}, but the dataset has "

@@ -19,7 +19,9 @@ from wavenet.training import LastCheckpoint, WaveNetTraining, flat_settings, rea
 
 AUTO = "auto"
 _ADAMW = "torch.optim.AdamW"  # the default optimizer
-_OF_PLACES = ("resume", "run_dir", "trust", "preparation.cache_dir", "logger.save_dir")  # not compared
+_OF_PLACES = ("resume", "run_dir", "trust", "preparation.cache_dir", "logger.save_dir", "init_from")  # not compared
+_OF_BASE = ("model.", "optimizer.lr", "optimizer.adamw_lr")
+_OF_NEW_RUNS = ("init_from", "freeze")
 _MOST_PRINTED = 5  # settings that differ
 
 
@@ -96,7 +98,8 @@ def read_run(cfg: DictConfig, run: Path) -> Resumption:
         return Resumption(str(run), text)
     # a damaged checkpoint, or one from elsewhere, is refused here
     try:
-        trained = read_resumable(checkpoint, trust, optimizer_factory(saved), chosen_callbacks(saved))
+        parts = {"callbacks": chosen_callbacks(saved), "frozen": plain(saved.freeze)}
+        trained = read_resumable(checkpoint, trust, optimizer_factory(saved), **parts)
     except CheckpointError as error:
         best = run / "checkpoints" / "best.ckpt"
         if checkpoint == best or not best.exists():
@@ -138,7 +141,11 @@ def resumed_config(cfg: DictConfig, found: Resumption, tell: Callable[[str], obj
                 f"{override}: resume goes on with the run's own model; override single settings of other "
                 "groups, or start a new run"
             )
-        if key not in ("resume", *(["run_dir"] * is_auto)):
+        if key in _OF_NEW_RUNS and not is_auto:
+            raise ValueError(
+                f"{key}: resume goes on with the run's own; leave it out, or start a new run with init_from={run}"
+            )
+        if key not in ("resume", *_OF_NEW_RUNS, *(["run_dir"] * is_auto)):
             value = OmegaConf.select(cfg, key)
             given = literals(plain(value) if OmegaConf.is_config(value) else value)
             OmegaConf.update(saved, key, given, merge=False, force_add=True)
@@ -170,7 +177,9 @@ def _compare(cfg: DictConfig, saved: DictConfig, tell: Callable[[str], object]) 
     lines = []
     for key in sorted(now.keys() | own.keys(), key=lambda each: (each not in given, each)):
         differ = now.get(key) != own.get(key) and key not in _OF_PLACES
-        if not differ or (key.endswith(".categories") and now.get(key) is None):  # filled in from the recordings
+        if not differ or (cfg.init_from is not None and key not in given and key.startswith(_OF_BASE)):
+            continue  # the run has what follows from the model that it began with
+        if key.endswith(".categories") and now.get(key) is None:  # filled in from the recordings
             continue
         if key.startswith("model."):
             raise ValueError(

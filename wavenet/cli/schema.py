@@ -121,6 +121,8 @@ for _key, _type in _types_of(F0Conditioner).items():
 TRAIN: dict[str, ValueType] = {
     "run_dir": PATH,
     "resume": optional(PATH),
+    "init_from": optional(PATH),
+    "freeze": ListOf(Text("a part of the model"), 0, 1000, "[stack]"),
     "trust": _TRUST,
     **_types_in_annotations(
         seed=bounds.Seed,

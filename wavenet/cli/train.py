@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
 from wavenet.cli.command import command, plain, print_error
+from wavenet.cli.initial import describe_transfer, known_names, load_initial, name_of_initial
 from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.preflight import (
     check_reloadable,
@@ -46,12 +47,14 @@ from wavenet.training import (
     TrainingStopped,
     WaveNetTraining,
     flush_denormal_numbers,
+    freeze,
     hold,
     keep_freed_memory,
     kill_with_parent,
     launch,
     log_settings,
     run_metadata,
+    take_weights,
 )
 from wavenet.training.wandb_log import WandbLog
 
@@ -92,6 +95,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     if resumption is not None:
         cfg = resumed_config(cfg, resumption, print if _is_first() else lambda line: None)
     kill_with_parent()
+    source = load_initial(cfg, resumption)
     meta_model = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
@@ -99,15 +103,11 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     if cfg.trainer.fast_dev_run:
         _make_fast(cfg, resumption, held)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    model, corpus = _model_and_corpus(cfg, meta_model.sample_rate, rendezvous)
-    train, validation = split(corpus, cfg.validation_fraction)
-    if not train.utterances:
-        raise ValueError(
-            f"dataset '{corpus.name}': all {len(corpus.utterances)} recordings are in its lists of held-out ones; add "
-            "recordings to train on"
-        )
-    settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
-    model.metadata = run_metadata(train, validation, **settings, precision=cfg.trainer.precision)
+    model, corpus = _model_and_corpus(cfg, meta_model.sample_rate, rendezvous, source)
+    train, validation = _split(corpus, cfg.validation_fraction)
+    begun = [] if source is None else describe_transfer(cfg, source, take_weights(model, source))
+    freeze(model, plain(cfg.freeze))
+    model.metadata = _metadata(cfg, train, validation, source)
 
     module = WaveNetTraining(model, **training_settings(cfg))
     data = SegmentData(train, validation, **data_settings(cfg, model))
@@ -122,7 +122,7 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     _check_sweep(trainer, started)
     if trainer.is_global_zero:  # nothing is written before everything is built
         _begin(cfg, run, resumption is None, held)
-        _print_start(trainer, model, corpus, train, validation, run)
+        _print_start(trainer, model, corpus, train, validation, run, begun)
         log_settings([each for each in trainer.loggers if not isinstance(each, WandbLog)], kept(cfg))
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
@@ -135,15 +135,33 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     return bits, run
 
 
-def _model_and_corpus(cfg: DictConfig, sample_rate: int, rendezvous: Rendezvous) -> tuple[WaveNet, Corpus]:
+def _model_and_corpus(
+    cfg: DictConfig, sample_rate: int, rendezvous: Rendezvous, source: WaveNet | None
+) -> tuple[WaveNet, Corpus]:
     """Prepare the dataset's audio and features, of several processes in the first, and build the model for it."""
     dataset, settings = make_dataset(cfg.dataset), plain(cfg.preparation)
     corpus = rendezvous.after_first("audio", lambda: prepare(dataset, sample_rate, **settings))
-    fill_categories(cfg, corpus)
+    fill_categories(cfg, corpus, None if source is None else known_names(source))
     model = build("model", cfg.model)
     check_reloadable(cfg, model)  # now with all category names
     trimmed = cfg.preparation.trim_db is not None
     return model, rendezvous.after_first("features", lambda: add_features(corpus, model.features, trimmed=trimmed))
+
+
+def _split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
+    train, validation = split(corpus, validation_fraction)
+    if not train.utterances:
+        raise ValueError(
+            f"dataset '{corpus.name}': all {len(corpus.utterances)} recordings are in its lists of held-out ones; add "
+            "recordings to train on"
+        )
+    return train, validation
+
+
+def _metadata(cfg: DictConfig, train: Corpus, validation: Corpus, source: WaveNet | None) -> dict[str, Any]:
+    settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
+    base = None if source is None else (name_of_initial(cfg), source.metadata)
+    return run_metadata(train, validation, base, **settings, precision=cfg.trainer.precision)
 
 
 def _make_fast(cfg: DictConfig, resumption: Resumption | None, held: ExitStack) -> None:
@@ -290,9 +308,15 @@ def _free_name(folder: Path) -> Path:
 
 
 def _print_start(
-    trainer: L.Trainer, model: WaveNet, corpus: Corpus, train: Corpus, validation: Corpus, run: Path
+    trainer: L.Trainer,
+    model: WaveNet,
+    corpus: Corpus,
+    train: Corpus,
+    validation: Corpus,
+    run: Path,
+    begun: list[str],
 ) -> None:
-    """Print the model, the data, what was skipped, and the hardware."""
+    """Print the model, what it begins with, the data, what was skipped, and the hardware."""
     rate, receptive_field = model.sample_rate, model.receptive_field
     parameters = sum(p.numel() for p in model.parameters())
     layers = model.stack.num_layers
@@ -312,6 +336,7 @@ def _print_start(
         )
     if model.conditioners:
         lines.append(f"given    {', '.join(model.conditioners)}")
+    lines += begun
     lines += _unseen(model, train, validation)
     if corpus.trimmed_share > 0.0005:
         lines.append(f"trimmed  {100 * corpus.trimmed_share:.1f} % of the recordings' time, silence at the ends")

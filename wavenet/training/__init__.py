@@ -15,6 +15,7 @@ from wavenet.training.progress import TrainingProgress
 from wavenet.training.rendezvous import Launch, Rendezvous, launch
 from wavenet.training.resume import read_resumable
 from wavenet.training.run_lock import hold
+from wavenet.training.transfer import Names, Transfer, freeze, take_weights
 
 __all__ = [
     "Agreement",
@@ -28,15 +29,18 @@ __all__ = [
     "ExponentialMovingAverage",
     "LastCheckpoint",
     "Launch",
+    "Names",
     "ProcessMonitor",
     "Rendezvous",
     "SegmentData",
     "TrainingLog",
     "TrainingProgress",
     "TrainingStopped",
+    "Transfer",
     "WaveNetTraining",
     "flat_settings",
     "flush_denormal_numbers",
+    "freeze",
     "hold",
     "keep_freed_memory",
     "kill_with_parent",
@@ -45,4 +49,5 @@ __all__ = [
     "make_optimizer",
     "read_resumable",
     "run_metadata",
+    "take_weights",
 ]

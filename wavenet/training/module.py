@@ -24,6 +24,7 @@ from wavenet.native import UnknownNetworkError
 from wavenet.nn import Condition, ResidualStack
 from wavenet.optimizers.adjacent import merged
 from wavenet.training.cpu import CPUNetwork
+from wavenet.training.metadata import with_base
 from wavenet.training.optimizer import OptimizerFactory, apply_settings, make_optimizer, place_parameters_adjacent
 from wavenet.training.schedules import lr_factor
 
@@ -314,6 +315,8 @@ class WaveNetTraining(L.LightningModule):
         checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "metadata": metadata, "model": describe(self.model)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the last validation's result."""
+        """Restore the last validation's result, and where the run's first weights were from."""
+        if self.model.metadata is not None:
+            self.model.metadata = with_base(self.model.metadata, checkpoint["wavenet"].get("metadata"))
         kept = {name: number_at(checkpoint, "wavenet", "metadata", "validation", name) for name in _VALIDATED}
         self._validated = kept if None not in kept.values() else None

@@ -28,6 +28,7 @@ from wavenet.training.optimizer import (
     check_parameter_state,
     weight_decay_groups,
 )
+from wavenet.training.transfer import freeze
 
 _REQUIRED = ("epoch", "global_step", "loops", "callbacks", "optimizer_states", "lr_schedulers")
 _OLDEST_LIGHTNING = (2, 6)  # checkpoints of older versions would be rewritten first
@@ -48,6 +49,7 @@ def read_resumable(
     trust: Trust = (),
     optimizer: OptimizerFactory | None = None,
     callbacks: Sequence[Callback] = (),
+    frozen: Sequence[str] = (),
 ) -> TrainingCheckpoint:
     """Check a training checkpoint before a run resumes from it.
 
@@ -56,6 +58,7 @@ def read_resumable(
         trust: Modules whose classes the model may use; see `wavenet.checkpoint.trust`.
         optimizer: Creates the run's optimizer, as for `WaveNetTraining`; None is AdamW.
         callbacks: Callbacks of the run's own choice, whose states it may have as well.
+        frozen: Parts of the model that are not trained; see `freeze`.
 
     Returns:
         The model that it describes, on the meta device, and what it holds.
@@ -65,6 +68,7 @@ def read_resumable(
     """
     checkpoint = read_training_checkpoint(path, trust)
     with refusing(path):
+        freeze(checkpoint.model, list(frozen))
         _check(checkpoint.contents, checkpoint.model, optimizer, callbacks)
     return checkpoint
 
