@@ -26,6 +26,14 @@ model = wavenet.WaveNet(MuLawCategorical(), sample_rate=16000, num_cycles=2)
 loss = -model.log_prob(waveform)[0].mean()  # in nats; divided by ln(2), bits per sample
 ```
 
+It is trained, or a trained one is adapted, with a call that does what `wavenet train` does:
+
+```python
+model = wavenet.WaveNet(MuLawCategorical(), sample_rate=8000, residual_channels=32, dilation_cycle=8, num_cycles=2)
+run = wavenet.train(model, "recordings/", steps=3000)  # a dataset, or a folder of recordings
+audio = wavenet.generate(model, seconds=2)
+```
+
 - `wavenet.tutorial`, which is `data/tutorial/from-conv1d-to-wavenet.md`, starts from a single `torch.nn.Conv1d` and
   ends with a model that has learnt a tone. `wavenet.architecture` shows how the parts work together.
 - `wavenet.generation` generates audio, `wavenet.checkpoint` reads and writes models, `wavenet.model` is the network.
@@ -50,19 +58,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wavenet.checkpoint import load, push_to_hub, save
+    from wavenet.cli.from_python import TrainedRun, train
     from wavenet.generation import generate, stream
     from wavenet.model import WaveNet
 
 __version__ = "0.1.0"
-__all__ = ["load", "generate", "stream", "save", "push_to_hub", "WaveNet"]  # noqa: RUF022 (in the order of use)
+__all__ = ["load", "generate", "stream", "save", "push_to_hub", "train", "TrainedRun", "WaveNet"]  # noqa: RUF022 (in the order of use)
 
 _HOME = {
+    "TrainedRun": "wavenet.cli.from_python",
     "WaveNet": "wavenet.model",
     "generate": "wavenet.generation",
     "load": "wavenet.checkpoint",
     "push_to_hub": "wavenet.checkpoint",
     "save": "wavenet.checkpoint",
     "stream": "wavenet.generation",
+    "train": "wavenet.cli.from_python",
 }
 
 

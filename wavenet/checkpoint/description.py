@@ -3,8 +3,10 @@
 import functools
 import inspect
 import math
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from torch import nn
@@ -28,15 +30,28 @@ def describe(module: nn.Module) -> dict[str, Any]:
         ValueError: If a class cannot be found by its name, or does not store an argument as plain data; says how to
             change it.
     """
-    cls = type_before_parametrizations(module)
+    return _describe(module, type_before_parametrizations(module), "the model")
+
+
+def describe_dataset(dataset: Any) -> dict[str, Any]:
+    """Describe a dataset like a module, by its class and the arguments that it stores as attributes.
+
+    Raises:
+        ValueError: If a class cannot be found by its name, or does not store an argument as plain data; says how to
+            change it.
+    """
+    return _describe(dataset, type(dataset), "the dataset of a run")
+
+
+def _describe(part: Any, cls: type, what: str) -> dict[str, Any]:
     config: dict[str, Any] = {"_target_": _name_of(cls)}
     for name in constructor_parameters(cls):
         place = f"{cls.__name__}: its argument {name}"
-        if not hasattr(module, name):
+        if not hasattr(part, name):
             raise ValueError(
-                f"{place} is not stored, so the model cannot be saved; add self.{name} = {name} to its constructor"
+                f"{place} is not stored, so {what} cannot be saved; add self.{name} = {name} to its constructor"
             )
-        config[name] = _plain(getattr(module, name), place)
+        config[name] = _plain(getattr(part, name), place)
     return config
 
 
@@ -99,8 +114,8 @@ def _plain(value: Any, place: str) -> Any:
         return [_plain(item, place) for item in value]
     if inspect.isclass(value) or isinstance(value, functools.partial):
         return _plain_partial(value, place)
-    if value is None or isinstance(value, str):
-        return value and str.__str__(value)
+    if value is None or isinstance(value, str | PurePath):
+        return value and str.__str__(os.fspath(value))
     for kind in (bool, int, float):  # numpy's float64 is a float, too
         if isinstance(value, kind) and math.isfinite(value):
             return kind(value)

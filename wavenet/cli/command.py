@@ -163,9 +163,15 @@ def key_of(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
 
 
+def overrides_of_command() -> dict[str, str]:
+    """Return the overrides of the command line by their keys; none if there is no command."""
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return {key_of(override): override for override in overrides}
+
+
 def unnamed_model(cfg: DictConfig) -> str | None:
     """Return the model that a command takes because its command line names none, in a line to print; else None."""
-    if "checkpoint" in map(key_of, HydraConfig.get().overrides.task):
+    if "checkpoint" in overrides_of_command():
         return None
     packaged = packaged_models()
     whose = "what lies here under that name" if Path(cfg.checkpoint).exists() else "of the package"

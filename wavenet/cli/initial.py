@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import describe, load, number_at, packaged_models, text_at
-from wavenet.cli.command import key_of, plain
+from wavenet.cli.command import overrides_of_command, plain
 from wavenet.cli.literal import literal, literals
 from wavenet.cli.resumption import Resumption
 from wavenet.conditioning import CategoricalEmbedding
@@ -35,7 +34,7 @@ def load_initial(cfg: DictConfig, resumption: Resumption | None) -> WaveNet | No
     if cfg.init_from is None or (resumption is not None and resumption.checkpoint is not None):
         return None
     path = Path(cfg.init_from)  # a saved config must not make a run fetch anything
-    if not path.exists() and str(path) not in packaged_models() and "init_from" not in _given():
+    if not path.exists() and str(path) not in packaged_models() and "init_from" not in overrides_of_command():
         raise ValueError(
             f"init_from is {cfg.init_from!a:.80} in the run's config, which is not here, and the run has no weights of "
             "its own yet; start a new run"
@@ -60,7 +59,7 @@ def _begin_with(cfg: DictConfig, source: WaveNet) -> None:
     speakers, are the model's and then those of the dataset. Learning rates that are not given are a tenth of
     a new run's.
     """
-    given = _given()
+    given = overrides_of_command()
     if Path(cfg.init_from).exists():
         cfg.init_from = literal(str(Path(cfg.init_from).resolve()))  # also for a run that goes on in another folder
     for rate in _RATES:
@@ -72,12 +71,6 @@ def _begin_with(cfg: DictConfig, source: WaveNet) -> None:
         for key, override in given.items():
             if key.startswith("model."):
                 _apply(cfg, composed, override, key)
-
-
-def _given() -> dict[str, str]:
-    """Return the overrides of the command line by their keys."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return {key_of(override): override for override in overrides}
 
 
 def known_names(source: WaveNet) -> dict[str, list[str]]:

@@ -1,15 +1,15 @@
 """Going on with a run: what its folder holds, and which settings apply."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
-from wavenet.cli.command import key_of, plain
+from wavenet.cli.command import overrides_of_command, plain
 from wavenet.cli.literal import literal, literals
 from wavenet.cli.preflight import chosen_callbacks, optimizer_factory, training_settings
 from wavenet.cli.saved_config import kept, load_saved_config
@@ -82,8 +82,13 @@ def folder_to_resume(cfg: DictConfig) -> Path | None:
     return run.resolve()
 
 
-def read_run(cfg: DictConfig, run: Path) -> Resumption:
+def read_run(cfg: DictConfig, run: Path, callbacks: Sequence[Callback] = ()) -> Resumption:
     """Read and check what a run's folder holds.
+
+    Args:
+        cfg: The command's config.
+        run: The folder.
+        callbacks: Callbacks besides those of the run's config, whose states it may have as well.
 
     Raises:
         CheckpointError: If its config or its checkpoint is damaged, or from elsewhere.
@@ -98,7 +103,7 @@ def read_run(cfg: DictConfig, run: Path) -> Resumption:
         return Resumption(str(run), text)
     # a damaged checkpoint, or one from elsewhere, is refused here
     try:
-        parts = {"callbacks": chosen_callbacks(saved), "frozen": plain(saved.freeze)}
+        parts = {"callbacks": [*chosen_callbacks(saved), *callbacks], "frozen": plain(saved.freeze)}
         trained = read_resumable(checkpoint, trust, optimizer_factory(saved), **parts)
     except CheckpointError as error:
         best = run / "checkpoints" / "best.ckpt"
@@ -130,10 +135,9 @@ def resumed_config(cfg: DictConfig, found: Resumption, tell: Callable[[str], obj
     """
     trust, run = plain(cfg.trust), Path(found.run)
     saved = load_saved_config(run / "config.yaml", cfg.preparation.cache_dir, trust, found.config)
-    saved_optimizer = saved.optimizer.get("_target_", _ADAMW)
+    before = saved.copy()
     is_auto = cfg.resume == AUTO
-    for override in HydraConfig.get().overrides.task:
-        key = key_of(override)
+    for key, override in overrides_of_command().items():
         if key == "experiment" or key.split(".")[0] == "model":
             if is_auto:  # compared below
                 continue
@@ -149,21 +153,50 @@ def resumed_config(cfg: DictConfig, found: Resumption, tell: Callable[[str], obj
             value = OmegaConf.select(cfg, key)
             given = literals(plain(value) if OmegaConf.is_config(value) else value)
             OmegaConf.update(saved, key, given, merge=False, force_add=True)
-    optimizer = saved.optimizer.get("_target_", _ADAMW)
-    if optimizer != saved_optimizer:
-        raise ValueError(
-            f"optimizer._target_ is {optimizer}; resume goes on with the run's {saved_optimizer}: remove the setting, "
-            "or start a new run"
-        )
-    if 0 <= saved.trainer.max_steps < found.steps:
-        raise ValueError(
-            f"trainer.max_steps is {saved.trainer.max_steps}, but {found.checkpoint} is from step {found.steps}; "
-            "give a larger number, or start a new run"
-        )
+    _check_fits(saved, before, found)
     saved.run_dir, saved.trust = literal(found.run), trust
     if is_auto:
         _compare(cfg, saved, tell)
     return saved
+
+
+def config_of_caller(cfg: DictConfig, found: Resumption, model: WaveNet) -> DictConfig:
+    """Return the config of a run that goes on with the settings and the model of a caller in Python.
+
+    Raises:
+        ValueError: If they do not fit the run.
+    """
+    trust = plain(cfg.trust)
+    saved = load_saved_config(Path(found.run) / "config.yaml", cfg.preparation.cache_dir, trust, found.config)
+    given, own = describe(model), describe(build_on_meta(plain(saved.model), len(model.state_dict()), trust))
+    for name in dict.fromkeys((*given, *own)):
+        if given.get(name) != own.get(name):
+            raise ValueError(
+                f"model.{name} is {given.get(name)!r:.60}, and {own.get(name)!r:.60} in the run {found.run}, with "
+                "which resume=True goes on; give another run_dir"
+            )
+    _check_fits(cfg, saved, found)
+    cfg.run_dir = literal(found.run)
+    return cfg
+
+
+def _check_fits(cfg: DictConfig, saved: DictConfig, found: Resumption) -> None:
+    """Check that the optimizer is still that of the run, and that it has steps left.
+
+    Raises:
+        ValueError: If not.
+    """
+    optimizer, before = (each.optimizer.get("_target_", _ADAMW) for each in (cfg, saved))
+    if optimizer != before:
+        raise ValueError(
+            f"optimizer._target_ is {optimizer}; resume goes on with the run's {before}: remove the setting, or start "
+            "a new run"
+        )
+    if 0 <= cfg.trainer.max_steps < found.steps:
+        raise ValueError(
+            f"trainer.max_steps is {cfg.trainer.max_steps}, but {found.checkpoint} is from step {found.steps}; give a "
+            "larger number, or start a new run"
+        )
 
 
 def _compare(cfg: DictConfig, saved: DictConfig, tell: Callable[[str], object]) -> None:
@@ -173,7 +206,7 @@ def _compare(cfg: DictConfig, saved: DictConfig, tell: Callable[[str], object]) 
         ValueError: If they describe another model.
     """
     now, own = flat_settings(kept(cfg)), flat_settings(kept(saved))
-    given = set(map(key_of, HydraConfig.get().overrides.task))
+    given = overrides_of_command()
     lines = []
     for key in sorted(now.keys() | own.keys(), key=lambda each: (each not in given, each)):
         differ = now.get(key) != own.get(key) and key not in _OF_PLACES

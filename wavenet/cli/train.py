@@ -7,7 +7,9 @@ import os
 import socket
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -15,7 +17,8 @@ from typing import Any, NoReturn
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,12 +34,20 @@ from wavenet.cli.preflight import (
     make_dataset,
     training_settings,
 )
-from wavenet.cli.resumption import AUTO, Resumption, check_auto, folder_to_resume, read_run, resumed_config
+from wavenet.cli.resumption import (
+    AUTO,
+    Resumption,
+    check_auto,
+    config_of_caller,
+    folder_to_resume,
+    read_run,
+    resumed_config,
+)
 from wavenet.cli.saved_config import kept
 from wavenet.cli.sweeps import add_result, folder_in_sweep, is_sweep
 from wavenet.cli.trainer import make_trainer, print_profile
 from wavenet.conditioning import CategoricalEmbedding
-from wavenet.data import Corpus, add_features, prepare, split
+from wavenet.data import Corpus, Dataset, add_features, prepare, split
 from wavenet.model import WaveNet
 from wavenet.training import (
     EarlyStopping,
@@ -73,28 +84,53 @@ def main(cfg: DictConfig) -> float | None:
     if sweep is not None:
         cfg.run_dir = literal(folder_in_sweep(cfg.run_dir))
     with ExitStack() as held:
-        bits, run = _train(cfg, held)
+        try:
+            bits, run = train(cfg, held)
+        except TrainingStopped as stopped:  # it is printed
+            sys.exit(128 + stopped.signum)
     if sweep is not None and _is_first() and not cfg.trainer.fast_dev_run:
         add_result(sweep, run, bits)
     return bits
 
 
-def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
+@dataclass(frozen=True)
+class Given:
+    """Parts of a run that a caller in Python has built, in place of those that the config describes.
+
+    Attributes:
+        model: The model.
+        dataset: The dataset.
+        callbacks: More callbacks.
+        logger: A logger; None for the config's.
+    """
+
+    model: WaveNet
+    dataset: Dataset
+    callbacks: Sequence[Callback] = ()
+    logger: Logger | None = None
+
+
+def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple[float | None, Path]:
     """Train; a run's folder is held until the end, before anything in it is read or written.
+
+    Args:
+        cfg: The run's config.
+        held: What ends with the run.
+        given: Parts of a caller in Python; None for a command.
 
     Returns:
         Bits per sample on held-out utterances, and the run's folder.
+
+    Raises:
+        TrainingStopped: If a signal has stopped it.
     """
     silence_lightning()
-    if cfg.resume == AUTO:
-        check_auto(cfg)
     started = launch()
     rendezvous = Rendezvous.join(started, cfg.trainer.timeout, "trainer.timeout")
     held.callback(rendezvous.close)
-    resumption = _resumption(cfg, rendezvous, held)
-    if resumption is not None:
-        cfg = resumed_config(cfg, resumption, print if _is_first() else lambda line: None)
-    kill_with_parent()
+    cfg, resumption = _settled(cfg, rendezvous, held, given)
+    if given is None:
+        kill_with_parent()
     source = load_initial(cfg, resumption)
     meta_model = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
@@ -103,14 +139,17 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     if cfg.trainer.fast_dev_run:
         _make_fast(cfg, resumption, held)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    model, corpus = _model_and_corpus(cfg, meta_model.sample_rate, rendezvous, source)
-    train, validation = _split(corpus, cfg.validation_fraction)
+    model, corpus = _model_and_corpus(cfg, meta_model.sample_rate, rendezvous, source, given)
+    training, validation = _split(corpus, cfg.validation_fraction)
     begun = [] if source is None else describe_transfer(cfg, source, take_weights(model, source))
     freeze(model, plain(cfg.freeze))
-    model.metadata = _metadata(cfg, train, validation, source)
+    settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
+    checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
+    base = _base(cfg, source, given) if checkpoint is None else None  # which the checkpoint has
+    model.metadata = run_metadata(training, validation, base, **settings, precision=cfg.trainer.precision)
 
     module = WaveNetTraining(model, **training_settings(cfg))
-    data = SegmentData(train, validation, **data_settings(cfg, model))
+    data = SegmentData(training, validation, **data_settings(cfg, model))
     if resumption is not None and resumption.segments is not None:
         data.load_state_dict({"segments": resumption.segments})
     if resumption is None:
@@ -118,31 +157,47 @@ def _train(cfg: DictConfig, held: ExitStack) -> tuple[float | None, Path]:
     run = Path(cfg.run_dir)
     monitor = ProcessMonitor(cfg.trainer.timeout, _end_waiting)
     held.callback(monitor.close)
-    trainer = make_trainer(cfg, run, model, train, validation, resumption and resumption.purge_step, monitor, started)
+    more = {} if given is None else {"callbacks": given.callbacks, "logger": given.logger}
+    purge_step = None if resumption is None else resumption.purge_step
+    trainer = make_trainer(cfg, run, model, training, validation, purge_step, monitor, started, **more)
     _check_sweep(trainer, started)
     if trainer.is_global_zero:  # nothing is written before everything is built
         _begin(cfg, run, resumption is None, held)
-        _print_start(trainer, model, corpus, train, validation, run, begun)
+        _print_start(trainer, model, corpus, training, validation, run, begun)
         log_settings([each for each in trainer.loggers if not isinstance(each, WandbLog)], kept(cfg))
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
-    checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
     _fit(trainer, module, data, run, checkpoint, monitor)
-    bits = _held_out_bits(trainer)
+    bits, model.metadata = _held_out_bits(trainer), module.current_metadata()
     if trainer.is_global_zero:
         print_profile(trainer)
         _print_end(trainer, bits, None if cfg.trainer.fast_dev_run else run)
     return bits, run
 
 
+def _settled(
+    cfg: DictConfig, rendezvous: Rendezvous, held: ExitStack, given: Given | None
+) -> tuple[DictConfig, Resumption | None]:
+    """Find the run to go on with, if there is one, and return the settings that then apply."""
+    if cfg.resume == AUTO:
+        check_auto(cfg)
+    resumption = _resumption(cfg, rendezvous, held, () if given is None else given.callbacks)
+    if resumption is None:
+        return cfg, None
+    if given is not None:
+        return config_of_caller(cfg, resumption, given.model), resumption
+    return resumed_config(cfg, resumption, print if _is_first() else lambda line: None), resumption
+
+
 def _model_and_corpus(
-    cfg: DictConfig, sample_rate: int, rendezvous: Rendezvous, source: WaveNet | None
+    cfg: DictConfig, sample_rate: int, rendezvous: Rendezvous, source: WaveNet | None, given: Given | None
 ) -> tuple[WaveNet, Corpus]:
     """Prepare the dataset's audio and features, of several processes in the first, and build the model for it."""
-    dataset, settings = make_dataset(cfg.dataset), plain(cfg.preparation)
+    dataset = make_dataset(cfg.dataset) if given is None else given.dataset
+    settings = plain(cfg.preparation)
     corpus = rendezvous.after_first("audio", lambda: prepare(dataset, sample_rate, **settings))
     fill_categories(cfg, corpus, None if source is None else known_names(source))
-    model = build("model", cfg.model)
+    model = build("model", cfg.model) if given is None else given.model.train()
     check_reloadable(cfg, model)  # now with all category names
     trimmed = cfg.preparation.trim_db is not None
     return model, rendezvous.after_first("features", lambda: add_features(corpus, model.features, trimmed=trimmed))
@@ -158,10 +213,11 @@ def _split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
     return train, validation
 
 
-def _metadata(cfg: DictConfig, train: Corpus, validation: Corpus, source: WaveNet | None) -> dict[str, Any]:
-    settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
-    base = None if source is None else (name_of_initial(cfg), source.metadata)
-    return run_metadata(train, validation, base, **settings, precision=cfg.trainer.precision)
+def _base(cfg: DictConfig, source: WaveNet | None, given: Given | None) -> tuple[str, dict[str, Any] | None] | None:
+    """Return the name and the metadata of the model whose weights a run begins with; None if it begins at random."""
+    if source is not None:
+        return name_of_initial(cfg), source.metadata
+    return None if given is None or given.model.metadata is None else ("an earlier model", given.model.metadata)
 
 
 def _make_fast(cfg: DictConfig, resumption: Resumption | None, held: ExitStack) -> None:
@@ -204,7 +260,9 @@ def _begin(cfg: DictConfig, run: Path, is_new: bool, held: ExitStack) -> None:
         held.enter_context(hold(run))
 
 
-def _resumption(cfg: DictConfig, rendezvous: Rendezvous, held: ExitStack) -> Resumption | None:
+def _resumption(
+    cfg: DictConfig, rendezvous: Rendezvous, held: ExitStack, callbacks: Sequence[Callback]
+) -> Resumption | None:
     """Return what the first process finds of the run to go on with; None if a new one begins.
 
     Raises:
@@ -217,7 +275,7 @@ def _resumption(cfg: DictConfig, rendezvous: Rendezvous, held: ExitStack) -> Res
             return None
         if _is_first():
             held.enter_context(hold(run))
-        return dataclasses.asdict(read_run(cfg, run))
+        return dataclasses.asdict(read_run(cfg, run, callbacks))
 
     if cfg.resume is None:
         return None
@@ -252,7 +310,7 @@ def _fit(
     except TrainingStopped as stopped:
         if trainer.is_global_zero:
             print(f"stopped  by {stopped}; continue with resume={run}")
-        sys.exit(128 + stopped.signum)
+        raise
     except MisconfigurationException as error:  # of a callback or a logger
         raise ValueError(" ".join(str(error).split())) from error
     except RuntimeError as error:

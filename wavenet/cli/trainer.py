@@ -1,5 +1,6 @@
 """The trainer of a run, with its callbacks and its logger, from the run's settings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def make_trainer(
     purge_step: int | None,
     monitor: ProcessMonitor,
     started: Launch | None,
+    callbacks: Sequence[Callback] = (),
+    logger: Logger | None = None,
 ) -> L.Trainer:
     """Create the trainer of a run.
 
@@ -61,6 +64,8 @@ def make_trainer(
         purge_step: In a run that goes on, the first step whose log entries are written again; else None.
         monitor: Watches its processes.
         started: How a launcher such as torchrun has started its processes; None if none has.
+        callbacks: More callbacks than those of the config.
+        logger: A logger in place of the config's; None takes that.
 
     Raises:
         ValueError: If Lightning refuses a setting.
@@ -74,7 +79,7 @@ def make_trainer(
     settings["profiler"] = None if is_done else _profiler(settings["profiler"], run)
     accumulated = settings["accumulate_grad_batches"]
     log = TrainingLog(cfg.batch_size * cfg.segment_length * accumulated, settings["log_every_n_steps"], purge_step)
-    callbacks: list[Callback] = [
+    every: list[Callback] = [
         monitor,
         Agreement({"training": train, "validation": validation}, _settings_of_all(cfg)),
         log,
@@ -83,15 +88,16 @@ def make_trainer(
         AudioSamples(run / "audio", validation, seed=cfg.seed, **plain(cfg.samples)),
         ExponentialMovingAverage(cfg.ema_decay),
         *chosen_callbacks(cfg),
+        *callbacks,
     ]
     if validation.utterances:
-        callbacks.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
+        every.append(BestCheckpoint(run / "checkpoints" / "best.ckpt", "validation/bits_per_sample"))
         if settings["val_check_interval"] > settings["max_steps"] > 0:
             settings["val_check_interval"] = settings["max_steps"]
         settings["val_check_interval"] *= accumulated  # Lightning counts batches
     else:
         settings["limit_val_batches"] = 0
-    callbacks.append(LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps))
+    every.append(LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps))
     try:
         trainer = L.Trainer(
             **settings,
@@ -101,8 +107,8 @@ def make_trainer(
             use_distributed_sampler=False,
             enable_model_summary=False,
             default_root_dir=run,
-            logger=_logger(cfg, purge_step),
-            callbacks=callbacks,
+            logger=_logger(cfg, purge_step) if logger is None else logger,
+            callbacks=every,
             plugins=[AtomicCheckpointIO(), *([] if started is None else [started.environment])],
         )
     except (MisconfigurationException, RuntimeError) as error:

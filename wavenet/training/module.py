@@ -308,11 +308,16 @@ class WaveNetTraining(L.LightningModule):
             ValueError: If the model was changed and differs from its description; see `check_reconstructs`.
         """
         check_reconstructs(self.model)
+        described = {"metadata": self.current_metadata(), "model": describe(self.model)}
+        checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, **described}
+
+    def current_metadata(self) -> dict[str, Any]:
+        """Return the model's metadata with the steps so far and the last validation."""
         metadata = copy.deepcopy(self.model.metadata) or {}
         metadata["training"] = {**metadata.get("training", {}), "steps": self.global_step}
         if self._validated is not None:
             metadata["validation"] = self._validated
-        checkpoint["wavenet"] = {"format_version": FORMAT_VERSION, "metadata": metadata, "model": describe(self.model)}
+        return metadata
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the last validation's result, and where the run's first weights were from."""

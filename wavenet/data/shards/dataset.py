@@ -33,7 +33,7 @@ class Shards:
     def __init__(self, root: str | None = None, cache_gigabytes: CacheGigabytes = 16.0) -> None:
         if root is None:
             raise DatasetError("dataset.root is not given; give the folder that wavenet prepare wrote")
-        self.root, self._cache_gigabytes = str(root), cache_gigabytes
+        self.root, self.cache_gigabytes = str(root), cache_gigabytes
         self._place = Place(self.root)
 
     @property
@@ -106,7 +106,7 @@ class Shards:
         cache = None
         if not place.is_local:
             sizes = [each["bytes"] for each in manifest["shards"]]
-            limit = int(1e9 * self._cache_gigabytes)
+            limit = int(1e9 * self.cache_gigabytes)
             cache = BlockCache(place, self._cache_folder(cache_dir) / "blocks", limit, sizes)
         files = ShardFiles(place, manifest["dtype"], cache)
         utterances = ShardedUtterances(index, files, manifest["features"], manifest["digest"])

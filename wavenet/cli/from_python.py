@@ -1,0 +1,168 @@
+"""Training from Python or a notebook: `wavenet.train` does what the command does, with objects in place of settings."""
+
+import base64
+import html
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from wavenet.checkpoint import describe, describe_dataset
+from wavenet.cli.command import config_dir
+from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
+from wavenet.cli.literal import literal, literals
+from wavenet.cli.quoting import quoted
+from wavenet.cli.resumption import AUTO
+from wavenet.cli.train import Given
+from wavenet.cli.train import train as train_run
+from wavenet.cli.validation import check
+from wavenet.data import Dataset
+from wavenet.data.folder import Folder
+from wavenet.model import WaveNet
+from wavenet.training import TrainingStopped
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that has ended; a notebook shows its bits and its last samples.
+
+    Attributes:
+        folder: Its folder, with checkpoints, logs and audio; `wavenet.load` takes it.
+        bits_per_sample: On held-out utterances; None if none were held out.
+    """
+
+    folder: Path
+    bits_per_sample: float | None
+
+    @property
+    def sounds(self) -> list[Path]:
+        """The last samples: for each speaker, generated audio and a held-out recording."""
+        steps = sorted(self.folder.glob("audio/step-*"))
+        return sorted(steps[-1].glob("*.wav")) if steps else []
+
+    def _repr_html_(self) -> str:
+        bits = self.bits_per_sample
+        found = "" if bits is None else f", {bits:.4f} bits per sample on held-out utterances"
+        players = "".join(map(_player, self.sounds))
+        return f"<p>{html.escape(str(self.folder))}{found}</p><table>{players}</table>"
+
+
+def train(
+    model: WaveNet,
+    dataset: Dataset | str | os.PathLike[str],
+    run_dir: str | os.PathLike[str] | None = None,
+    *,
+    steps: int = 12000,
+    batch_size: int = 1,
+    segment_length: int = 2000,
+    optimizer: str = "soap",
+    lr: float | None = None,
+    validate_every: int = 4000,
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    device: str = "auto",
+    logger: Logger | str = "tensorboard",
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+    settings: Sequence[str] = (),
+) -> TrainedRun:
+    """Train a model, as `wavenet train` does: same checks, same files, same defaults.
+
+    The model is trained in place, and in the end has the averaged weights, on the CPU. A model that was trained before,
+    such as `wavenet.load("babble")`, is fine-tuned: give a low lr. The run's folder can be resumed, evaluated and
+    generated from like any other, also by the commands.
+
+    Args:
+        model: The model. Its conditioners must know the dataset's names, such as its speakers.
+        dataset: A dataset, such as `wavenet.data.prompts.Prompts()`, whose class is in a module; or a folder with
+            recordings.
+        run_dir: The run's folder. If it exists, a number is appended; None is a new one in runs/.
+        steps: Optimizer steps in all.
+        batch_size: Segments in a step of each process.
+        segment_length: Samples predicted in a segment.
+        optimizer: "soap", "adamw" or "muon".
+        lr: Peak learning rate; None is that of the optimizer's config.
+        validate_every: Steps between validations.
+        validation_fraction: Fraction of each speaker's utterances that is held out.
+        seed: Seed of the segments and of the sampled audio.
+        device: "cpu", "gpu", or "auto": a GPU if there is one.
+        logger: "tensorboard", "csv", "wandb", "none", or a logger of Lightning's.
+        callbacks: Lightning callbacks, in addition to those of every run.
+        resume: Whether to go on with the run in run_dir if it is there, with the settings of this call.
+        settings: Any others, as the command line takes them, such as ["ema_decay=0.99"].
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: If a setting is wrong, or model and dataset do not fit; names it.
+        KeyboardInterrupt: If it was interrupted; it is saved, and resume=True goes on.
+    """
+    if isinstance(dataset, str | os.PathLike):
+        dataset = Folder(dataset)
+    gpu = device == "gpu" or (device == "auto" and torch.cuda.is_available())
+    given = [
+        f"trainer.max_steps={steps}", f"batch_size={batch_size}", f"segment_length={segment_length}",
+        f"optimizer={optimizer}", *([] if lr is None else [f"optimizer.lr={lr}"]),
+        f"trainer.val_check_interval={validate_every}", f"validation_fraction={validation_fraction}", f"seed={seed}",
+        f"trainer={'gpu' if gpu else 'cpu'}", f"logger={logger if isinstance(logger, str) else 'none'}",
+    ]  # fmt: skip
+    if resume and run_dir is None:
+        raise ValueError("resume=True goes on with the run in run_dir; give run_dir=FOLDER")
+    cfg = _composed([*given, *settings])
+    cfg.model, cfg.dataset = literals(describe(model)), literals(describe_dataset(dataset))
+    if run_dir is not None:
+        cfg.run_dir = literal(os.fspath(run_dir))
+    cfg.resume = AUTO if resume else None
+    check("train", cfg)
+    parts = Given(model, dataset, callbacks, logger if isinstance(logger, Logger) else None)
+    with ExitStack() as held, isolate_rng(), warnings.catch_warnings():
+        try:
+            bits, folder = train_run(cfg, held, parts)
+        except TrainingStopped as stopped:
+            raise KeyboardInterrupt(f"{stopped}; resume=True goes on") from None
+        except InstantiationException as error:
+            raise ValueError(explain_instantiation_error(error)) from error
+    model.eval()
+    return TrainedRun(folder, bits)
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """Return the config of a run; an application that uses Hydra itself keeps its state."""
+    with _own_hydra():
+        try:
+            with initialize_config_dir(str(config_dir()), version_base="1.3"):
+                return compose("train", quoted("train", overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(explain_composition_error(error, "train", config_dir(), overrides)) from error
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    outer: Any = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        if outer is not None:
+            GlobalHydra.instance().initialize(outer)
+
+
+def _player(path: Path) -> str:
+    """Return a table's row that plays a WAV file."""
+    name, sound = html.escape(path.stem), base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<tr><td>{name}</td><td><audio controls src="data:audio/wav;base64,{sound}"></audio></td></tr>'
