@@ -7,7 +7,7 @@ import inspect
 import re
 import signal
 import subprocess
-from importlib.metadata import requires
+import tomllib
 
 import pytest
 import torch
@@ -21,12 +21,14 @@ from torch import nn
 from torch.nn.modules.module import _has_any_global_hook, register_module_forward_hook
 
 from tests.configured import CONFIGS
-from wavenet.native import instructions
+from tests.conftest import ROOT
+from wavenet.native import code_cache, instructions
 
 
 @pytest.mark.parametrize("package", ["lightning", "hydra-core", "numba", "torch"])
 def test_packages_with_private_parts_have_an_upper_bound(package):
-    (specifier,) = [r.specifier for r in map(Requirement, requires("wavenet")) if r.name == package and not r.marker]
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (specifier,) = [r.specifier for r in map(Requirement, dependencies) if r.name == package]
     assert any(each.operator == "<" for each in specifier), specifier
 
 
@@ -71,7 +73,7 @@ def test_numbas_cache_compares_the_stamp_that_we_add_to():
     """Else code that was compiled of an earlier version of our files would be run."""
     compiled = instructions.jit(lambda x: x + 1)
     index = compiled._cache._cache_file
-    assert index._source_stamp[1] == instructions._DIGEST
+    assert index._source_stamp[1] == code_cache.DIGEST
     assert "_source_stamp" in inspect.getsource(type(index)._load_index)
 
 

@@ -1,7 +1,5 @@
 """The building blocks of native loops, compared with plain arithmetic."""
 
-import importlib
-import resource
 from itertools import product as combinations
 
 import numpy as np
@@ -15,7 +13,7 @@ from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategor
 from wavenet.native import instructions
 from wavenet.native.draw import GAUSSIAN, LOGISTIC, draw, draw_from_mixture
 from wavenet.native.elementwise import exponential, gate
-from wavenet.native.instructions import LANES, PANEL, jit
+from wavenet.native.instructions import LANES, PANEL
 from wavenet.native.packing import mixture_settings
 from wavenet.native.rounding import WEIGHTS
 from wavenet.native.tiles import product
@@ -145,16 +143,6 @@ def test_float16_on_a_processor_without_it(small, monkeypatch):
         wavenet.generate(small(), 0.01, weights="float16")
 
 
-def test_a_read_only_folder_disables_only_the_cache(monkeypatch):
-    def refuses(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
-
-    monkeypatch.setattr(instructions, "njit", refuses)
-    assert jit(lambda x: x + 1)(1) == 2
-
-
 def _bits(values: torch.Tensor) -> np.ndarray:
     return values.view(torch.uint16).view(-1).numpy()
 
@@ -165,17 +153,3 @@ def _aligned(values: np.ndarray, kind: type) -> np.ndarray:
     copy = memory[start : start + values.nbytes].view(kind)
     copy[:] = values.view(kind)
     return copy
-
-
-def test_code_is_used_where_it_cannot_be_cached(tmp_path, monkeypatch):
-    """As on a full disk: no file may grow."""
-    (tmp_path / "full_disk_module.py").write_text("def double(x):\n    return 2 * x\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    double = jit(importlib.import_module("full_disk_module").double)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        assert double(21) == 42
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not [path for path in tmp_path.rglob("*.nbc") if path.stat().st_size]

@@ -14,7 +14,6 @@ from wavenet.bounds import bounds_of
 from wavenet.checkpoint import constructor_parameters
 from wavenet.generation.cpu import CPUBackend
 from wavenet.native import Layout, UnknownNetworkError, native_unsupported_reason, unsupported_reason
-from wavenet.native.instructions import jit
 from wavenet.nn import GatedResidualLayer
 from wavenet.training import CPUNetwork
 from wavenet.training.cpu_weights import _Gather
@@ -215,17 +214,6 @@ def test_the_comparison_draws_nothing_from_the_global_generator(small):
     CPUNetwork(model).verify()
     assert torch.equal(state, torch.get_rng_state())
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_cached_code_is_compared_with_all_of_its_sources():
-    """numba itself checks the file of one function only, but the loops consist of functions from several files."""
-
-    @jit
-    def function(x):
-        return x
-
-    stamp = function._cache._cache_file._source_stamp
-    assert isinstance(stamp[1], str) and len(stamp[1]) == 64
 
 
 def test_no_other_module_reads_the_layers_of_the_network():

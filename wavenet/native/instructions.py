@@ -3,12 +3,9 @@
 Addresses are plain integers, in bytes; an index counts values of the type that is read or written.
 """
 
-import hashlib
 import inspect
 import platform
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
@@ -16,6 +13,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from wavenet.native.code_cache import cached
 
 FEATURES: str = cpu_target.target_context.codegen().magic_tuple()[2]  # pyright: ignore  # of the processor that numba compiles for
 WIDE = "+avx512f" in FEATURES
@@ -32,8 +31,6 @@ F64, F32, I8, I16, I32, I64 = (
     ir.IntType(64),
 )
 VECTOR = ir.VectorType(F32, LANES)
-_SOURCES = sorted([*Path(__file__).parent.glob("*.py"), *Path(__file__).parents[1].glob("*/cpu_kernels.py")])
-_DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -41,29 +38,8 @@ def jit(function: Callable[..., Any]) -> Any:
 
     All of a loop becomes one function: by default, the compiler stops inlining when a tuple of
     arguments gets a few more fields, and a small model then takes twice the time.
-
-    The cached code comes from several files, but numba checks only one of them for changes; so a digest of
-    all of them is added to what it compares.
     """
-    options = {"nogil": True, "error_model": "numpy", "forceinline": True}
-    try:
-        compiled: Any = njit(cache=True, **options)(function)
-        index = compiled._cache._cache_file
-        index._source_stamp = (index._source_stamp, _DIGEST)
-        compiled._cache.save_overload = _if_possible(compiled._cache.save_overload)
-    except (RuntimeError, AttributeError):  # no folder is writable, or this version of numba has another cache
-        return njit(**options)(function)
-    return compiled
-
-
-def _if_possible(save: Callable[..., None]) -> Callable[..., None]:
-    """Return a function that saves compiled code unless the disk is full: it is needed by later processes only."""
-
-    def save_if_possible(*arguments: Any) -> None:
-        with suppress(OSError):
-            save(*arguments)
-
-    return save_if_possible
+    return cached(njit(nogil=True, error_model="numpy", forceinline=True)(function))
 
 
 def instruction(result: Any, *arguments: Any) -> Callable[..., Any]:
