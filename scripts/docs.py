@@ -7,16 +7,17 @@ import warnings
 from pathlib import Path
 
 import wavenet
+from wavenet.extras import install_command
 
 try:
     from pdoc import doc, docstrings, render
 except ModuleNotFoundError as error:
-    sys.exit(f'{error}; it comes with pip install "wavenet[docs]"')
+    sys.exit(f"{error}; it comes with {install_command('docs')}")
 
 TEXTS = Path(__file__).resolve().parents[1] / "data" / "tutorial"
 PAGES = {"tutorial": TEXTS / "from-conv1d-to-wavenet.md", "architecture": TEXTS / "architecture.md"}
 FIRST = ["generation", "checkpoint", "model", "distributions", "conditioning", "nn", "audio", "data"]
-INNER = ["atomic_files", "checks", "cli", "machine", "package_data", "types"]  # used only inside the package
+INNER = ["atomic_files", "checks", "cli", "extras", "machine", "package_data", "types"]  # used only inside the package
 
 
 def main() -> None:

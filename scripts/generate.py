@@ -1,6 +1,6 @@
 """Script of the command `wavenet generate`; see configs/generate.yaml for the settings."""
 
-from wavenet.cli.generate import main
+from wavenet_audio import run
 
 if __name__ == "__main__":
-    main()
+    run("generate")

@@ -2,7 +2,7 @@
 
 NAME is babble or vocoder. It is trained as configs/experiment/packaged_NAME.yaml states, in runs/packaged-NAME; if that
 run is there, it goes on, or is used as it is if it is complete. Then it is evaluated on its held-out recordings (for a
-vocoder that needs pip install "wavenet[report]") and saved, with the scores on its card.
+vocoder that needs pip install -e ".[report]") and saved, with the scores on its card.
 
 unheard=FOLDER       also resynthesises recordings of speakers that the model never heard; prompts: the package's
 evaluate.KEY=VALUE   a setting of both evaluations, such as evaluate.resynthesis.utterances=10

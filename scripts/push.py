@@ -1,6 +1,6 @@
 """Script of the command `wavenet push`; see configs/push.yaml for the settings."""
 
-from wavenet.cli.push import main
+from wavenet_audio import run
 
 if __name__ == "__main__":
-    main()
+    run("push")

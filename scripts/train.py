@@ -1,6 +1,6 @@
 """Script of the command `wavenet train`; see configs/train.yaml for the settings."""
 
-from wavenet.cli.train import main
+from wavenet_audio import run
 
 if __name__ == "__main__":
-    main()
+    run("train")

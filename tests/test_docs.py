@@ -149,7 +149,7 @@ def test_without_pdoc_one_line_says_what_to_install(tmp_path):
     result = build(tmp_path / "api", "sys.modules['pdoc'] = None")
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
-    assert 'pip install "wavenet[docs]"' in result.stderr
+    assert 'pip install -e ".[docs]"' in result.stderr
 
 
 def test_the_front_pages_code_runs(small, in_tmp):

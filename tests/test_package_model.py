@@ -14,6 +14,7 @@ import wavenet
 from scripts.packaged_models import command
 from tests.conftest import ROOT, TINY
 from wavenet.checkpoint.card import card
+from wavenet.extras import install_command
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +129,7 @@ def test_what_cannot_be_packaged_is_refused_before_training(package, in_tmp, spe
             package(*arguments)
         assert len(str(ended.value).splitlines()) == 1
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "pesq" else object())
-    with pytest.raises(SystemExit, match=r'measuring needs pesq: pip install "wavenet\[report\]"'):
+    with pytest.raises(SystemExit, match=f"measuring needs pesq: {re.escape(install_command('report'))}"):
         package("vocoder", *TINY)
     assert os.listdir(in_tmp) == []
 

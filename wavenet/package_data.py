@@ -14,3 +14,8 @@ def package_folder(name: str) -> Path:
     """
     installed = _PACKAGE / "share" / Path(name).name
     return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def checkout() -> Path | None:
+    """Return the checkout that the package is part of; None if it was installed from a wheel."""
+    return None if (_PACKAGE / "share").is_dir() else _PACKAGE.parent

@@ -31,7 +31,7 @@ from wavenet.data import Dataset
 from wavenet.data.folder import Folder
 from wavenet.data.origin import UNKNOWN
 from wavenet.data.prompts import Prompts
-from wavenet.evaluation.perceptual import INSTALL
+from wavenet.extras import install_command
 from wavenet.model import WaveNet
 
 LIMIT = 5_000_000  # bytes of a model's folder: each is in every wheel
@@ -185,7 +185,7 @@ def _check(request: Request, model: WaveNet, dataset: Dataset) -> None:
         )
     missing = [package for package in _MEASURING if find_spec(package) is None]
     if model.features and missing:
-        raise ModuleNotFoundError(f"measuring needs {', '.join(missing)}: {INSTALL}")
+        raise ModuleNotFoundError(f"measuring needs {', '.join(missing)}: {install_command('report')}")
     if request.unheard is not None:
         heard, unheard = (
             {each.conditions.get("speaker") for each in scan.utterances}

@@ -9,6 +9,7 @@ import soundfile
 from wavenet.audio import AudioError, compressed, looks_like_audio, read
 from wavenet.data import prepare
 from wavenet.data.folder import Folder
+from wavenet.extras import install_command
 
 av = pytest.importorskip("av")
 RATE = 16000
@@ -75,7 +76,7 @@ def test_a_folder_of_all_kinds(tmp_path, monkeypatch):
     assert [u.id for u in corpus.utterances] == sorted(used)
     named = {skipped.name: skipped.reason for skipped in corpus.skipped}
     for name in ("g.m4a", "h.unknown", "i.amr", "k.webm"):
-        assert 'needs PyAV: pip install "wavenet[decode]", or convert it: ffmpeg -i' in named[name]
+        assert f"needs PyAV: {install_command('decode')}, or convert it: ffmpeg -i" in named[name]
 
 
 def test_a_pipe_is_not_opened(tmp_path):

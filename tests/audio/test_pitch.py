@@ -1,11 +1,13 @@
 import builtins
 import pickle
+import re
 
 import pytest
 import torch
 
 from tests.conftest import PROMPTS
 from wavenet.audio import Pitch, read
+from wavenet.extras import install_command
 
 
 def voice(hertz, rate):
@@ -109,5 +111,5 @@ def test_without_librosa_the_error_names_the_package_to_install(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "wavenet\[pitch\]"'):
+    with pytest.raises(ModuleNotFoundError, match=re.escape(install_command("pitch"))):
         Pitch(8000).extract(torch.zeros(4000))

@@ -223,7 +223,7 @@ def test_an_untrusted_run_config_is_refused(trained, run, in_tmp):
 
 
 def test_the_console_command(in_tmp):
-    console = [sys.executable, "-c", "from wavenet.cli import main; main()"]
+    console = [sys.executable, "-c", "from wavenet_audio import main; main()"]
 
     def call(*arguments):
         return subprocess.run([*console, *arguments], capture_output=True, text=True, timeout=120)

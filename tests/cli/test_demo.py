@@ -14,6 +14,7 @@ import wavenet
 from tests.conftest import ROOT
 from tests.demo.serving import ask, connect, start, until
 from tests.reliability.models import make
+from wavenet.extras import install_command
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +90,7 @@ def test_a_port_that_is_taken_and_packages_that_are_not_there(run, in_tmp, monke
     assert signal.getsignal(signal.SIGTERM) is before
     monkeypatch.delitem(sys.modules, "wavenet.demo.server", raising=False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert refused(run, "checkpoint=tiny") == 'wavenet demo: the page needs uvicorn: pip install "wavenet[demo]"'
+    assert refused(run, "checkpoint=tiny") == f"wavenet demo: the page needs uvicorn: {install_command('demo')}"
 
 
 def test_what_is_not_loopback_is_refused_also_without_the_command_line(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 import wavenet
 from tests.configured import build_model
 from tests.report.test_report import Page
+from wavenet.extras import install_command
 
 NAMES = ["allison", "carlo", "june"]
 SHORT = ["sounds.seconds=0.1", "speed.seconds=0.02", "resynthesis.utterances=1", "resynthesis.seconds=0.6"]
@@ -140,7 +141,7 @@ def test_without_pesq_and_stoi_the_rest_is_there(evaluate, saved, in_tmp, monkey
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "pystoi", None)
     output = evaluate(f"checkpoint={saved / 'vocoder'}", "output=x.json", "sounds.seconds=0", "speed.seconds=0")
-    assert 'not available for 3 utterance(s): PESQ needs pip install "wavenet[report]"' in output
+    assert f"not available for 3 utterance(s): PESQ needs {install_command('report')}" in output
     found = json.loads((in_tmp / "x.json").read_text())["resynthesis"]["by_speaker"]["all"]
     assert found["pesq"]["value"] is None and found["mel_cepstral_distortion"]["value"] > 0
 

@@ -7,6 +7,7 @@ from wavenet.audio import Pitch
 from wavenet.demo.capabilities import Capabilities, Limits
 from wavenet.demo.request import GenerationRequest
 from wavenet.demo.service import GenerationService
+from wavenet.extras import install_command
 
 
 def capabilities_of(*conditioners, dropout=()):
@@ -49,7 +50,7 @@ def test_the_modes_of_each_model(conditioners, dropout, modes):
 def test_a_pitch_needs_librosa(monkeypatch):
     monkeypatch.setattr(Pitch, "is_available", lambda: False)
     assert capabilities_of("f0").unsupported_reason == (
-        'This model needs f0, which is computed by librosa, and librosa is not installed: pip install "wavenet[pitch]".'
+        f"This model needs f0, which is computed by librosa, and librosa is not installed: {install_command('pitch')}."
     )
 
 

@@ -10,6 +10,7 @@ from tests.conftest import PROMPTS
 from wavenet.audio import read
 from wavenet.evaluation import pesq, stoi
 from wavenet.evaluation.perceptual import pesq_kind
+from wavenet.extras import install_command
 
 
 def speech(rate):
@@ -83,4 +84,4 @@ def test_without_the_extra_the_reason_is_what_to_install(monkeypatch):
         with pytest.raises(ImportError):
             importlib.import_module(name)
         verdict = measure(speech(8000), speech(8000), 8000)
-        assert verdict.value is None and verdict.reason.endswith('needs pip install "wavenet[report]"')
+        assert verdict.value is None and verdict.reason.endswith(f"needs {install_command('report')}")

@@ -23,6 +23,7 @@ from wavenet.data import Corpus, add_features
 from wavenet.data.corpus import Prepared
 from wavenet.distributions import LogisticMixture, MuLawCategorical
 from wavenet.evaluation import Clips, Score, bits_per_sample, ratio_interval, similarity, utterance_bits
+from wavenet.extras import install_command
 from wavenet.nn import Upsampling
 from wavenet.report import ReportSettings, compare, render, report_on_model
 from wavenet.report.model_report import finite
@@ -217,12 +218,12 @@ def test_without_the_extras_the_page_shows_what_to_install(corpus, monkeypatch):
     with_features = add_features(replace(corpus, utterances=corpus.utterances[:1]), vocoder().features, progress=False)
     result, text = written(report_on_model("vocoder", vocoder(), with_features, settings))
     assert set(result["models"][0]["resynthesis"]["reasons"]) == {
-        'PESQ needs pip install "wavenet[report]"',
-        'STOI needs pip install "wavenet[report]"',
-        'F0 and voicing need pip install "wavenet[pitch]"',
+        f"PESQ needs {install_command('report')}",
+        f"STOI needs {install_command('report')}",
+        f"F0 and voicing need {install_command('pitch')}",
     }
     page = Page(text)
-    assert 'Not available for 1 of 1: PESQ needs pip install "wavenet[report]".' in page.text
+    assert f"Not available for 1 of 1: PESQ needs {install_command('report')}." in page.text
     assert page.all("audio") == [] and "Sounds" not in page.words
     assert result["models"][0]["sounds"] == [] and result["models"][0]["speed"] is None
 

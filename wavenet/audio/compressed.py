@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wavenet.audio.containers import ends_early
+from wavenet.extras import install_command
 
 SUFFIXES = frozenset(
     (
@@ -28,7 +29,6 @@ _CONTENT = re.compile(
     re.DOTALL,
 )
 _MISSING = 0.1  # seconds that may be missing at the end, as containers round durations
-_INSTALL = 'pip install "wavenet[decode]"'
 
 
 class Sound(NamedTuple):
@@ -52,7 +52,8 @@ def is_compressed(head: bytes) -> bool:
 
 def how_to_read(path: Path) -> str:
     """Return what to do about a file that cannot be read without the decoder."""
-    return f"needs PyAV: {_INSTALL}, or convert it: ffmpeg -i {path.name} {path.with_suffix('.wav').name}"
+    convert = f"ffmpeg -i {path.name} {path.with_suffix('.wav').name}"
+    return f"needs PyAV: {install_command('decode')}, or convert it: {convert}"
 
 
 def is_installed() -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wavenet.audio.features import Features
 from wavenet.bounds import RATES, HopLength, SampleRate, checked
+from wavenet.extras import install_command
 from wavenet.types import Real
 
 _PERIODS = 4  # of fmin in a window: longer windows blur a moving pitch, shorter ones miss low voices
@@ -80,7 +81,7 @@ class Pitch(Features):
         try:
             import librosa  # noqa: PLC0415 - an optional extra
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError('Pitch needs librosa: pip install "wavenet[pitch]"') from error
+            raise ModuleNotFoundError(f"Pitch needs librosa: {install_command('pitch')}") from error
 
         num_frames = self.num_frames(waveform.shape[0])
         if waveform.shape[0] < 2 * self.sample_rate / self.fmin:

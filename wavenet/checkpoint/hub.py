@@ -14,6 +14,7 @@ from wavenet.checkpoint.plain_data import TEXT_LIMIT
 from wavenet.checkpoint.safetensors_file import HEADER_LIMIT
 from wavenet.checkpoint.trust import Trust
 from wavenet.checkpoint.validation import build_on_meta
+from wavenet.extras import install_command
 
 TOKENS = "https://huggingface.co/settings/tokens"
 _PATIENCE = 20  # seconds, for the first response
@@ -42,8 +43,7 @@ def fetch(repo: str, revision: str | None = None, trust: Trust = ()) -> Path:
         from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise CheckpointError(
-            f"{repo}: no such checkpoint here; if it is a repository on the Hugging Face Hub: "
-            'pip install "wavenet[hub]"'
+            f"{repo}: no such checkpoint here; if it is a repository on the Hugging Face Hub: {install_command('hub')}"
         ) from error
     try:
         info = huggingface_hub.HfApi(library_name="wavenet").model_info(

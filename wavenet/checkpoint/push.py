@@ -14,6 +14,7 @@ from wavenet.checkpoint.loading import load
 from wavenet.checkpoint.location import find
 from wavenet.checkpoint.repository import is_repo
 from wavenet.checkpoint.trust import Trust, check_trust
+from wavenet.extras import install_command
 from wavenet.model import WaveNet
 
 
@@ -56,7 +57,7 @@ def push_to_hub(
     try:
         import huggingface_hub  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('push_to_hub needs huggingface-hub: pip install "wavenet[hub]"') from error
+        raise ModuleNotFoundError(f"push_to_hub needs huggingface-hub: {install_command('hub')}") from error
     with tempfile.TemporaryDirectory(prefix="wavenet-") as temporary:
         folder = _folder_of(model, repo, Path(temporary) / "model", check_trust(trust))
         token = (token or huggingface_hub.get_token() or "").strip()

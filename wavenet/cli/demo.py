@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from wavenet import load
 from wavenet.cli.command import command, plain, unnamed_model
+from wavenet.extras import install_command
 
 
 @command("demo")
@@ -24,7 +25,7 @@ def main(cfg: DictConfig) -> None:
         from wavenet.demo.server import listen, server_for, url_of  # noqa: PLC0415
         from wavenet.demo.service import GenerationService  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f'the page needs {error.name}: pip install "wavenet[demo]"') from error
+        raise ModuleNotFoundError(f"the page needs {error.name}: {install_command('demo')}") from error
 
     limits = Limits(cfg.max_seconds, math.ceil(cfg.max_upload_mb * 2**20), cfg.max_concurrent)
     with _exit_on_signals(), listen(cfg.host, cfg.port) as listener:

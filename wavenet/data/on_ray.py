@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from wavenet.data.dataset import DatasetError
-
-INSTALL = 'pip install "wavenet[ray]"'
+from wavenet.extras import install_command
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -48,7 +47,7 @@ def run_on_ray(
         ModuleNotFoundError: If Ray is not installed.
     """
     if find_spec("ray") is None:
-        raise ModuleNotFoundError(f"the engine 'ray' needs Ray: {INSTALL}")
+        raise ModuleNotFoundError(f"the engine 'ray' needs Ray: {install_command('ray')}")
     if not jobs:
         return
     import ray  # noqa: PLC0415  # an extra, and it takes a second

@@ -6,6 +6,7 @@ from typing import Any
 
 from wavenet.audio import Features, Pitch
 from wavenet.conditioning import CategoricalEmbedding, Conditioner
+from wavenet.extras import install_command
 from wavenet.model import WaveNet
 
 FREE, CONTINUE, RESYNTHESISE = "free", "continue", "resynthesise"  # how a recording is used, if at all
@@ -102,7 +103,8 @@ def _unavailable_reason(name: str, features: Features | None) -> str | None:
             f"wavenet generate reads it from a file: conditions={{{name}: FILE.npy}}"
         )
     if isinstance(features, Pitch) and not Pitch.is_available():
-        return f'needs {name}, which is computed by librosa, and librosa is not installed: pip install "wavenet[pitch]"'
+        install = install_command("pitch")
+        return f"needs {name}, which is computed by librosa, and librosa is not installed: {install}"
     return None
 
 

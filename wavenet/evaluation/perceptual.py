@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wavenet.audio import resample
+from wavenet.extras import install_command
 
-INSTALL = 'pip install "wavenet[report]"'
 _LONGEST = 10.0  # seconds; the C code of PESQ has a buffer for 50 utterances of 0.2 s and does not check its bounds
 _SHORTEST = 0.5  # seconds; PESQ needs a quarter, and STOI 0.4 without pauses
 _SILENCE = 1e-3  # RMS
@@ -49,7 +49,7 @@ def pesq(made: Tensor, recording: Tensor, sample_rate: int) -> Verdict:
         from pesq import PesqError  # noqa: PLC0415
         from pesq import pesq as score  # noqa: PLC0415
     except ImportError:
-        return Verdict(None, f"PESQ needs {INSTALL}")
+        return Verdict(None, f"PESQ needs {install_command('report')}")
     reason = _unusable_reason(made, recording, sample_rate)
     if reason:
         return Verdict(None, reason)
@@ -74,7 +74,7 @@ def stoi(made: Tensor, recording: Tensor, sample_rate: int) -> Verdict:
     try:
         from pystoi import stoi as score  # noqa: PLC0415
     except ImportError:
-        return Verdict(None, f"STOI needs {INSTALL}")
+        return Verdict(None, f"STOI needs {install_command('report')}")
     reason = _unusable_reason(made, recording, sample_rate)
     if reason:
         return Verdict(None, reason)

@@ -25,6 +25,7 @@ from wavenet import __version__
 from wavenet.atomic_files import atomic_folder
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, FrameConditioner
 from wavenet.exchange.decompositions import DECOMPOSITIONS
+from wavenet.extras import install_command
 from wavenet.model import WaveNet
 from wavenet.native import unsupported_reason, without_parametrizations
 from wavenet.native.layout import changed
@@ -308,6 +309,6 @@ def _onnx() -> Any:
         import onnxscript  # noqa: F401, PLC0415
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'an export to ONNX needs {error.name}; install it with pip install "wavenet[onnx]"', name=error.name
+            f"an export to ONNX needs {error.name}; install it with {install_command('onnx')}", name=error.name
         ) from error
     return onnx

@@ -9,6 +9,7 @@ from torch import Tensor
 from wavenet.audio import Pitch
 from wavenet.evaluation import pesq, ratio_interval, similarity, stoi
 from wavenet.evaluation.perceptual import pesq_kind
+from wavenet.extras import install_command
 
 MEASURES = {
     "log_mel_distance": "log-mel, dB",
@@ -20,7 +21,6 @@ MEASURES = {
     "stoi": "STOI",
 }
 """The measures: the key in the JSON, and the heading of the column."""
-_NO_PITCH = 'F0 and voicing need pip install "wavenet[pitch]"'
 _UNVOICED = "no frame is voiced in both, so there is no F0 error"
 
 
@@ -81,7 +81,7 @@ def _measures(generated: Tensor, recording: Tensor, sample_rate: int) -> tuple[d
         found = {name: getattr(distances, name) for name in MEASURES if hasattr(distances, name)}
         values |= {name: value if math.isfinite(value) else None for name, value in found.items()}
         if values["voicing_error"] is None:
-            missing.append(_UNVOICED if Pitch.is_available() else _NO_PITCH)
+            missing.append(_UNVOICED if Pitch.is_available() else f"F0 and voicing need {install_command('pitch')}")
         elif values["f0_error"] is None:
             missing.append(_UNVOICED)
     for name, measure in (("pesq", pesq), ("stoi", stoi)):

@@ -8,6 +8,8 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from wavenet.extras import install_command
+
 
 class WandbLog(WandbLogger):
     """Sends a run's metrics, settings, audio and spectrograms to Weights & Biases, or stores them for later.
@@ -35,7 +37,7 @@ class WandbLog(WandbLogger):
         purge_step: int | None = None,
     ) -> None:
         if find_spec("wandb") is None:
-            raise ModuleNotFoundError('the log for Weights & Biases needs wandb: pip install "wavenet[wandb]"')
+            raise ModuleNotFoundError(f"the log for Weights & Biases needs wandb: {install_command('wandb')}")
         import wandb  # noqa: PLC0415  # an extra
 
         folder = Path(save_dir).absolute()  # the writing process may have another working directory

@@ -14,8 +14,10 @@ are in the index. Nothing in a corpus is ever changed: its digest stands for all
 
 from importlib.util import find_spec
 
+from wavenet.extras import install_command
+
 if find_spec("pyarrow") is None:
-    raise ModuleNotFoundError('a corpus in shards needs pyarrow: pip install "wavenet[shards]"')
+    raise ModuleNotFoundError(f"a corpus in shards needs pyarrow: {install_command('shards')}")
 
 from wavenet.data.shards.dataset import Shards
 from wavenet.data.shards.write import prepare_shards
