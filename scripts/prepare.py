@@ -1,6 +1,6 @@
 """Script of the command `wavenet prepare`; see configs/prepare.yaml for the settings."""
 
-from wavenet_audio import run
+from launcher.wavenet_audio import run
 
 if __name__ == "__main__":
     run("prepare")

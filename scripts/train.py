@@ -1,6 +1,6 @@
 """Script of the command `wavenet train`; see configs/train.yaml for the settings."""
 
-from wavenet_audio import run
+from launcher.wavenet_audio import run
 
 if __name__ == "__main__":
     run("train")

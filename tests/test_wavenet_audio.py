@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 
 import pytest
+import wavenet_audio
 
 import wavenet
-import wavenet_audio
 from tests.conftest import ROOT
 
+LAUNCHER = ROOT / "scripts" / "launcher"
 OTHER = {"Name": "wavenet", "Version": "0.1.2", "Summary": "An implementation of WaveNet for TensorFlow."}
 OLD = {"Name": "wavenet", "Version": "0.1.0", "Summary": "Train WaveNet on raw audio from Hydra configs."}  # as it was
 UNINSTALL = "run pip uninstall wavenet wavenet-audio, then "
@@ -31,7 +33,9 @@ def ours(tmp_path):
         (folder / "wavenet" / "cli" / "__init__.py").write_text("def main():\n    print('ours')\n")
         if wheel:
             (folder / "wavenet" / "share").mkdir()
-        shutil.copy(ROOT / "wavenet_audio.py", folder)
+        place = folder if wheel else folder / "scripts" / "launcher"
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(LAUNCHER / "wavenet_audio.py", place)
         return folder
 
     return make
@@ -52,7 +56,8 @@ def install(folder, metadata, editable=None):
 def command(*folders):
     """Run the command with these folders on the path, and without this environment's packages."""
     code = "import wavenet_audio; wavenet_audio.main()"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    path = [place for folder in folders for place in (folder, folder / "scripts" / "launcher") if place.is_dir()]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
     return subprocess.run([sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True, cwd="/")
 
 
@@ -92,7 +97,7 @@ def test_another_distribution_before_a_checkout(ours, tmp_path, installed):
 
 def test_an_older_checkout_before_a_newer_one(ours, tmp_path):
     older, newer, folder = ours("older", wheel=False), ours("newer", wheel=False), tmp_path / "site-packages"
-    (older / "wavenet_audio.py").unlink()
+    shutil.rmtree(older / "scripts")
     install(folder, OLD, editable=older)
     line, named = refused(folder, older, newer), f"the distribution wavenet 0.1.0 ({OLD['Summary']})"
     assert line.startswith(f"{older}/wavenet is imported in place of {newer}/wavenet, and {named} is installed, too; ")
@@ -136,18 +141,23 @@ def test_it_is_the_installed_command_and_in_the_archives():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     targets = settings["tool"]["hatch"]["build"]["targets"]
     assert settings["project"]["scripts"] == {"wavenet": "wavenet_audio:main"}
-    assert "wavenet_audio.py" in targets["wheel"]["only-include"] and "/wavenet_audio.py" in targets["sdist"]["include"]
+    wheel = targets["wheel"]
+    assert "scripts/launcher" in wheel["only-include"] and wheel["sources"]["scripts/launcher"] == ""
+    assert "scripts/launcher" in wheel["dev-mode-dirs"] and "/scripts" in targets["sdist"]["include"]
 
 
 def test_here_it_is_ours():
     code = "import wavenet_audio; wavenet_audio.main()"
-    ended = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    path = os.pathsep.join([str(ROOT), str(LAUNCHER)])
+    environment = os.environ | {"PYTHONPATH": path}
+    ended = subprocess.run([sys.executable, "-c", code, "--version"], env=environment, capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == (f"wavenet {wavenet.__version__}\n", "")
 
 
 def test_the_scripts_look_as_well(monkeypatch):
     called = []
-    monkeypatch.setattr(wavenet_audio, "run", called.append)
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setattr(import_module("launcher.wavenet_audio"), "run", called.append)
     commands = ["train", "generate", "evaluate", "demo", "prepare", "push"]
     for name in commands:
         runpy.run_path(str(ROOT / "scripts" / f"{name}.py"), run_name="__main__")

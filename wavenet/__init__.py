@@ -56,13 +56,14 @@ The command line does the same without Python: `wavenet train`, `wavenet generat
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wavenet.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from wavenet.checkpoint import load, push_to_hub, save
     from wavenet.cli.from_python import TrainedRun, train
     from wavenet.generation import generate, stream
     from wavenet.model import WaveNet
 
-__version__ = "0.1.0"
 __all__ = ["load", "generate", "stream", "save", "push_to_hub", "train", "TrainedRun", "WaveNet"]  # noqa: RUF022 (in the order of use)
 
 _HOME = {

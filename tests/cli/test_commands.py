@@ -224,9 +224,11 @@ def test_an_untrusted_run_config_is_refused(trained, run, in_tmp):
 
 def test_the_console_command(in_tmp):
     console = [sys.executable, "-c", "from wavenet_audio import main; main()"]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "scripts" / "launcher")])
 
     def call(*arguments):
-        return subprocess.run([*console, *arguments], capture_output=True, text=True, timeout=120)
+        environment = os.environ | {"PYTHONPATH": path}
+        return subprocess.run([*console, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
     usage = call()
     assert usage.returncode == 2 and "usage: wavenet train" in usage.stderr

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wavenet import __version__
 from wavenet.atomic_files import atomic_folder
 from wavenet.conditioning import CategoricalEmbedding, Conditioner, FrameConditioner
 from wavenet.exchange.decompositions import DECOMPOSITIONS
@@ -30,6 +29,7 @@ from wavenet.model import WaveNet
 from wavenet.native import unsupported_reason, without_parametrizations
 from wavenet.native.layout import changed
 from wavenet.nn import Condition, ContextStack
+from wavenet.version import __version__
 
 FORMAT_VERSION = 1
 EXAMPLE = "generate.py"

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-import wavenet
 from wavenet.audio import Features
 from wavenet.checkpoint import entry_at, number_at, printable, text_at
 from wavenet.conditioning import statistics_of
 from wavenet.data import Corpus
 from wavenet.data.origin import UNKNOWN
+from wavenet.version import __version__
 
 _MAX_LICENCES = 50
 _MAX_RECORDINGS = 100  # whose features are looked at
@@ -62,7 +62,7 @@ def run_metadata(
         ({"features": features} if features else {})
         | ({} if base is None else {"base": _about(*base)})
         | {
-            "package": wavenet.__version__,
+            "package": __version__,
             "torch": str(torch.__version__),
             "date": datetime.now(UTC).date().isoformat(),
             "data": data,

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
 
-_PACKAGE = Path(__file__).resolve().with_name("wavenet")
+_HERE = Path(__file__).resolve()
+_PACKAGE = _HERE.with_name("wavenet") if _HERE.parent.name != "launcher" else _HERE.parents[2] / "wavenet"
 
 
 def main() -> None:
