@@ -14,6 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, InstantiationException, OverrideParseException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from packaging.requirements import Requirement
@@ -107,6 +108,19 @@ def test_hydra_words_its_errors_as_they_are_read(override, kind, wording):
     assert re.search(wording, str(error))
     if isinstance(error, OverrideParseException):
         assert error.override == override and len(error.message.split("\n")) > 1
+
+
+def test_hydra_lists_the_files_of_a_config():
+    """`wavenet.cli.settings` reads their comments."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        files = loader.compute_defaults_list("train", ["trainer=gpu"], RunMode.RUN).defaults
+        runtime = loader.load_configuration("train", ["trainer=gpu"], RunMode.RUN).hydra.runtime
+    found = [(each.config_path, each.package) for each in files if each.config_path.startswith("trainer/")]
+    assert found == [("trainer/base", "trainer"), ("trainer/gpu", "trainer")]
+    assert runtime.choices.trainer == "gpu" and runtime.choices.experiment is None
+    assert (str(CONFIGS), "file") in [(source.path, source.schema) for source in runtime.config_sources]
 
 
 def test_hydra_names_the_missing_option_and_the_failing_target():

@@ -50,7 +50,8 @@ User errors raise a ValueError (or a subclass, such as `wavenet.checkpoint.Check
 line, which names the value, the place and the fix.
 
 The command line does the same without Python: `wavenet train`, `wavenet generate`, `wavenet evaluate`, `wavenet demo`,
-`wavenet push`, `wavenet export onnx`, `wavenet import`. Their settings are in `configs/`, each with a comment.
+`wavenet push`, `wavenet export onnx`, `wavenet import`. Their settings are in `configs/`, each with a comment, and
+`wavenet COMMAND --help` lists them.
 """
 
 from importlib import import_module

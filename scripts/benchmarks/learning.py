@@ -27,7 +27,8 @@ from scripts.benchmarks.peers import make_peer
 from scripts.benchmarks.plain import VOCODER
 from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of
-from wavenet.cli.command import config_dir, plain
+from wavenet.cli.command import plain
+from wavenet.cli.config_files import config_dir
 from wavenet.cli.literal import build
 from wavenet.cli.preflight import data_settings, fill_categories, make_dataset, training_settings
 from wavenet.cli.train import silence_lightning

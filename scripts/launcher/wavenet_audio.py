@@ -28,7 +28,7 @@ def run(command: str) -> None:
         command: Name of its module in `wavenet.cli`.
     """
     _end_if_not_ours()
-    import_module(f"wavenet.cli.{command}").main()
+    import_module("wavenet.cli").run_script(command)
 
 
 def _end_if_not_ours() -> None:

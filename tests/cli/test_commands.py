@@ -231,8 +231,9 @@ def test_the_console_command(in_tmp):
         return subprocess.run([*console, *arguments], env=environment, capture_output=True, text=True, timeout=120)
 
     usage = call()
-    assert usage.returncode == 2 and "usage: wavenet train" in usage.stderr
-    assert call("--help").returncode == 0
+    assert usage.returncode == 2 and usage.stderr == call("--help").stdout
+    assert "\n  train        Train a model, or continue a run.\n" in usage.stderr
+    assert max(map(len, usage.stderr.splitlines())) <= 80
     assert "'fly' is not a command\n" in call("fly").stderr
     assert "'tain' is not a command; did you mean 'wavenet train'?" in call("tain").stderr
     assert "'export' is not a command; did you mean 'wavenet export onnx'?" in call("export").stderr

@@ -3,8 +3,12 @@
 import os
 import runpy
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 from wavenet import __version__
+from wavenet.cli.config_files import config_dir, summary
+from wavenet.cli.output import checked_output
 from wavenet.names import closest
 
 # How often GNU's OpenMP looks for work before a thread sleeps; the default is a hundred times as often, which keeps
@@ -20,31 +24,57 @@ _MODULES = {"import": "import_"}  # a keyword cannot be a module's name
 def main() -> None:
     """Run a command as `python -m wavenet.cli.COMMAND` would, with its own Hydra configuration."""
     command = next((each for each in COMMANDS if sys.argv[1 : 1 + len(each.split())] == each.split()), None)
-    if command is not None:
-        del sys.argv[1 : 1 + len(command.split())]
-        module = _MODULES.get(command, command.replace(" ", "_"))
-        runpy.run_module(f"wavenet.cli.{module}", run_name="__main__", alter_sys=True)
+    if command is None:
+        with checked_output("wavenet"):
+            _run_without_settings(sys.argv[1:])
         return
-    usage = (
-        "usage: wavenet train [dataset=vctk ...]\n"
-        "       wavenet generate [checkpoint=RUN_OR_FILE seconds=2 speaker=NAME ...]\n"
-        "       wavenet evaluate checkpoint=RUN_OR_FILE [dataset=vctk ...]\n"
-        "       wavenet demo [checkpoint=RUN_OR_FILE port=7860 ...]\n"
-        "       wavenet prepare dataset=NAME output=FOLDER [experiment=vocoder ...]\n"
-        "       wavenet push checkpoint=RUN_OR_FILE repo=OWNER/NAME [private=true]\n"
-        "       wavenet export onnx checkpoint=RUN_OR_FILE [output=FOLDER]\n"
-        "       wavenet import checkpoint=FILE.pth [hparams=FILE.json output=FOLDER]\n"
-        "       wavenet COMMAND --help lists all settings; wavenet --version"
+    del sys.argv[1 : 1 + len(command.split())]
+    if not _show_help(command):
+        runpy.run_module(_module_of(command), run_name="__main__", alter_sys=True)
+
+
+def run_script(command: str) -> None:
+    """Run a command for its script, which remains the main module of the processes that the command starts."""
+    if not _show_help(command):
+        import_module(_module_of(command)).main()
+
+
+def _module_of(command: str) -> str:
+    return f"wavenet.cli.{_MODULES.get(command, command.replace(' ', '_'))}"
+
+
+def _show_help(command: str) -> bool:
+    from wavenet.cli.help import show_help  # noqa: PLC0415  Hydra, which this file does not need otherwise
+
+    return show_help(command.replace(" ", "_"), sys.argv[1:])
+
+
+def _run_without_settings(arguments: Sequence[str]) -> None:
+    """Run what is no Hydra command, or print all commands."""
+    match arguments:
+        case ["-h" | "--help", *_]:
+            print(_usage())
+        case ["--version", *_]:
+            print(f"wavenet {__version__}")
+        case _:
+            argument = " ".join(arguments[:1])
+            mistake = f"wavenet: '{argument}' is not a command{_meant(argument)}\n" if argument else ""
+            print(f"{mistake}{_usage()}", file=sys.stderr)
+            sys.exit(2)
+
+
+def _usage() -> str:
+    rows = "\n".join(f"  {command:<13}{text}" for command, text in _described().items())
+    return (
+        f"usage: wavenet COMMAND [SETTING=VALUE ...]\n\n{rows}\n\n"
+        "wavenet COMMAND --help shows examples and all settings; wavenet --version"
     )
-    argument = " ".join(sys.argv[1:2])
-    if argument in ("-h", "--help"):
-        print(usage)
-        return
-    if argument == "--version":
-        print(f"wavenet {__version__}")
-        return
-    print(f"wavenet: '{argument}' is not a command{_meant(argument)}\n{usage}" if argument else usage, file=sys.stderr)
-    sys.exit(2)
+
+
+def _described() -> dict[str, str]:
+    """Return all commands, with what they are for."""
+    files = {command: config_dir() / f"{command.replace(' ', '_')}.yaml" for command in COMMANDS}
+    return {command: summary(path.read_text(encoding="utf-8")) for command, path in files.items()}
 
 
 def _meant(argument: str) -> str:

@@ -1,16 +1,15 @@
 """Common parts of the commands: their configuration and how they report errors."""
 
-import io
 import logging
 import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import torch
@@ -18,14 +17,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from wavenet.atomic_files import os_error_reason
 from wavenet.checkpoint import packaged_models
+from wavenet.cli.config_files import config_dir
 from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
+from wavenet.cli.help import asks_for_help, help_text
+from wavenet.cli.output import check_cause, checked_output, end
 from wavenet.cli.quoting import quoted
 from wavenet.cli.validation import check
 from wavenet.names import one_line
-from wavenet.package_data import package_folder
 
 _USER_ERRORS = (
     ValueError, FloatingPointError, ModuleNotFoundError, OSError, MemoryError, torch.OutOfMemoryError,
@@ -33,12 +35,6 @@ _USER_ERRORS = (
 )  # fmt: skip
 _VERBOSE_LOGGERS = ("httpx", "httpx2")  # they log each request
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_SIGPIPE = 13  # Windows has no name for it
-
-
-def config_dir() -> Path:
-    """Return the folder of configs: inside an installed package, or beside it in a checkout."""
-    return package_folder("configs")
 
 
 def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -46,6 +42,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
 
     The config is checked before the function is called. With HYDRA_FULL_ERROR=1 a mistake shows its traceback.
     """
+    program = f"wavenet {name.replace('_', ' ')}"
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @wraps(function)
@@ -57,41 +54,43 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
                     check(name, cfg)
                     return function(cfg)
                 except _USER_ERRORS as error:
-                    if isinstance(error, OSError) and error.filename is None:  # perhaps of the output
-                        _check_output(name, "\n")
+                    if isinstance(error, OSError):
+                        check_cause(program, error)
                     if wanted == "1":
                         raise
-                    _end(name, _reason(error))
+                    end(program, _reason(error))
                 except KeyboardInterrupt:  # training handles its own
-                    print(f"wavenet {name.replace('_', ' ')}: stopped", file=sys.stderr)
+                    print(f"{program}: stopped", file=sys.stderr)
                     sys.exit(128 + signal.SIGINT)
 
         run = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(checked)
         wanted = None
 
         @wraps(function)
+        @checked_output(program)
         def main() -> None:
             nonlocal wanted
             wanted = os.environ.get(_FULL_ERROR)
-            _escape_what_the_terminal_lacks()
             arguments = sys.argv[1:]
             sys.argv[1:] = quoted(name, arguments)
             try:
+                if asks_for_help(arguments):
+                    print(help_text(name, sys.argv[1:]))
+                    return
                 with _full_error("1"):  # so that Hydra raises its errors instead of printing them
                     run()
-            except (HydraException, OmegaConfBaseException, ValueError) as error:
+            except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
                 if wanted == "1":
                     raise
                 overrides = [argument for argument in arguments if not argument.startswith("-")]
-                _end(name, explain_composition_error(error, name, config_dir(), overrides))
-            except OSError as error:  # of Hydra's own files, or of the help that it prints
-                _check_output(name)
+                end(program, explain_composition_error(error, name, config_dir(), overrides))
+            except OSError as error:  # of Hydra's own files, or of what it prints
+                check_cause(program, error)
                 if wanted == "1":
                     raise
-                _end(name, _reason(error))
+                end(program, _reason(error))
             finally:
                 sys.argv[1:] = arguments
-                _check_output(name)
 
         return main
 
@@ -110,38 +109,6 @@ def _full_error(value: str | None) -> Iterator[None]:
         os.environ.pop(_FULL_ERROR, None)
         if before is not None:
             os.environ[_FULL_ERROR] = before
-
-
-def _escape_what_the_terminal_lacks() -> None:
-    """Print escapes in place of characters that the terminal's encoding lacks, such as those of a name."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _check_output(name: str, text: str = "") -> None:
-    """Print a text; if the output cannot be written, end the command.
-
-    If nobody reads it any more, such as `head`, it ends as other programs do: without a message, with SIGPIPE's code.
-    """
-    try:
-        print(text, end="", flush=True)
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
-        if isinstance(error, BrokenPipeError):
-            sys.exit(128 + _SIGPIPE)
-        _end(name, f"standard output: {os_error_reason(error)}")
-
-
-def _end(name: str, reason: str) -> NoReturn:
-    print_error(name, reason)
-    sys.exit(2)
-
-
-def print_error(name: str, reason: str) -> None:
-    """Print why a command ends, as one line."""
-    with suppress(OSError):  # standard error may be on the same full disk
-        print(f"wavenet {name.replace('_', ' ')}: {one_line(' '.join(reason.split()))}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from wavenet.cli.lightning_settings import refusal
 from wavenet.cli.schema import type_of_setting
@@ -32,6 +33,8 @@ def explain_composition_error(error: Exception, command: str, folder: Path, over
         One line that names the override and, if one is similar, the setting that was probably meant.
     """
     first = str(error).strip().split("\n")[0]
+    if isinstance(error, YAMLError):  # names the file, the line and the column
+        return " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         reason = first.removeprefix(f"Error parsing override '{error.override}'") or error.message.split("\n")[1]
         return f"{error.override}: not readable as KEY=VALUE ({reason}); quote the value if it has special characters"

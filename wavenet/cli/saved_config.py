@@ -26,7 +26,8 @@ from wavenet.checkpoint import (
     refusing,
     upgrade_model,
 )
-from wavenet.cli.command import config_dir, plain
+from wavenet.cli.command import plain
+from wavenet.cli.config_files import config_dir
 from wavenet.cli.literal import is_literal, literal, literals
 from wavenet.cli.schema import type_of_setting
 from wavenet.cli.targets import LOGGERS, SCHEDULE, WANDB, resolve_class

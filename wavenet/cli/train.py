@@ -23,9 +23,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
-from wavenet.cli.command import command, plain, print_error
+from wavenet.cli.command import command, plain
 from wavenet.cli.initial import describe_transfer, known_names, load_initial, name_of_initial
 from wavenet.cli.literal import build, literal, literals
+from wavenet.cli.output import print_error
 from wavenet.cli.preflight import (
     check_reloadable,
     check_run,
@@ -323,7 +324,7 @@ def _fit(
 def _end_waiting(reason: str) -> NoReturn:
     """End a process whose main thread waits for another process, and cannot be woken."""
     print(file=sys.stderr)  # below the progress bar
-    print_error("train", reason)
+    print_error("wavenet train", reason)
     os._exit(2)
 
 
