@@ -56,6 +56,13 @@ def _run_without_settings(arguments: Sequence[str]) -> None:
             print(_usage())
         case ["--version", *_]:
             print(f"wavenet {__version__}")
+        case ["completion" | "__complete" as task, *words]:
+            from wavenet.cli import completion  # noqa: PLC0415  likewise
+
+            if task == "completion":
+                completion.main(words)
+            else:
+                completion.complete(words, _described())
         case _:
             argument = " ".join(arguments[:1])
             mistake = f"wavenet: '{argument}' is not a command{_meant(argument)}\n" if argument else ""
@@ -74,7 +81,8 @@ def _usage() -> str:
 def _described() -> dict[str, str]:
     """Return all commands, with what they are for."""
     files = {command: config_dir() / f"{command.replace(' ', '_')}.yaml" for command in COMMANDS}
-    return {command: summary(path.read_text(encoding="utf-8")) for command, path in files.items()}
+    described = {command: summary(path.read_text(encoding="utf-8")) for command, path in files.items()}
+    return described | {"completion": "Print a script with which a shell completes all this."}
 
 
 def _meant(argument: str) -> str:
@@ -83,6 +91,6 @@ def _meant(argument: str) -> str:
     >>> _meant("tain"), _meant("export"), _meant("xyz")
     ("; did you mean 'wavenet train'?", "; did you mean 'wavenet export onnx'?", '')
     """
-    first_words = {command.split()[0]: command for command in COMMANDS}
+    first_words = {command.split()[0]: command for command in _described()}
     close = closest(argument, first_words)
     return f"; did you mean 'wavenet {first_words[close]}'?" if close else ""
