@@ -21,10 +21,12 @@ from scripts.benchmarks import (
 )
 from scripts.benchmarks.table import write_json
 from wavenet.audio import read
+from wavenet.cli.output import checked_output
 from wavenet.evaluation.figures import draw_spectrograms
 from wavenet.machine import machine_in_words
 
 
+@checked_output("benchmark.py")
 def main() -> None:
     """Run a benchmark, print its table row by row, and write the results as JSON."""
     parser = argparse.ArgumentParser(description="Measure speed, with the numerical error and the machine's limit.")

@@ -22,8 +22,9 @@ from wavenet.checkpoint import check_metadata, load, read_json, save
 from wavenet.checkpoint.card import card
 from wavenet.checkpoint.folder import CARD, CONFIG
 from wavenet.checkpoint.scores import EVALUATION, summary_of
-from wavenet.cli.command import config_dir
+from wavenet.cli.config_files import config_dir
 from wavenet.cli.errors import explain_composition_error
+from wavenet.cli.output import checked_output
 from wavenet.cli.preflight import check_run, make_dataset
 from wavenet.cli.quoting import quoted
 from wavenet.cli.saved_config import load_saved_config
@@ -65,6 +66,7 @@ class Request:
     text: str = ""
 
 
+@checked_output("package_model")
 def main(arguments: Sequence[str], usage: str) -> None:
     """Train or resume the model's run, evaluate it, and write data/models/NAME; a mistake ends it with one line."""
     names = sorted(path.stem.removeprefix(_PREFIX) for path in (config_dir() / "experiment").glob(f"{_PREFIX}*.yaml"))

@@ -87,33 +87,9 @@ def test_other_mistakes_end_in_one_line(run, in_tmp, small, command, overrides, 
 
 
 @pytest.mark.slow
-def test_names_that_the_terminal_lacks_and_an_output_that_nobody_reads(in_tmp, small):
+def test_names_that_the_terminal_lacks_are_escaped(in_tmp, small):
     wavenet.save(small(speakers=("日本", "b")), "saved")
     command = [sys.executable, str(ROOT / "scripts" / "generate.py"), "checkpoint=saved", "seconds=0.01"]
     environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
     shown = subprocess.run([*command, "backend=reference"], capture_output=True, timeout=120, env=environment)
     assert shown.returncode == 0 and rb"speaker=\u65e5\u672c" in shown.stdout
-    read_end, write_end = os.pipe()
-    os.close(read_end)
-    ended = subprocess.run(
-        [*command, "backend=reference"], stdout=write_end, stderr=subprocess.PIPE, timeout=120, check=False
-    )
-    os.close(write_end)
-    assert ended.returncode == 141 and b"Broken" not in ended.stderr and b"Traceback" not in ended.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
-@pytest.mark.parametrize("settings", [["checkpoint=saved", "seconds=0.01", "backend=reference"], ["--help"]])
-def test_an_output_that_is_full_is_named(in_tmp, small, settings):
-    wavenet.save(small(), "saved")
-    with open("/dev/full", "wb") as full:
-        ended = subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / "generate.py"), *settings],
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
-        )  # fmt: skip
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr
-    assert ended.stderr.endswith(
-        "wavenet generate: standard output: No space left on device; delete something there, or write elsewhere\n"
-    )
