@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.cli.config_files import NO_COMMENT, Comment, comments, config_dir, summary
 
-_FOR_EXPERIMENTS = {"prepare": ("optimizer", "trainer", "logger")}  # groups that a command has for their sake only
+_FOR_EXPERIMENTS = {"prepare": ("optimizer", "trainer", "logger", "callbacks")}  # groups that a command has for their sake only
 _FLAGS = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # Hydra's with a value, and --multirun
 for _flag, _short in (("config-dir", "cd"), ("config-name", "cn"), ("cfg", "c"), ("package", "p"), ("info", "i")):
     _FLAGS.add_argument(f"--{_flag}", f"-{_short}", nargs="?")
