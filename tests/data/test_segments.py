@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,6 +159,20 @@ def test_features_are_batched_by_the_loader(corpus):
         assert here["conditions"]["blocks"].shape == (2, 2, 10)
         assert torch.equal(here["conditions"]["blocks"], there["conditions"]["blocks"])
     assert torch.equal(batches[0][0]["conditions"]["blocks"][1], segments[1]["conditions"]["blocks"])
+
+
+def test_a_condition_that_some_utterances_lack_is_left_out_of_batches(corpus):
+    languages = [{"language": "en"}, {}, {"language": "it"}]
+    utterances = [
+        replace(each, conditions=each.conditions | language)
+        for each, language in zip(corpus.utterances, languages, strict=True)
+    ]
+    segments = TrainingSegments(replace(corpus, utterances=utterances), 100, 64, seed=1)
+    batch = next(iter(DataLoader(segments, batch_sampler=SegmentStream(16))))
+    assert batch["conditions"].keys() == {"speaker"}
+    assert len(set(batch["conditions"]["speaker"])) > 1
+    segments = TrainingSegments(replace(corpus, utterances=utterances[::2]), 100, 64, seed=1)
+    assert segments[0]["conditions"].keys() == {"speaker", "language"}
 
 
 def test_whole_utterances_have_all_their_frames(corpus):

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from wavenet.bounds import BatchSize, SegmentLength, checked
 from wavenet.checks import check_positive_int
+from wavenet.data.columns import NONE
 from wavenet.data.corpus import Corpus, PreparedUtterance
 
 _AHEAD = 64  # segments that are read ahead, if the corpus is on another machine
@@ -70,6 +71,8 @@ class TrainingSegments(Dataset):
         self._length = -(-(context_length + segment_length + margin + self._grid - 1) // self._grid) * self._grid
         self._margin = margin
         self._ends = np.cumsum(corpus.columns.lengths)
+        # a batch needs the same conditions of all segments, and a model needs its own of all utterances
+        self._incomplete = {name for name, each in corpus.columns.conditions.items() if (each.codes == NONE).any()}
         self._random = np.random.Philox()
         self._began = False
         self._segment_length = segment_length
@@ -94,8 +97,8 @@ class TrainingSegments(Dataset):
             "predicted": (T,) True where the loss is computed;
             "dropout_uniform": a random number in [0, 1) for the dropout of conditions;
             "segment": its number;
-            "conditions": the named conditions, and (num_channels, T / hop_length) frames of each feature;
-            frames beyond the utterance repeat its last one.
+            "conditions": the named conditions that all utterances of the corpus have, and
+            (num_channels, T / hop_length) frames of each feature; frames beyond the utterance repeat its last one.
         """
         number, first_input, end_input, start, stop, random_bits = self._input(index)
         waveform = torch.zeros(self._length)
@@ -103,6 +106,7 @@ class TrainingSegments(Dataset):
         predicted = torch.zeros(self._length, dtype=torch.bool)
         predicted[start - first_input : stop - first_input] = True
         conditions = self._corpus.conditions(number, first_input, first_input + self._length)
+        conditions = {name: value for name, value in conditions.items() if name not in self._incomplete}
         dropout_uniform = torch.tensor((random_bits >> 40) * 2.0**-24)
         return {
             "waveform": waveform,
