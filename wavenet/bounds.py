@@ -19,7 +19,19 @@ from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from wavenet.types import BOOLEAN, NULL, AnyOf, Integer, ListOf, OneOf, Real, Text, ValueType, format_value
+from wavenet.types import (
+    BOOLEAN,
+    NULL,
+    AnyOf,
+    DictionaryOf,
+    Integer,
+    ListOf,
+    OneOf,
+    Real,
+    Text,
+    ValueType,
+    format_value,
+)
 
 MAX_PARTS = 32  # of a model: itself, its distribution, its conditioners, its context stack
 MAX_CATEGORIES = 2**14  # names of a condition; saved runs and models contain them all
@@ -65,6 +77,9 @@ StoredSamples = Annotated[str, OneOf(("int16", "float32"))]
 PreparationEngine = Annotated[str, OneOf(("processes", "ray"))]
 CacheGigabytes = Annotated[float, Real(0, 10**6, exclusive_low=True, example=16)]
 ShardMegabytes = Annotated[float, Real(0, 2000, exclusive_low=True, example=64)]
+PartWeights = Annotated[
+    Mapping[str, float], DictionaryOf(Real(0, 10**9, example=3), "{prompts: 1, folder: 3}")
+]  # of a mix's parts
 Compile = Annotated[bool | str, AnyOf((BOOLEAN, OneOf(COMPILE_MODES)))]
 
 _Checked = TypeVar("_Checked", bound=Callable[..., Any])

@@ -3,7 +3,7 @@
 import math
 import numbers
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -171,6 +171,26 @@ class Dictionary:
 
     def __str__(self) -> str:
         return f"a dictionary, such as {self.example}"
+
+
+@dataclass(frozen=True)
+class DictionaryOf:
+    """A dictionary whose values are of one type.
+
+    Attributes:
+        kind: Type of each value.
+        example: A dictionary, for messages.
+    """
+
+    kind: ValueType
+    example: str
+
+    def accepts(self, value: Any) -> bool:
+        """See `ValueType`."""
+        return isinstance(value, Mapping) and all(map(self.kind.accepts, value.values()))
+
+    def __str__(self) -> str:
+        return f"a dictionary, such as {self.example}, each value {self.kind}"
 
 
 @dataclass(frozen=True)

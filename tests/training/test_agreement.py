@@ -5,6 +5,11 @@ import sys
 
 import pytest
 
+from tests.data.ramps import ramps
+from wavenet.data import Part
+from wavenet.data.mixed import join
+from wavenet.training.agreement import recordings_of
+
 pytestmark = pytest.mark.slow
 CODE = """
 import sys
@@ -41,6 +46,16 @@ EXPECTED = [
     f"another order {PARTS}: 12 and 12, the first that differs is 'june/0.wav'",
     "settings processes 0 and 1 have different settings: model.num_cycles is 2 and 3; start all with the same command",
 ]
+
+
+def test_a_mix_consists_of_what_its_parts_do(tmp_path):
+    parts = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        parts.append(Part(name, ramps(tmp_path / name, (50, 300)), None, {}))
+    found = recordings_of(join(parts))
+    assert [name for name, *_ in found] == ["a/0", "a/1", "b/0", "b/1"]
+    assert [rest for _, *rest in found] == [rest for part in parts for _, *rest in recordings_of(part.corpus)]
 
 
 def test_two_processes_say_what_differs(tmp_path):

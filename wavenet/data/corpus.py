@@ -208,7 +208,10 @@ class Corpus:
         if len(lacking):
             utterance = self.utterances[int(lacking[0])]
             known = ", ".join(utterance.conditions) or "no conditions"
-            raise DatasetError(f"dataset '{self.name}' has no {condition} for {utterance.id}; it has {known}")
+            raise DatasetError(
+                f"dataset '{self.name}' has no {condition} for {utterance.id}; it has {known}; add it for all "
+                "recordings, or leave this condition out"
+            )
         return values.present()
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> Tensor:
@@ -249,53 +252,6 @@ class Corpus:
         utterance = self.utterances[index]
         stop = utterance.num_samples if stop is None else stop
         return {**utterance.conditions, **{f.name: _frames(utterance, f, start, stop) for f in self.features}}
-
-
-def split(corpus: Corpus, validation_fraction: float) -> tuple[Corpus, Corpus]:
-    """Hold out utterances for validation: those of the dataset's published lists, or else some of every speaker.
-
-    Without published lists the choice depends only on the utterances' ids, not on a seed or the machine. The given
-    fraction of each speaker's utterances is held out, at least one if there are two; below 1, one is left to train on.
-
-    Args:
-        corpus: All utterances.
-        validation_fraction: From 0 to 1; 0 validates on nothing, 1 holds out all, for an evaluation. Published lists
-            are used whole whatever the fraction is, and what they hold out is not trained on even if it is 0.
-
-    Returns:
-        The training corpus, sorted by id; and the validation corpus, in a fixed shuffled order, so that
-        its first utterances are representative of the whole.
-
-    Raises:
-        DatasetError: If the fraction is out of range, no utterances would be held out, or the dataset states for some
-            of its utterances only whether they are held out.
-    """
-    if not 0 <= validation_fraction <= 1:
-        raise DatasetError(f"validation_fraction is {validation_fraction}; it must be from 0 to 1")
-    columns = corpus.columns
-    unlisted = int((columns.held_out == NONE).sum())
-    if unlisted == len(corpus.utterances):
-        held = columns.chosen(validation_fraction)
-        if validation_fraction and not held.any():
-            raise DatasetError(
-                f"dataset '{corpus.name}': {len(held)} utterance(s) of {columns.num_speakers} speaker(s) leave none "
-                "to validate on; cut the recording into two or more files, or set validation_fraction=0"
-            )
-    elif unlisted:
-        raise DatasetError(
-            f"dataset '{corpus.name}': held_out is None for {unlisted} of {len(corpus.utterances)} utterances; its "
-            "scan() must state it for all of them or for none"
-        )
-    else:
-        held = columns.held_out == 1
-        if validation_fraction and not held.any():
-            raise DatasetError(
-                f"dataset '{corpus.name}': none of {len(corpus.utterances)} utterances is in its list of held-out "
-                "ones; add their recordings, or set validation_fraction=0"
-            )
-    numbers = np.flatnonzero(held) if validation_fraction else np.empty(0, np.int64)
-    shuffled = numbers[np.argsort(columns.hashes[numbers], kind="stable")]
-    return corpus.select(np.flatnonzero(~held)), replace(corpus.select(shuffled), skipped=[])
 
 
 def _frames(utterance: PreparedUtterance, features: Features, start: int, stop: int) -> Tensor:

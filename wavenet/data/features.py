@@ -23,6 +23,7 @@ from wavenet.audio import AudioError, Features, file_name_for, read
 from wavenet.data.cache_lock import locked
 from wavenet.data.corpus import Corpus, IndexedUtterances, Prepared
 from wavenet.data.dataset import DatasetError, Skipped
+from wavenet.data.mixed import MixedUtterances, join
 from wavenet.data.prepare import ELSEWHERE
 from wavenet.data.process_pool import run_jobs
 
@@ -83,6 +84,11 @@ def add_features(
     check_features(corpus.name, features, taken, trimmed)
     if isinstance(corpus.utterances, IndexedUtterances):
         corpus.utterances.check_features(features)
+    if isinstance(corpus.utterances, MixedUtterances):
+        if corpus.utterances.shuffled:
+            raise DatasetError(f"dataset '{corpus.name}': its features are added before it is split, not after")
+        parts, settings = corpus.utterances.parts, (features, num_processes, progress, trimmed)
+        return join([dataclasses.replace(part, corpus=add_features(part.corpus, *settings)) for part in parts])
     utterances = [utterance for utterance in corpus.utterances if isinstance(utterance, Prepared)] if features else []
     if not utterances:
         return dataclasses.replace(corpus, features=(*corpus.features, *features))

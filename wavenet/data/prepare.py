@@ -25,6 +25,7 @@ from wavenet.bounds import RATES, Workers, checked
 from wavenet.data.cache_lock import locked
 from wavenet.data.corpus import Corpus, Prepared
 from wavenet.data.dataset import Dataset, DatasetError, PreparedDataset, Scan, Skipped, Utterance
+from wavenet.data.mix import Mix
 from wavenet.data.origin import Origin
 from wavenet.data.process_pool import run_jobs
 from wavenet.types import Real
@@ -97,6 +98,9 @@ def prepare(
         ValueError: If another number is out of range.
     """
     check_sample_rate(sample_rate)
+    if isinstance(dataset, Mix):
+        settings = (sample_rate, cache_dir, trim_db, min_seconds, num_processes, progress)
+        return dataset.join(dataset.of_each(lambda _, part: prepare(part, *settings)))
     if isinstance(dataset, PreparedDataset):
         return dataset.open(sample_rate, Path(cache_dir), trim_db, min_seconds)
     folder = Path(cache_dir) / f"{dataset.name}-{sample_rate}Hz"

@@ -1,8 +1,10 @@
 """Stream of training segments: segment i is a pure function of (seed, i)."""
 
+import bisect
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ from wavenet.bounds import BatchSize, SegmentLength, checked
 from wavenet.checks import check_positive_int
 from wavenet.data.columns import NONE
 from wavenet.data.corpus import Corpus, PreparedUtterance
+from wavenet.data.mixed import MixedUtterances, parts_of
 
 _AHEAD = 64  # segments that are read ahead, if the corpus is on another machine
+_GOLDEN = 0x9E3779B97F4A7C15  # the fractional part of the golden ratio, times 2**64
 _ZEROS = np.zeros(4, np.uint64)
 
 
@@ -27,6 +31,9 @@ class TrainingSegments(Dataset):
     the same utterance, which are input but not predicted: no loss is computed on a sample whose
     receptive field is cut off. Where the utterance begins within the context, the zeros that a causal
     convolution puts before it are correct, because generation starts from the same zeros.
+
+    If the corpus is a mix with weights, the sample is drawn from one of its parts. Of any thousand consecutive
+    segments, each part has its share, give or take four.
 
     If the corpus has features, the input begins on a frame of each of them, and if the model has a
     context stack, on a frame of that: up to grid - 1 samples earlier, where grid is the least common
@@ -47,7 +54,7 @@ class TrainingSegments(Dataset):
             corpus on another machine is read ahead accordingly. 0: not.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or a part of the corpus has a weight and no utterances.
     """
 
     stride = 0
@@ -66,10 +73,13 @@ class TrainingSegments(Dataset):
         check_positive_int("TrainingSegments", **lengths)
         if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
             raise ValueError(f"TrainingSegments: margin is {margin!r}; it must be a whole number of at least 0")
+        if parts := parts_of(corpus):
+            corpus = replace(corpus, utterances=MixedUtterances(parts))  # one after the other
         self._corpus = corpus
         self._grid = math.lcm(frame, *(features.hop_length for features in corpus.features))
         self._length = -(-(context_length + segment_length + margin + self._grid - 1) // self._grid) * self._grid
         self._margin = margin
+        self._shares = _shares_of(corpus)
         self._ends = np.cumsum(corpus.columns.lengths)
         # a batch needs the same conditions of all segments, and a model needs its own of all utterances
         self._incomplete = {name for name, each in corpus.columns.conditions.items() if (each.codes == NONE).any()}
@@ -144,7 +154,7 @@ class TrainingSegments(Dataset):
             "uinteger": 0,
         }
         position_bits, random_bits = (int(number) for number in self._random.random_raw(2))
-        position = position_bits * int(self._ends[-1]) >> 64
+        position = self._shares.position(index, position_bits)
         number = int(self._ends.searchsorted(position, side="right"))
         num_samples = self._num_samples(number)
         position -= int(self._ends[number]) - num_samples
@@ -154,6 +164,44 @@ class TrainingSegments(Dataset):
 
     def _num_samples(self, number: int) -> int:
         return int(self._ends[number]) - (int(self._ends[number - 1]) if number else 0)
+
+
+class _Shares:
+    """Draws samples from the parts of a corpus, one after the other, in proportion to their weights.
+
+    Segment i is of the part in whose share of [0, 1) the fractional part of i times the golden ratio lies. These are
+    spread so evenly that a part's count in consecutive segments is never more than a few off its share, where
+    independent draws would be off by the square root of their number; and yet each is a function of i alone.
+
+    Args:
+        samples: Samples of each part.
+        weights: Of each part; not all 0.
+    """
+
+    def __init__(self, samples: Sequence[int], weights: Sequence[float]) -> None:
+        self._samples = samples
+        self._firsts = [0, *itertools.accumulate(samples)]
+        ends = list(itertools.accumulate(weights))
+        self._ends = [int(end / ends[-1] * 2**64) for end in ends]
+
+    def position(self, index: int, random_bits: int) -> int:
+        """Return the sample of segment `index`, counted from the first part's first, from 64 random bits."""
+        part = bisect.bisect_right(self._ends, index * _GOLDEN % 2**64)
+        return self._firsts[part] + (random_bits * self._samples[part] >> 64)
+
+
+def _shares_of(corpus: Corpus) -> _Shares:
+    """Return the shares of a corpus's parts; one that is no mix, or a mix without weights, is a single part."""
+    weighted = [(part, part.weight) for part in parts_of(corpus) if part.weight is not None]
+    for part, weight in weighted:
+        if weight and not part.corpus.utterances:
+            raise ValueError(
+                f"part '{part.name}' of the mix has the weight {weight:g}, but no recordings to train on; give it the "
+                "weight 0"
+            )
+    if not weighted:
+        return _Shares([corpus.columns.samples], [1])
+    return _Shares([part.corpus.columns.samples for part, _ in weighted], [weight for _, weight in weighted])
 
 
 class SegmentStream(Sampler[list[int]]):

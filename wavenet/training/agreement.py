@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch.distributed as dist
 
-from wavenet.data import Corpus, IndexedUtterances
+from wavenet.data import Corpus, IndexedUtterances, parts_of
 
 Recording = tuple[str, int, str]  # its id, its samples and its conditions
 
@@ -43,6 +43,9 @@ class Agreement(L.Callback):
 
 def recordings_of(corpus: Corpus) -> list[Recording]:
     """Return what a corpus consists of, in its order; of one with an index, its digest stands for all of them."""
+    if parts := parts_of(corpus):
+        of_parts = [(part.name, *each) for part in parts for each in recordings_of(part.corpus)]
+        return [(f"{part}/{name}", samples, conditions) for part, name, samples, conditions in of_parts]
     if isinstance(corpus.utterances, IndexedUtterances):
         return [(f"the corpus {corpus.utterances.digest:.16}", len(corpus.utterances), "")]
     return [(u.id, u.num_samples, json.dumps(u.conditions, sort_keys=True)) for u in corpus.utterances]
