@@ -278,6 +278,7 @@ def test_what_is_not_plain_is_neither_saved_nor_trained_with(small, tmp_path, me
         {"data": {"licences": "x"}},
         {"data": {"licences": 3}},
         {"data": {"licences": [3, {"name": 4}], "more_licences": "many"}},
+        {"data": {"parts": [3, {"name": 4, "share": 1}, {"name": "x"}, {"name": "# y", "share": 2, "seconds": "3"}]}},
         {"validation": {"bits_per_sample": "4"}},
         {"training": [], "package": {}},
         {"evaluation": {"resynthesis": {"measures": 3}, "unheard": [], "machine": 4}, "command": []},

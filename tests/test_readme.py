@@ -27,7 +27,10 @@ def blocks(name):
 
 LOAD, STREAM = blocks("README.md")
 (ONNX,) = blocks("data/guide/exchange.md")
-DATASET, PARTS = blocks("data/guide/your-own-parts.md")
+MIX, DATASET, PARTS = blocks("data/guide/your-own-parts.md")
+(MIX_CONFIG,) = re.findall(
+    r"```yaml\n(defaults:.*?)```", (ROOT / "data/guide/your-own-parts.md").read_text(), re.DOTALL
+)
 
 
 def test_both_languages_show_the_same_code():
@@ -62,6 +65,21 @@ def test_an_exported_model_generates_without_torch(run, in_tmp):
     audio, rate = soundfile.read("june.wav")
     assert (rate, len(audio)) == (8000, 800)
     assert len(np.unique(audio)) > 50  # of 256 levels; a model that was not trained draws nearly all of them
+
+
+def test_two_folders_as_one_dataset(run, in_tmp):
+    (in_tmp / "conf" / "dataset").mkdir(parents=True)
+    (in_tmp / "conf" / "dataset" / "voices.yaml").write_text(MIX_CONFIG)
+    for name in ("studio", "phone"):
+        for speaker, number in (("june", "001"), ("june", "002")):
+            place = in_tmp / "recordings" / name / f"{speaker}_{number}.flac"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "data" / "prompts" / speaker / place.name, place)
+    output = run("train", "--config-dir", "conf", *TINY, "dataset=voices", "logger=none")
+    assert "data     mix of phone, studio: 2 speaker(s)" in output and "min, 75.0 % of the segments; studio" in output
+    names = {}
+    exec(MIX.replace('Folder("', 'Folder("recordings/'), names)
+    assert [len(names[part].utterances) for part in ("train", "held_out")] == [2, 2]
 
 
 def test_a_dataset_in_one_file(in_tmp):

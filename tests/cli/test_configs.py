@@ -27,6 +27,8 @@ def data_for(dataset, speech, vctk, tmp_path):
             (wavs / file.name).write_bytes(file.read_bytes())
     if dataset in LAYOUTS:
         LAYOUTS[dataset](tmp_path)
+    if dataset == "mix":
+        return ["dataset/parts=[folder,vctk]", f"dataset.parts.folder.root={speech}", f"dataset.parts.vctk.root={vctk}"]
     if dataset == "shards":
         prepare_shards(Folder(speech), 8000, tmp_path / "prepared", progress=False)
         return [f"dataset.root={tmp_path / 'prepared'}"]
@@ -61,7 +63,7 @@ def levels(path):
 
 def test_no_config_is_forgotten():
     groups = {str(p.parent.relative_to(CONFIGS)) for p in CONFIGS.rglob("*.yaml")}
-    covered = {".", "dataset", "model", "model/distribution", "model/conditioners", "model/context"}
+    covered = {".", "dataset", "dataset/parts", "model", "model/distribution", "model/conditioners", "model/context"}
     assert groups == covered | {"optimizer", "trainer", "logger", "callbacks", "experiment"}
     assert {p.stem for p in CONFIGS.glob("*.yaml")} == COMMANDS
 
@@ -69,7 +71,24 @@ def test_no_config_is_forgotten():
 @pytest.mark.parametrize("dataset", choices("dataset"))
 def test_datasets(run, in_tmp, speech, vctk, dataset):
     output = run("train", *TINY, "logger=none", f"dataset={dataset}", *data_for(dataset, speech, vctk, in_tmp))
-    assert f"data     {'folder' if dataset == 'shards' else dataset}: " in output
+    name = {"shards": "folder", "mix": "mix of folder, vctk"}.get(dataset, dataset)
+    assert f"data     {name}: " in output
+    assert "done     2 steps" in output
+
+
+def test_every_dataset_is_a_part_of_a_mix(run, in_tmp, speech, vctk):
+    parts = choices("dataset/parts")
+    assert {*parts, "mix"} == set(choices("dataset"))
+    settings = [f"dataset/parts=[{','.join(parts)}]"]
+    for part in parts:
+        (in_tmp / part).mkdir()
+        settings += [
+            setting.replace("dataset.", f"dataset.parts.{part}.")
+            for setting in data_for(part, speech, vctk, in_tmp / part)
+        ]
+    output = run("train", *TINY, "logger=none", "dataset=mix", *settings)
+    assert f"data     mix of {', '.join(parts)}: " in output
+    assert "beethoven/piano, youtubemix/piano" in output
     assert "done     2 steps" in output
 
 

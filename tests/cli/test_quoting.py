@@ -63,6 +63,13 @@ def test_settings_of_groups_and_a_path_in_the_home_folder():
     assert settings("evaluate", "checkpoint=[1_2,b (1)]")["checkpoint"] == ["1_2", "b (1)"]
 
 
+def test_settings_of_a_part_of_a_mix_are_those_of_its_dataset():
+    given = ["dataset=mix", "dataset/parts=[folder]", "dataset.weights={folder: 2.5}"]
+    cfg = settings("train", *given, "dataset.parts.folder.root=~/take (1)", "dataset.parts.folder.licence=1_2")
+    assert cfg["dataset"]["parts"]["folder"]["root"] == str(Path.home() / "take (1)")
+    assert cfg["dataset"]["parts"]["folder"]["licence"] == "1_2" and cfg["dataset"]["weights"] == {"folder": 2.5}
+
+
 def test_commas_separate_the_values_of_a_sweep():
     sweep = ["-m", "speaker=1_2,Zoë,null", "seed=1,2", "prompt=glob(*)", "~top_k", "a@b=c"]
     assert quoted("generate", sweep) == ["-m", "speaker='1_2','Zoë',null", *sweep[2:]]

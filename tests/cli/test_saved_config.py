@@ -63,6 +63,36 @@ def test_settings_of_a_newer_version_have_their_default(tmp_path):
     assert (cfg.save_every_n_steps, cfg.samples.max_num) == (1000, 4)
 
 
+MIX = ["dataset=mix", "dataset/parts=[folder,vctk]", "dataset.parts.vctk.download=true"]
+
+
+def test_no_part_of_a_mix_is_downloaded_again(tmp_path):
+    path = write(tmp_path, *MIX, "dataset.parts.vctk.root=corpora", "dataset.weights={folder: 1, vctk: 2.5}")
+    dataset = load_saved_config(path, "own/cache").dataset
+    assert (dataset.parts.vctk.root, dataset.parts.vctk.download) == ("corpora", False)
+    assert dataset.weights == {"folder": 1, "vctk": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"x": {"_target_": "os.system"}}, r"_target_ 'os\.system' is not one of this package's own classes; refused"),
+        ({"x": {"_target_": "wavenet.model.WaveNet"}}, r"'wavenet\.model\.WaveNet' is not one of .* refused"),
+        ({"x": {"_target_": "wavenet.data.mix.Mix", "parts": {}}}, "is a mix itself; refused, list its parts instead"),
+        ({"x": {"_target_": "wavenet.data.vctk.VCTK", "evil": 1}}, "dataset.parts.x: .* argument 'evil'"),
+        ({"x": {"_target_": "wavenet.data.vctk.VCTK", "mic": 3}}, "dataset.parts.x.mic is 3; it must be mic1 or mic2"),
+        ({"x": {"_target_": "wavenet.data.vctk.VCTK", "root": {"_target_": "os.system"}}}, "no class may be named"),
+        ({"x": "vctk"}, "dataset.parts.x is 'vctk'; it must be a group of settings"),
+        ({"x": {"root": "data"}}, "_target_ None is not one of"),
+        (["vctk"], r"dataset.parts is \['vctk'\]; it must be a group of settings"),
+    ],
+)
+def test_a_mix_in_a_runs_config_has_datasets_only(tmp_path, parts, message):
+    path = write(tmp_path, *MIX, dataset=lambda dataset: dataset | {"parts": parts})
+    with pytest.raises(CheckpointError, match=message):
+        load_saved_config(path, "own/cache")
+
+
 def test_a_dataset_is_not_downloaded_again(tmp_path):
     path = write(tmp_path, "dataset=vctk", "dataset.download=true", "dataset.root=corpora")
     dataset = load_saved_config(path, "own/cache").dataset

@@ -170,7 +170,8 @@ def _data(metadata: dict[str, Any]) -> dict[str, Any]:
     if entry_at(metadata, "data") is not None:
         names = ("utterances", "seconds", "speakers", "more_licences")
         data = {name: number_at(metadata, "data", name) for name in names}
-        data |= {"name": escaped(text_at(metadata, "data", "name") or "(without a name)", 100)}
+        name = text_at(metadata, "data", "name") or "(without a name)"
+        data |= {"name": escaped(name, 100), "parts": _parts(metadata)}
     base = {name: text_at(metadata, "base", name) for name in ("name", "data")}
     return {
         "data": data,
@@ -178,6 +179,18 @@ def _data(metadata: dict[str, Any]) -> dict[str, Any]:
         "licences": [(escaped(name, 100), attribution) for name, attribution in licences],
         "licence_unknown": any(name == "unknown" for name, _ in licences),
     }
+
+
+def _parts(metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a mix."""
+    given = entry_at(metadata, "data", "parts")
+    parts = []
+    for part in given[:_MAX_NAMES] if isinstance(given, list) else []:
+        name, share = text_at(part, "name"), number_at(part, "share")
+        if name is not None and share is not None:
+            sizes = {key: number_at(part, key) for key in ("utterances", "seconds")}
+            parts.append({"name": escaped(name, 60), "share": f"{share:.1%}"} | sizes)
+    return parts
 
 
 def _bits(metadata: dict[str, Any]) -> float | None:

@@ -124,10 +124,10 @@ def warnings_as_lines() -> Iterator[None]:
 def key_of(override: str) -> str:
     """Return the key that an override of the command line sets.
 
-    >>> key_of("+model/context@model.context=small")
-    'model.context'
+    >>> key_of("model/context=small"), key_of("+dataset@dataset.parts.mine=folder")
+    ('model.context', 'dataset.parts.mine')
     """
-    return override.split("=", 1)[0].lstrip("+~").split("@")[0].replace("/", ".")
+    return override.split("=", 1)[0].lstrip("+~").split("@")[-1].replace("/", ".")
 
 
 def overrides_of_command() -> dict[str, str]:

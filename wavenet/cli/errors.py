@@ -15,6 +15,7 @@ from yaml import YAMLError
 from wavenet.cli.lightning_settings import refusal
 from wavenet.cli.schema import type_of_setting
 from wavenet.cli.validation import arguments_of
+from wavenet.data.mix import in_part
 from wavenet.names import closest
 
 _KEY = re.compile(r"[+~]*([^=@]*)")
@@ -45,7 +46,8 @@ def explain_composition_error(error: Exception, command: str, folder: Path, over
         return f"{several[1]}: several values; write KEY=[A,B] for a list, or add --multirun to run once with each"
     if command == "push" and any(_key(each) == "token" for each in overrides):  # the message must not show it
         return "token is not a setting, as other users see a command line; run hf auth login, or set HF_TOKEN"
-    return _explain_key_error(first, command, folder, overrides) or " ".join(str(error).split())
+    explained = _explain_group_error(first, folder, overrides) or _explain_key_error(first, command, folder, overrides)
+    return explained or " ".join(str(error).split())
 
 
 def explain_instantiation_error(error: InstantiationException) -> str:
@@ -66,10 +68,27 @@ def explain_instantiation_error(error: InstantiationException) -> str:
     where = re.fullmatch(r"\w+: (([\w.]+) is .*)", message, re.DOTALL)
     if key is None:
         return message
+    part = re.fullmatch(r"dataset\.parts\.([^.]+)", key[1])
+    message = message if part is None else in_part(part[1], message)
     if where is None or target is None:
         return message if isinstance(cause, ValueError) else f"{key[1]}: {message}"
     known = arguments_of(get_class(target[1]))
     return f"{key[1]}.{where[1]}" if known and where[2].split(".")[0] in known else f"{key[1]}: {message}"
+
+
+def _explain_group_error(message: str, folder: Path, overrides: Sequence[str]) -> str:
+    """Explain Hydra's message about an option that is chosen twice, or where none can be; "" if it is another."""
+    twice = re.search(r"dataset@(dataset\.parts\.[\w-]+)(?: appears more than once|\. To override)", message)
+    if twice:
+        return f"{twice[1]}: two parts have this name; give one of them another, +dataset@dataset.parts.NAME=DATASET"
+    named = re.match(r"Could not override '([^']*[/@][^']*)'", message)
+    override = next((each for each in overrides if named and each.startswith(f"{named[1]}=")), None)
+    if named is None or override is None:
+        return ""
+    if "@" in named[1]:
+        return f"{override}: nothing is chosen there yet; write +{override}"
+    owners = " or ".join(_options_with(folder, named[1]))
+    return f"{override}: it belongs to an option that is not chosen; choose {owners}" if owners else ""
 
 
 def _explain_key_error(message: str, command: str, folder: Path, overrides: Sequence[str]) -> str:
@@ -139,6 +158,14 @@ def _key(override: str) -> str:
     found = _KEY.match(override)
     assert found is not None
     return found[1]
+
+
+def _options_with(folder: Path, group: str) -> list[str]:
+    """Return the options of the group above whose defaults have a group, such as "dataset=mix" for "dataset/parts"."""
+    above, _, name = group.rpartition("/")
+    default = re.compile(rf"^ +- {name}:", re.MULTILINE)
+    texts = {each: (folder / above / f"{each}.yaml").read_text(encoding="utf-8") for each in _options(folder, above)}
+    return [f"{above}={option}" for option, text in texts.items() if default.search(text)]
 
 
 def _options(folder: Path, group: str) -> list[str]:

@@ -18,7 +18,7 @@ from wavenet.cli.literal import build, literals
 from wavenet.cli.saved_config import checked_yaml
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.cli.validation import arguments_of, check, check_known
-from wavenet.data import Corpus, Dataset
+from wavenet.data import Corpus, Dataset, Mix
 from wavenet.model import WaveNet
 from wavenet.names import normalise
 from wavenet.native import Layout, UnknownNetworkError
@@ -135,12 +135,10 @@ def make_dataset(cfg: DictConfig) -> Dataset:
         ValueError: If it has no name for the folder of its prepared audio.
     """
     dataset = build("dataset", cfg)
-    name = getattr(dataset, "name", None)
-    if not isinstance(name, str) or not name.isprintable() or set(name) & set(" /\\") or name in ("", ".", ".."):
-        raise ValueError(
-            f"dataset._target_ is {cfg._target_}, whose name is {name!r:.80}; give the class a short name without "
-            'spaces, such as name = "mine": its prepared audio is kept in a folder of that name'
-        )
+    _check_dataset_name("dataset", dataset)
+    if isinstance(dataset, Mix):
+        for part, each in dataset.parts.items():
+            _check_dataset_name(f"dataset.parts.{part}", each)
     return dataset
 
 
@@ -174,6 +172,16 @@ def fill_categories(cfg: DictConfig, corpus: Corpus, known: Mapping[str, Sequenc
                 f"model.conditioners.{key}.categories is {categories}, but the dataset has "
                 f"{', '.join(unknown)}, too; add them, or use null for all names"
             )
+
+
+def _check_dataset_name(group: str, dataset: Dataset) -> None:
+    name = getattr(dataset, "name", None)
+    if not isinstance(name, str) or not name.isprintable() or set(name) & set(" /\\") or name in ("", ".", ".."):
+        found = type(dataset)
+        raise ValueError(
+            f"{group}._target_ is {found.__module__}.{found.__qualname__}, whose name is {name!r:.80}; give the class "
+            'a short name without spaces, such as name = "mine": its prepared audio is kept in a folder of that name'
+        )
 
 
 def model_on_meta(cfg: DictConfig) -> WaveNet:

@@ -7,7 +7,7 @@ are written nor whether something is downloaded.
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from wavenet.cli.config_files import config_dir
 from wavenet.cli.literal import is_literal, literal, literals
 from wavenet.cli.schema import type_of_setting
 from wavenet.cli.targets import LOGGERS, SCHEDULE, WANDB, resolve_class
+from wavenet.data import Mix
 from wavenet.types import format_value
 
 _LIMIT = 2**20  # bytes
@@ -94,12 +95,20 @@ def load_saved_config(path: Path, cache_dir: str, trust: Trust = (), text: str |
         cfg.logger.save_dir = literal(str(run))
     if "offline" in (cfg.logger or ()):
         cfg.logger.offline = True
-    if "download" in cfg.dataset:
-        cfg.dataset.download = False
+    for dataset in datasets_in(cfg.dataset):
+        if "download" in dataset:
+            dataset["download"] = False
     named, cfg.preparation.cache_dir = Path(cfg.preparation.cache_dir), literal(cache_dir)
     if text is None and named.resolve() != Path(cache_dir).resolve() and any(named.glob("*Hz/table.json")):
         print(f"the run's cache {str(named)!a} is not used; preparation.cache_dir=... on the command line uses it")
     return cfg
+
+
+def datasets_in(settings: MutableMapping[str, Any]) -> list[MutableMapping[str, Any]]:
+    """Return the settings of a dataset, and those of each of its parts if it is a mix."""
+    parts = settings.get("parts")
+    found = list(parts.values()) if isinstance(parts, Mapping) else []
+    return [settings, *(part for part in found if isinstance(part, MutableMapping))]
 
 
 def kept(cfg: DictConfig) -> dict[str, Any]:
@@ -208,7 +217,7 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
         if isinstance(value, str) and not re.fullmatch(r"[\w.,:-]{1,40}", value):
             raise ValueError(f"trainer.{name} is {value!r:.80}; it is not a value that the trainer accepts")
     _check_optimizer(trust, **data["optimizer"])
-    _check_dataset(trust, **data["dataset"])
+    _check_dataset("dataset", data["dataset"], trust)
     for name, callback in data["callbacks"].items():
         _check_callback(name, callback, trust)
     if data["logger"]:
@@ -265,10 +274,21 @@ def _check_logger(
         raise ValueError("logger.name and logger.version do not name a log folder inside the run's folder; refused")
 
 
-def _check_dataset(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
-    check_arguments("dataset:", resolve_class("dataset", _target_, trust), list(arguments))
-    for name, value in arguments.items() if is_own(_target_) else ():
-        _check_value(f"dataset.{name}", value, None)
+def _check_dataset(group: str, settings: Any, trust: Trust) -> None:
+    if not isinstance(settings, dict):
+        raise ValueError(f"{group} is {settings!r:.80}; it must be a group of settings")
+    target = settings.get("_target_")
+    arguments = {name: value for name, value in settings.items() if name != "_target_"}
+    found = resolve_class(group, target, trust)
+    check_arguments(f"{group}:", found, list(arguments))
+    if issubclass(found, Mix):
+        parts = arguments.pop("parts")
+        if not isinstance(parts, dict):
+            raise ValueError(f"{group}.parts is {parts!r:.80}; it must be a group of settings")
+        for name, part in parts.items():
+            _check_dataset(f"{group}.parts.{name}", part, trust)
+    for name, value in arguments.items() if is_own(target) else ():
+        _check_value(f"{group}.{name}", value, None)
 
 
 def _check_names(place: str, data: dict[str, Any], known: Iterable[str], required: Iterable[str] = ()) -> None:

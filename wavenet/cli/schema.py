@@ -7,6 +7,7 @@ packages check their arguments themselves.
 """
 
 import inspect
+import re
 from typing import Any
 
 from wavenet import bounds, distributions
@@ -51,6 +52,7 @@ _CLASS = Text("a class with its module, such as wavenet.model.WaveNet")
 _NAME = Text("a name")
 _NAME_OR_NUMBER = Text("a name", numbers=True)
 _LIBRITTS = ListOf(OneOf(SUBSETS), 0, len(SUBSETS), "[train-clean-100]")
+_PART = re.compile(r"dataset\.parts\.[^.]+")  # of a mix: a dataset in itself
 _TRUST = ListOf(Text("a module"), 0, 100, "[mymodel]")
 
 
@@ -91,7 +93,13 @@ PREPARATION: dict[str, ValueType] = {
     **{f"preparation.{key}": value_type for key, value_type in _types_of(prepare).items()},
     "dataset._target_": _CLASS,
     "dataset.root": optional(PATH),
-    **_types_in_annotations(**{"dataset.cache_gigabytes": bounds.CacheGigabytes}),
+    **_types_in_annotations(
+        **{
+            "dataset.cache_gigabytes": bounds.CacheGigabytes,
+            "dataset.weights": bounds.PartWeights | None,
+            "dataset.same_speakers": bounds.Flag,
+        }
+    ),
     "dataset.mic": OneOf(("mic1", "mic2")),
     "dataset.download": BOOLEAN,
     "dataset.held_out": OneOf(HELD_OUT),
@@ -282,6 +290,9 @@ SCHEMA: dict[str, dict[str, ValueType]] = {
 
 
 _NAMED_PARTS = ("model.conditioners.", "callbacks.")  # groups of parts whose names are free
+def is_dataset(group: str) -> bool:
+    """Return whether a group of settings is a dataset's: "dataset" itself, or a part of a mix, "dataset.parts.NAME"."""
+    return group == "dataset" or _PART.fullmatch(group) is not None
 
 
 def type_of_setting(command: str, key: str) -> ValueType | None:
@@ -289,8 +300,10 @@ def type_of_setting(command: str, key: str) -> ValueType | None:
 
     >>> str(type_of_setting("train", "model.conditioners.mel.dropout"))
     'a number of at least 0 and below 1, such as 0.1'
+    >>> type_of_setting("train", "dataset.parts.mine.root") is type_of_setting("train", "dataset.root")
+    True
     """
-    table = SCHEMA[command]
+    table, key = SCHEMA[command], re.sub(rf"^{_PART.pattern}\.", "dataset.", key)
     if key in table:
         return table[key]
     for parts in _NAMED_PARTS:

@@ -4,6 +4,8 @@ import re
 from typing import Any
 
 from wavenet.checkpoint import Trust, allowed_class, dataset_class, is_own, module_class, modules_of, optimizer_class
+from wavenet.cli.schema import is_dataset
+from wavenet.data import Mix
 from wavenet.model import WaveNet
 
 WANDB = "wavenet.training.wandb_log.WandbLog"
@@ -34,8 +36,11 @@ def resolve_class(group: str, target: Any, trust: Trust) -> Any:
     Raises:
         ValueError: If the class is not available, not suitable for the group, or not trusted.
     """
-    if group == "dataset":
-        return dataset_class(target, trust)
+    if is_dataset(group):
+        dataset = dataset_class(target, trust)
+        if group != "dataset" and issubclass(dataset, Mix):
+            raise ValueError(f"_target_ {target!r} is a mix itself; refused, list its parts instead")
+        return dataset
     if group == "optimizer":
         return optimizer_class(target, trust)
     if group == "logger":
@@ -81,7 +86,8 @@ def resolve_user_class(group: str, target: str) -> Any:
         return resolve_class(group, target, () if is_own(target) else modules_of({"_target_": target}))
     except ValueError as error:
         reason = str(error).removeprefix(f"_target_ {target!r} ")
-        base = _CALLBACK if group.startswith("callbacks.") else _BASES.get(group, "a torch.nn.Module")
+        name = "dataset" if is_dataset(group) else group
+        base = _CALLBACK if group.startswith("callbacks.") else _BASES.get(name, "a torch.nn.Module")
         raise ValueError(
             f"{group}._target_ is {target!r:.80}; it must be an existing class, {base}: it {reason}"
         ) from error

@@ -48,8 +48,9 @@ from wavenet.cli.saved_config import kept
 from wavenet.cli.sweeps import add_result, folder_in_sweep, is_sweep
 from wavenet.cli.trainer import make_trainer, print_profile
 from wavenet.conditioning import CategoricalEmbedding
-from wavenet.data import Corpus, Dataset, add_features, prepare, split
+from wavenet.data import Corpus, Dataset, add_features, parts_of, prepare, shares_of, split
 from wavenet.model import WaveNet
+from wavenet.names import one_line
 from wavenet.training import (
     EarlyStopping,
     Launch,
@@ -72,6 +73,7 @@ from wavenet.training.wandb_log import WandbLog
 
 _FAST_SECONDS = 0.05  # of each sample with trainer.fast_dev_run
 _MAX_SKIPPED_PRINTED = 10  # recordings; the rest are in the run's skipped.txt
+_MAX_RENAMED_PRINTED = 6  # speakers; the rest are in the run's config.yaml
 
 
 @command("train")
@@ -387,6 +389,7 @@ def _print_start(
         f"{len(train.utterances)} utterances for training, {validation.seconds / 60:.1f} min in "
         f"{len(validation.utterances)} held out, {rate} Hz",
     ]
+    lines += _of_parts(train)
     if model.context is not None:
         stack, context = model.stack.receptive_field, model.context.receptive_field
         lines.append(
@@ -411,6 +414,27 @@ def _print_start(
         hardware += "; a GPU is available: trainer=gpu"
     lines.append(f"run      {run} on {hardware}")
     print("\n".join(lines), flush=True)
+
+
+def _of_parts(train: Corpus) -> list[str]:
+    """Return a line with the parts of a mix, and one with the speakers that several of them have."""
+    parts = parts_of(train)
+    if not parts:
+        return []
+    each = [
+        f"{part.name} {part.corpus.seconds / 60:.1f} min, {100 * share:.1f} % of the segments"
+        for part, share in zip(parts, shares_of(parts), strict=True)
+    ]
+    lines = [f"parts    {'; '.join(each)}"]
+    renamed = [name for _, name in sorted(pair for part in parts for pair in part.speakers.items())]
+    if renamed:
+        more = len(renamed) - _MAX_RENAMED_PRINTED
+        shown = one_line(", ".join(renamed[:_MAX_RENAMED_PRINTED])) + (f" and {more} more" if more > 0 else "")
+        lines.append(
+            f"speakers {shown}: kept apart, as several parts have these names; one person each: "
+            "dataset.same_speakers=true"
+        )
+    return lines
 
 
 def _unseen(model: WaveNet, train: Corpus, validation: Corpus) -> list[str]:

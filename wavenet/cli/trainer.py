@@ -15,7 +15,7 @@ from wavenet.cli.command import plain
 from wavenet.cli.literal import build
 from wavenet.cli.preflight import chosen_callbacks
 from wavenet.cli.resumption import AUTO
-from wavenet.cli.saved_config import kept
+from wavenet.cli.saved_config import datasets_in, kept
 from wavenet.cli.targets import resolve_user_class
 from wavenet.data import Corpus
 from wavenet.model import WaveNet
@@ -147,5 +147,6 @@ def _logger(cfg: DictConfig, purge_step: int | None) -> Logger | bool:
 def _settings_of_all(cfg: DictConfig) -> dict[str, Any]:
     """Return the settings that must be the same in all processes; paths may differ between nodes."""
     settings = kept(cfg)
-    settings["dataset"].pop("root", None)
+    for dataset in datasets_in(settings["dataset"]):
+        dataset.pop("root", None)
     return {name: value for name, value in settings.items() if name not in _OF_NODES}

@@ -11,7 +11,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from wavenet.checkpoint import check_trust, constructor_parameters, takes_any
 from wavenet.cli.lightning_settings import refusal
-from wavenet.cli.schema import SCHEMA, type_of_setting
+from wavenet.cli.schema import SCHEMA, is_dataset, type_of_setting
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.names import closest
 from wavenet.types import format_value
@@ -115,8 +115,10 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
             if isinstance(value, dict) and "_target_" in value:
                 _check_keys(key, value, _known(command, key, value))
         elif isinstance(value, dict):
-            if "_partial_" in value and _BUILT_AT_ONCE.fullmatch(key):
+            if "_partial_" in value and (is_dataset(key) or _BUILT_AT_ONCE.fullmatch(key)):
                 raise ValueError(f"{key}._partial_: only a part that the model builds later has it; remove it")
+            if key != "dataset" and is_dataset(key) and "_target_" not in value:
+                raise ValueError(f"{key} is no dataset; choose one for it: +dataset@{key}=NAME")
             _check_keys(key, value, _known(command, key, value))
             _check_group(command, key, value, written[name])
         elif example := _example_in(command, key) if value is not None else None:
@@ -125,7 +127,7 @@ def _check_group(command: str, group: str, settings: Mapping[str, Any], written:
 
 def _example_in(command: str, group: str) -> str | None:
     """Return the key of a setting inside a group; None if it is no group."""
-    if re.fullmatch(r"(model\.conditioners|callbacks)\.[^.]+", group):
+    if re.fullmatch(r"(model\.conditioners|dataset\.parts|callbacks)\.[^.]+", group):
         return f"{group}._target_"
     return next((each for each in SCHEMA[command] if each.startswith(f"{group}.")), None)
 

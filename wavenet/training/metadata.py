@@ -9,11 +9,12 @@ import torch
 from wavenet.audio import Features
 from wavenet.checkpoint import entry_at, number_at, printable, text_at
 from wavenet.conditioning import statistics_of
-from wavenet.data import Corpus
+from wavenet.data import Corpus, Part, parts_of, shares_of
 from wavenet.data.origin import UNKNOWN
 from wavenet.version import __version__
 
 _MAX_LICENCES = 50
+_MAX_PARTS = 50
 _MAX_RECORDINGS = 100  # whose features are looked at
 
 
@@ -33,8 +34,9 @@ def run_metadata(
 
     Returns:
         Plain data: "package" and "torch", their versions; "date", of the start; "data", with the dataset's name, its
-        licences ({"name": ..., "attribution": ...} each) and its size in utterances, seconds and speakers; "features",
-        by name, what they look like (`statistics_of`); and "training", the settings. `WaveNetTraining` adds "steps" to
+        licences ({"name": ..., "attribution": ...} each), its size in utterances, seconds and speakers, and the "parts"
+        of a mix ({"name", "utterances", "seconds", "share"} each, the last of the training segments); "features", by
+        name, what they look like (`statistics_of`); and "training", the settings. `WaveNetTraining` adds "steps" to
         "training", and "validation": {"bits_per_sample", "step", "samples"} of the last one. With a base, "base" has
         its "name", and its "data" and "steps" if they are known.
     """
@@ -54,6 +56,9 @@ def run_metadata(
     }
     if origin.hub is not None:
         data["hub"] = origin.hub
+    if parts := parts_of(train):
+        described = [_describe(part, share) for part, share in zip(parts, shares_of(parts), strict=True)]
+        data["parts"] = described[:_MAX_PARTS]
     more = max(0, len(licences) - _MAX_LICENCES) + int(number_at(base and base[1], "data", "more_licences") or 0)
     if more:
         data["more_licences"] = more
@@ -97,6 +102,13 @@ def _licences_of(metadata: dict[str, Any] | None) -> list[dict[str, str]]:
 
 def _licence(name: str, attribution: str) -> dict[str, str]:
     return {"name": printable(name, 100), "attribution": printable(attribution)}
+
+
+def _describe(part: Part, share: float) -> dict[str, Any]:
+    """Describe a part of a mix, of whose training segments it has a share."""
+    corpus = part.corpus
+    size = {"utterances": len(corpus.utterances), "seconds": round(corpus.seconds, 1)}
+    return {"name": printable(part.name, 100), **size, "share": round(share, 4)}
 
 
 def _statistics(train: Corpus, feature: Features) -> dict[str, float]:
