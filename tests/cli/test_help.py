@@ -14,11 +14,13 @@ from wavenet.cli.settings import settings_of
 
 COMMANDS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 GROUPS = sorted({str(path.parent.relative_to(CONFIGS)) for path in CONFIGS.glob("*/**/*.yaml")} - {"experiment"})
+PARTS = "dataset/parts"  # of dataset=mix
 EVERY_OPTION = [  # in as many compositions as the largest group has options
-    [f"{group}={options[number % len(options)]}" for group in GROUPS for options in [choices(group)]]
+    [f"{group}={options[number % len(options)]}" for group in GROUPS if group != PARTS for options in [choices(group)]]
     for number in range(max(len(choices(group)) for group in GROUPS))
 ]
 CASES = [*((command, []) for command in COMMANDS), *(("train", options) for options in EVERY_OPTION)]
+CASES += [("train", ["dataset=mix", f"{PARTS}=[prompts,folder]"])]
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,11 @@ def test_every_group_option_and_setting_says_what_it_is_for(command, options):
     text = help_text(command, options)
     assert [line for line in text.splitlines() if len(line) > 80 or line != line.rstrip()] == []
     assert all(f"\n  {setting.key}" in text for setting in found.settings)
+
+
+def test_a_mix_is_the_chosen_dataset():
+    text = help_text("train", ["dataset=mix", f"{PARTS}=[prompts,folder]"])
+    assert text.count("  mix (chosen) ") == text.count("  prompts (chosen) ") == text.count("  folder (chosen) ") == 1
 
 
 def test_the_parts_of_the_text():
@@ -135,7 +142,8 @@ def test_a_mistake_beside_help_is_explained_as_without_it(run, in_tmp):
 def test_help_needs_no_torch(program):
     start = "from wavenet.cli import main; main()"
     if program.endswith(".py"):
-        start = f"import runpy; runpy.run_path({str(ROOT / program)!r}, run_name='__main__')"
+        start = f"import runpy; sys.path.insert(0, {str(ROOT / 'scripts')!r}); "
+        start += f"runpy.run_path({str(ROOT / program)!r}, run_name='__main__')"
     code = f"import sys; sys.argv = {[*program.split(), '--help']}; {start}; print('torch' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.startswith("usage: wavenet train ") and printed.endswith("\nFalse\n")

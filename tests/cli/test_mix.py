@@ -12,7 +12,7 @@ from tests.configured import composed
 from tests.conftest import PROMPTS, TINY
 from wavenet.checkpoint import describe
 from wavenet.checkpoint.card import card
-from wavenet.cli.train import _settings_of_all
+from wavenet.cli.trainer import _settings_of_all
 from wavenet.data import prepare, split
 from wavenet.data.folder import Folder
 

@@ -104,8 +104,9 @@ def _name_of(cls: type) -> str:
 
 
 def _plain(value: Any, place: str) -> Any:
-    if isinstance(value, nn.Module) and not isinstance(value, nn.ModuleDict | nn.ModuleList):
-        return describe(value)
+    is_dataset = not inspect.isclass(value) and hasattr(value, "scan")  # a part of a mix
+    if is_dataset or (isinstance(value, nn.Module) and not isinstance(value, nn.ModuleDict | nn.ModuleList)):
+        return describe_dataset(value) if is_dataset else describe(value)
     if isinstance(value, nn.ModuleDict | Mapping):
         if not all(isinstance(name, str) and not name.startswith("_") for name in value):
             raise ValueError(f"{place} has keys that are not text or begin with _, so it cannot be saved; rename them")

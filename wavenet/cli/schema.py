@@ -290,6 +290,8 @@ SCHEMA: dict[str, dict[str, ValueType]] = {
 
 
 _NAMED_PARTS = ("model.conditioners.", "callbacks.")  # groups of parts whose names are free
+
+
 def is_dataset(group: str) -> bool:
     """Return whether a group of settings is a dataset's: "dataset" itself, or a part of a mix, "dataset.parts.NAME"."""
     return group == "dataset" or _PART.fullmatch(group) is not None

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.cli.config_files import NO_COMMENT, Comment, comments, config_dir, summary
 
-_FOR_EXPERIMENTS = {"prepare": ("optimizer", "trainer", "logger", "callbacks")}  # groups that a command has for their sake only
+_FOR_EXPERIMENTS = {"prepare": ("optimizer", "trainer", "logger", "callbacks")}  # groups that are there for them only
 _FLAGS = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # Hydra's with a value, and --multirun
 for _flag, _short in (("config-dir", "cd"), ("config-name", "cn"), ("cfg", "c"), ("package", "p"), ("info", "i")):
     _FLAGS.add_argument(f"--{_flag}", f"-{_short}", nargs="?")
@@ -159,7 +159,8 @@ def _groups(
     files: Sequence[_File], choices: Mapping[str, Any], written: Mapping[str, Comment], folders: Sequence[Path]
 ) -> Iterator[Group]:
     """Find the groups of a composed config, except Hydra's own."""
-    chosen = {key.split("@")[0]: option for key, option in choices.items() if not key.startswith("hydra/")}
+    keys = sorted((key for key in choices if not key.startswith("hydra/")), key=lambda key: "@" not in key)
+    chosen = {key.split("@")[0]: choices[key] for key in keys}  # dataset goes before dataset@dataset.parts.NAME
     for name in _in_order([*(file.group for file in files), *chosen]):
         options = sorted({path.stem for folder in folders for path in (folder / name).glob("*.yaml")})
         loaded = [file.option for file in files if file.group == name]  # all of a list
