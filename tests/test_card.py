@@ -131,7 +131,7 @@ def test_facts_of_the_card(small):
     assert "# wavenet-birds\n" in text
     assert f"| Receptive field | {model.receptive_field} samples, {model.receptive_field / 2:.0f} ms |" in text
     assert f"| Parameters | {sum(p.numel() for p in model.parameters()):,} |" in text
-    assert "| Condition: speaker | ann, bob |" in text and "| 16 mu-law classes |" in text
+    assert "| Condition: speaker | ann, bob |" in text and "| Output distribution | 16 mu-law classes |" in text
     results = section(text, "Results")
     assert "**4.5000 bits per sample** on held-out utterances (2.0 minutes, after 900 steps" in results
     assert "1,000 steps, seed 3, wavenet 0.1.0" in results and "A uniform distribution needs 4 bits" in results

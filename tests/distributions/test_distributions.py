@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from tests.conftest import ROOT
 from wavenet.audio import mu_law_decode, mu_law_encode
 from wavenet.checkpoint import build, describe
-from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuLawCategorical
+from wavenet.distributions import GaussianMixture, LogisticMixture, Mixture, MuLawCategorical, OutputDistribution
 
 FILES = sorted((ROOT / "configs" / "model" / "distribution").glob("*.yaml"))
 
@@ -107,6 +107,30 @@ def test_top_k_is_refused_without_classes(distribution):
 
 def test_a_description_builds_the_same(distribution):
     assert describe(build(describe(distribution))) == describe(distribution)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "label"),
+    [
+        (MuLawCategorical(300, 4), "300 mu-law classes"),
+        (LogisticMixture(10), "mixture of 10 logistics over 16-bit samples"),
+        (LogisticMixture(1, bits=8), "single logistic over 8-bit samples"),
+        (GaussianMixture(), "single Gaussian over 16-bit samples"),
+        (GaussianMixture(2), "mixture of 2 Gaussians over 16-bit samples"),
+    ],
+)
+def test_labels_are_the_terms_of_the_field(distribution, label):
+    assert distribution.label == label
+
+
+def test_a_distribution_of_ones_own_is_labelled_by_its_class():
+    class Laplace(OutputDistribution):
+        baseline_bits = encode = log_prob = log2_levels = sample = None
+
+    class LaplaceMixture(Mixture):
+        _log_prob_of_each = _log_mass = _log_density = _pull = _inverse_cumulative = None
+
+    assert Laplace().label == "Laplace" and LaplaceMixture(2, 16, 4, -9.0).label == "LaplaceMixture"
 
 
 def test_categorical_probabilities_sum_to_one():

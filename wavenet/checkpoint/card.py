@@ -17,7 +17,6 @@ from wavenet.checkpoint.markdown import Markdown, escaped, literal
 from wavenet.checkpoint.metadata import entry_at, number_at, text_at
 from wavenet.checkpoint.repository import is_repo
 from wavenet.conditioning import CategoricalEmbedding
-from wavenet.distributions import MuLawCategorical
 from wavenet.model import WaveNet
 
 HERE = "FOLDER"  # stands in a card for the place that the model is loaded from
@@ -142,12 +141,9 @@ def _packages(model: WaveNet, place: str) -> str:
 
 
 def _architecture(model: WaveNet) -> dict[str, Any]:
-    distribution = model.distribution
     return {
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "num_classes": distribution.num_classes if isinstance(distribution, MuLawCategorical) else None,
-        "distribution": type(distribution).__name__,
-        "baseline_bits": f"{distribution.baseline_bits:g}",
+        "baseline_bits": f"{model.distribution.baseline_bits:g}",
     }
 
 

@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     print(f"model    {model.stack.num_layers} layers in {model.num_cycles} cycles, {model.kernel_size} taps")
     print(f"         receptive field {field} samples ({1000 * field / rate:.0f} ms) at {rate} Hz")
     distribution = model.distribution
-    print(f"output   {type(distribution).__name__}, {distribution.parameter_channels} parameters per sample")
+    print(f"output   {distribution.label}, {distribution.parameter_channels} parameters per sample")
     print(f"given    {', '.join(conditions) or 'nothing'}")
     print(f"dropped  {', '.join(dropped) or 'nothing'}")
     for line in differs:

@@ -37,6 +37,11 @@ class OutputDistribution(nn.Module, ABC):
     needs_float32: bool = False
 
     @property
+    def label(self) -> str:
+        """What pages and model cards call it, such as "256 mu-law classes"; by default the name of the class."""
+        return type(self).__name__
+
+    @property
     @abstractmethod
     def baseline_bits(self) -> float:
         """Bits per sample of the baseline, a uniform guess; a trained model needs fewer."""

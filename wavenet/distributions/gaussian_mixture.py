@@ -27,6 +27,7 @@ class GaussianMixture(Mixture):
         ValueError: If a number is out of range.
     """
 
+    component_name = "Gaussian"
     first_log_scale = -2.0  # 0.14, about the RMS of speech: the loss grows with the square of the distance
 
     def __init__(

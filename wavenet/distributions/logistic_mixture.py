@@ -23,6 +23,7 @@ class LogisticMixture(Mixture):
         ValueError: If a number is out of range.
     """
 
+    component_name = "logistic"
     first_log_scale = -4.0  # 0.02: narrow, because the loss grows only linearly with the distance
 
     def __init__(

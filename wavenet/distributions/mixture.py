@@ -42,6 +42,7 @@ class Mixture(OutputDistribution):
     num_uniforms = 2
     needs_float32 = True
     first_log_scale: float  # of a new model; a network's last layer begins around 0
+    component_name: str | None = None  # what `label` calls a component; None: it is the name of the class
 
     @checked
     def __init__(
@@ -61,6 +62,15 @@ class Mixture(OutputDistribution):
         amplitude = mu_law_decode(torch.arange(256, device="cpu"))
         columns = smooth_features(torch.linspace(-1, 1, 256, device="cpu"), amplitude, encoding_channels)
         self._sizes = [root_mean_square(column).item() for column in columns]
+
+    @property
+    def label(self) -> str:
+        """Such as "mixture of 10 logistics over 16-bit samples"."""
+        if self.component_name is None:
+            return super().label
+        several = self.num_mixtures > 1
+        kind = f"mixture of {self.num_mixtures} {self.component_name}s" if several else f"single {self.component_name}"
+        return f"{kind} over {self.bits}-bit samples"
 
     @property
     def baseline_bits(self) -> float:

@@ -50,6 +50,11 @@ class MuLawCategorical(OutputDistribution):
             self.embedding.weight.copy_(_smooth_embedding(num_classes, embedding_channels))
 
     @property
+    def label(self) -> str:
+        """Such as "256 mu-law classes"."""
+        return f"{self.num_classes} mu-law classes"
+
+    @property
     def baseline_bits(self) -> float:
         """Bits per sample of the uniform distribution."""
         return math.log2(self.num_classes)
