@@ -126,7 +126,7 @@ def test_temperatures_are_compared_and_the_best_is_named(evaluate, saved, in_tmp
     distances = {row["temperature"]: row["distance"] for row in found["distances"]}
     audible = {temperature: distance for temperature, distance in distances.items() if distance is not None}
     assert found["best"] == min(audible, key=lambda temperature: audible[temperature])
-    assert f"most like the recordings: temperature {found['best']:g} (mean distance of" in output
+    assert f"audio at temperature {found['best']:g} is most like the recordings, by the mean distance" in output
     assert f"{1:>11g} {distances[1]:>12.2f}  " in output
     shown = next(row for row in found["temperatures"] if row["temperature"] == found["best"])
     for name in NAMES:
@@ -134,7 +134,7 @@ def test_temperatures_are_compared_and_the_best_is_named(evaluate, saved, in_tmp
         assert f"{row['level']:.1f} / {own['level']:.1f}" in output
         assert "; ".join(row["verdict"]) in output
     assert "noise: flatness" in output  # the weights are random
-    assert "noise: flatness" in Page((in_tmp / "x.html").read_text()).text.replace(" : ", ": ")
+    assert "noise flatness" in Page((in_tmp / "x.html").read_text()).text
 
 
 def test_without_pesq_and_stoi_the_rest_is_there(evaluate, saved, in_tmp, monkeypatch):

@@ -1,4 +1,4 @@
-"""Generated audio as a whole beside recordings: its measures, verdicts, and the choice of a temperature."""
+"""Generated audio beside recordings: its measures, verdicts, and the choice of a temperature."""
 
 import math
 from dataclasses import replace
@@ -51,10 +51,10 @@ def test_other_words_of_the_same_voice_have_no_verdict(recordings):
 
 def test_noise_and_silence_are_named_with_their_figures(recordings):
     (found, *_) = verdict(measured(noise()), recordings)
-    assert found.startswith("noise: flatness -2.5 dB, recordings -20.8, ") and "white noise -2.5; try more" in found
+    assert found.startswith("noise: flatness -2.5 dB, against -20.8 of the recordings and -2.5 of white noise; train")
     for silence in (torch.zeros(RATE), torch.full((RATE,), 0.5), 1e-4 * noise()):
         (found,) = verdict(measured(silence), recordings)
-        assert found.startswith("silence: 100 % of it is silent, 11 % of the recordings; try a higher temperature")
+        assert found.startswith("silence: 100% of it is silent, and 11% of the recordings; try a higher temperature")
 
 
 def test_hoarse_speech_is_noisy_and_not_noise(recordings):
@@ -81,12 +81,11 @@ def test_pauses_are_named_where_they_are_much_longer_or_shorter(recordings):
     assert any(found.startswith("few pauses: ") for found in verdict(recordings, paused))
 
 
-def test_another_timbre_is_named(recordings):
+def test_a_different_timbre_is_named(recordings):
     dull = [torch.nn.functional.avg_pool1d(x[None], 8, 1)[0] for x in speech(1, 2, 3)]
     distance = spectrum_distance(measured(*dull), recordings)
-    assert f"another timbre: the spectrum is {distance:.1f} dB from the recordings'" in verdict(
-        measured(*dull), recordings
-    )
+    found = f"different timbre: the spectrum differs by {distance:.1f} dB from that of the recordings"
+    assert found in verdict(measured(*dull), recordings)
 
 
 def test_noise_in_the_recordings_is_no_fault():
@@ -136,7 +135,7 @@ def test_speakers_may_be_limited_and_measures_left_out(corpus):
     assert len(few.speakers) == 1 and len(few.lengths) == 2
     without = report_on_model("m", speaker_model(), corpus, replace(SETTINGS, long_term_utterances=0))
     assert without.result["long_term"] is None
-    assert "Generated audio as a whole" not in Page(written(without)[1]).words
+    assert "Generated audio beside recordings" not in Page(written(without)[1]).words
 
 
 def test_recordings_shorter_than_a_frame_are_left_out(corpus):
@@ -149,7 +148,7 @@ def test_the_page_shows_measures_verdicts_and_temperatures(corpus):
     report = report_on_model("m", speaker_model(), corpus, settings)
     result, text = written(report)
     page, found = Page(text), result["models"][0]["long_term"]
-    assert "Generated audio as a whole" in page.words
+    assert "Generated audio beside recordings" in page.words
     shown = next(row for row in found["temperatures"] if row["temperature"] == found["best"])
     for speaker, row in shown["by_speaker"].items():
         assert f"{row['level']:.1f}" in page.words
@@ -189,7 +188,7 @@ def test_the_temperature_nearest_to_the_recordings_is_chosen(recordings):
 def test_the_same_audio_is_not_distinguished(recordings):
     found = compare_temperatures({t: [with_and_without(speech(4, 5, 6))] for t in (0.9, 1)}, [recordings])
     assert (found["best"], found["not_distinguished"]) == (0.9, [1])
-    assert best_in_words(found | {"utterances": 3}).endswith("; 1 may be as good: no sure difference with these seeds")
+    assert best_in_words(found | {"utterances": 3}).endswith("; 1 may be as good: these seeds show no clear difference")
 
 
 def test_a_silent_temperature_is_never_the_best(recordings):

@@ -246,7 +246,9 @@ def test_nothing_from_data_is_markup_and_nothing_is_fetched(conditional, vocoded
         assert base64.b64decode(image["src"].split(",", 1)[1]).startswith(b"\x89PNG")
     for heading in page.all("th"):
         assert heading["scope"] in ("col", "row")
-    for drawing in page.all("svg"):
+    drawings = [each for each in page.all("svg") if each.get("aria-hidden") != "true"]
+    drawings += [each for each in page.all("div") if each.get("class") == "chart"]
+    for drawing in drawings:
         assert drawing["role"] == "img" and drawing["aria-label"]
     assert page.all("html") == [{"lang": "en"}]
 
@@ -270,6 +272,9 @@ def test_models_are_compared_on_the_same_utterances(conditional, vocoded):
     page = Page(written(conditional, vocoded, comparison=comparison)[1])
     assert len(page.all("audio")) == 9  # each recording once, and the audio of both models
     assert page.text.count("vocoder minus conditional") == 1
+    third = replace(vocoded, name="third", result=vocoded.result | {"name": "third"})
+    three = Page(written(conditional, vocoded, third, comparison=compare([conditional, vocoded, third]))[1])
+    assert "conditional, vocoder and third" in three.words
     for speaker in NAMES:
         of = {
             s.seed
@@ -323,7 +328,7 @@ def test_published_figures_are_shown_beside_comparable_figures_only(corpus, cond
         found = report_on_model("m", model(rate=16000), short, settings)
         found.result.update({k: v for k, v in changes.items() if k != "how"})
         found.result["bits_per_byte"].update(changes.get("how", {}))
-        return "WaveNet, as published for the test list" in Page(written(found)[1]).words
+        return "WaveNet, as published for the test set" in Page(written(found)[1]).words
 
     assert shown()
     assert not shown(dataset="music")
@@ -356,7 +361,14 @@ def test_speakers_can_be_limited_and_a_model_may_have_no_conditions(corpus):
     unnamed = replace(corpus, utterances=[replace(u, conditions={}) for u in corpus.utterances])
     found = report_on_model("m", model(distribution=LogisticMixture(2)), unnamed, replace(PLAN, speed_seconds=0))
     assert {s.speaker for s in found.sounds} == {"unknown"}
-    assert "MuLaw" not in Page(written(found)[1]).text
+    page = Page(written(found)[1])
+    assert "mixture of 2 logistics over 16-bit samples" in page.words and "LogisticMixture" not in page.text
+
+
+def test_the_page_names_distributions_as_people_do(conditional):
+    result, text = written(conditional)
+    assert result["models"][0]["distribution"] == "MuLawCategorical"
+    assert "256 mu-law classes" in Page(text).words and "MuLawCategorical" not in text
 
 
 def test_a_speaker_named_all_is_not_the_total(corpus):
@@ -394,7 +406,7 @@ def test_facts_of_a_sound():
     from wavenet.report.sounds import decode
 
     found = facts(decode(encode(loud, RATE)), RATE)
-    assert found["flags"] == ["clips"]
+    assert found["flags"] == ["clipping"]
     assert found["clipped_samples"] == int((loud.abs() == 1).sum())
 
 
@@ -453,19 +465,43 @@ with sync_playwright() as p:
         "drawn": page.evaluate("[...document.querySelectorAll('img')].map(i => i.naturalWidth)"),
         "wide": page.evaluate("document.documentElement.scrollWidth"),
         "paper": page.evaluate("getComputedStyle(document.body).backgroundColor"),
+        "margins": page.evaluate(sys.argv[5]), "tables": page.evaluate(sys.argv[6]),
     }))
     browser.close()
 """
 
 
+MARGINS = """[...document.querySelectorAll("main table, main .chart, main .cards")].map((each) => {
+    const [own, box] = [each, each.parentElement].map((element) => element.getBoundingClientRect());
+    return [own.left, innerWidth - Math.min(own.right, box.right)];
+})"""
+TABLES = """[...document.querySelectorAll(".scroll")].map((box) => {
+    const wider = box.scrollWidth > box.clientWidth;
+    box.scrollLeft = box.scrollWidth;
+    const first = box.querySelector("tbody th"), last = first.parentElement.lastElementChild;
+    const [outer, begin, end] = [box, first, last].map((each) => each.getBoundingClientRect());
+    return {wider, left: outer.left, right: innerWidth - outer.right,
+            shown: Math.abs(begin.left - outer.left) < 1 && end.right < outer.right + 1};
+})"""
+
+
+def renamed(report, old, new):
+    """The same report, with another name for a speaker."""
+    result = json.loads(json.dumps(finite(report.result)).replace(json.dumps(old), json.dumps(new)))
+    sounds = [replace(sound, speaker=new if sound.speaker == old else sound.speaker) for sound in report.sounds]
+    return replace(report, result=result, sounds=sounds)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="Playwright is not installed")
 def test_a_browser_shows_and_plays_it(conditional, vocoded, tmp_path):
-    result, text = written(conditional, vocoded, comparison=compare([conditional, vocoded]))
+    reports = [renamed(each, "june", "june" * 30) for each in (conditional, vocoded)]
+    result, text = written(*reports, comparison=compare([conditional, vocoded]))
     (tmp_path / "report.html").write_text(text, encoding="utf-8")
     papers = set()
-    for scheme, width in (("light", 1200), ("dark", 390)):
-        command = [sys.executable, "-c", BROWSER, CHROMIUM, str(tmp_path / "report.html"), scheme, str(width)]
+    for scheme, width in (("light", 1600), ("dark", 390)):
+        command = [sys.executable, "-c", BROWSER, CHROMIUM, tmp_path / "report.html", scheme, str(width)]
+        command += [MARGINS, TABLES]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 0, ended.stderr
         seen = json.loads(ended.stdout)
@@ -477,4 +513,9 @@ def test_a_browser_shows_and_plays_it(conditional, vocoded, tmp_path):
         assert all(pixels > 10 for pixels in seen["drawn"])
         assert seen["wide"] == width  # no horizontal overflow
         papers.add(seen["paper"])
+        assert all(each["shown"] and each["left"] == each["right"] >= 16 for each in seen["tables"])  # once scrolled
+        assert any(each["wider"] for each in seen["tables"])
+        if width == 1600:
+            assert all(left == pytest.approx(right, abs=1) for left, right in seen["margins"])
+            assert min(left for left, _ in seen["margins"]) > 300
     assert len(papers) == 2

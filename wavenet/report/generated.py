@@ -157,12 +157,13 @@ def shown_temperature(found: Mapping[str, Any]) -> Mapping[str, Any]:
 def best_in_words(found: Mapping[str, Any]) -> str:
     """Name the temperature whose audio was most like the recordings, and those that may be as good."""
     if found["best"] is None:
-        return "no temperature is the best: at each of them a speaker is silent; try higher ones, and more training"
-    text = f"most like the recordings: temperature {found['best']:g} (mean distance of spectrum, flatness and levels)"
+        return "no temperature is the best: at each of them a speaker is silent; try higher ones, or train for longer"
+    criterion = "by the mean distance of spectrum, flatness and levels"
+    text = f"audio at temperature {found['best']:g} is most like the recordings, {criterion}"
     if found["utterances"] < 2:
         return f"{text}; long_term.utterances=8 shows how much that varies with the seed"
     others = ", ".join(f"{temperature:g}" for temperature in found["not_distinguished"])
-    return f"{text}; {others} may be as good: no sure difference with these seeds" if others else text
+    return f"{text}; {others} may be as good: these seeds show no clear difference" if others else text
 
 
 def _measures(sound: LongTerm) -> dict[str, Any]:

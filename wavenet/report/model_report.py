@@ -71,6 +71,7 @@ def report_on_model(
         "sample_rate": model.sample_rate,
         "conditions": list(model.conditioners),
         "distribution": type(model.distribution).__name__,
+        "distribution_label": model.distribution.label,
         "levels": _levels(model),
         "parameters": sum(p.numel() for p in model.parameters()),
         "receptive_field": model.receptive_field,

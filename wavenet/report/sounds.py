@@ -97,7 +97,7 @@ def facts(waveform: Tensor, sample_rate: int) -> dict[str, Any]:
     }
     flags = {
         "near silence": found["rms"] < NEAR_SILENCE,
-        "clips": found["clipped_samples"] >= _CLIPPED,
+        "clipping": found["clipped_samples"] >= _CLIPPED,
         "DC offset": abs(found["dc"]) > _DC,
     }
     return found | {"flags": [flag for flag, raised in flags.items() if raised]}

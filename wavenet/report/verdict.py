@@ -21,9 +21,9 @@ def verdict(generated: LongTerm, recordings: LongTerm) -> list[str]:
         generated: Measures of a speaker's generated audio.
         recordings: Measures of the speaker's recordings.
     """
-    pauses = f"{100 * generated.silence:.0f} % of it is silent, {100 * recordings.silence:.0f} % of the recordings"
+    pauses = f"{100 * generated.silence:.0f}% of it is silent, and {100 * recordings.silence:.0f}% of the recordings"
     if generated.silence > _SILENT > recordings.silence:
-        return [f"silence: {pauses}; try a higher temperature, and more training"]
+        return [f"silence: {pauses}; try a higher temperature, or train for longer"]
     found = _noise(generated, recordings)
     if generated.silence - recordings.silence > _MORE_SILENT:
         found.append(f"long pauses: {pauses}; try a higher temperature")
@@ -35,7 +35,7 @@ def verdict(generated: LongTerm, recordings: LongTerm) -> list[str]:
         found.append(f"{kind}: {abs(louder):.1f} dB {side} the recordings")
     distance = spectrum_distance(generated, recordings)
     if distance > _SPECTRUM:
-        found.append(f"another timbre: the spectrum is {distance:.1f} dB from the recordings'")
+        found.append(f"different timbre: the spectrum differs by {distance:.1f} dB from that of the recordings")
     return found
 
 
@@ -43,9 +43,9 @@ def _noise(generated: LongTerm, recordings: LongTerm) -> list[str]:
     span = recordings.flatness - WHITE_NOISE_FLATNESS
     way = (generated.flatness - WHITE_NOISE_FLATNESS) / span if span < -1 else 1.0  # the recordings may be noise
     figures = (
-        f"flatness {generated.flatness:.1f} dB, recordings {recordings.flatness:.1f}, "
-        f"white noise {WHITE_NOISE_FLATNESS:.1f}"
+        f"flatness {generated.flatness:.1f} dB, against {recordings.flatness:.1f} of the recordings "
+        f"and {WHITE_NOISE_FLATNESS:.1f} of white noise"
     )
     if way < _NOISE:
-        return [f"noise: {figures}; try more training, and look at the bits per sample"]
-    return [f"noisy: {figures}; try more training, or a lower temperature"] if way < _NOISY else []
+        return [f"noise: {figures}; train for longer, and look at the bits per sample"]
+    return [f"noisy: {figures}; train for longer, or try a lower temperature"] if way < _NOISY else []
