@@ -1,7 +1,7 @@
-"""Take screenshots of a run's pages for the README: python scripts/page_pictures.py RUN [FOLDER].
+"""Take screenshots of pages for the README: python scripts/page_pictures.py RUN [FOLDER].
 
-It needs Chromium and Playwright. The pages are TensorBoard's audio and image tabs, and the page of `wavenet demo` with
-two seconds of generated speech.
+It needs Chromium and Playwright. The pages are TensorBoard's audio and image tabs of a run, and the page of
+`wavenet demo`, as it is without settings, with two seconds of generated speech.
 """
 
 import re
@@ -17,7 +17,7 @@ CARDS = {"audio": "tf-audio-loader audio", "images": "tf-image-loader img"}  # s
 
 
 def main() -> None:
-    """Serve the run's log and its model, and take the screenshots."""
+    """Serve the run's log and the demo, and take the screenshots."""
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     run, folder = sys.argv[1], Path(sys.argv[2] if len(sys.argv) > 2 else "data/figures")
@@ -28,7 +28,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1240, "height": 700})
         tensorboard(page, run, folder)
         page.set_viewport_size({"width": 800, "height": 900})
-        demo(page, run, folder)
+        demo(page, folder)
         browser.close()
 
 
@@ -45,9 +45,9 @@ def tensorboard(page: Page, run: str, folder: Path) -> None:
         print(folder / f"tensorboard-{tab}.png")
 
 
-def demo(page: Page, run: str, folder: Path) -> None:
+def demo(page: Page, folder: Path) -> None:
     """Take a screenshot of the demo after it generated two seconds of the last speaker."""
-    command = [sys.executable, "-m", "wavenet.cli.demo", f"checkpoint={run}", "port=0"]
+    command = [sys.executable, "-m", "wavenet.cli.demo", "port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
@@ -56,9 +56,9 @@ def demo(page: Page, run: str, folder: Path) -> None:
         page.get_by_label("Speaker").select_option(index=page.get_by_label("Speaker").locator("option").count() - 1)
         page.get_by_label("Seconds").fill("2")
         page.get_by_role("button", name="Generate").click()
-        page.get_by_text(re.compile("^Generated ")).wait_for(timeout=60_000)
+        page.get_by_text(re.compile(r"^Generated \d")).wait_for(timeout=60_000)
         page.wait_for_timeout(3000)  # until it is played to the end
-        page.screenshot(path=folder / "demo.png")
+        page.screenshot(path=folder / "demo.png", full_page=True)
         print(folder / "demo.png")
         server.terminate()
 

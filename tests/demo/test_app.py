@@ -130,7 +130,7 @@ def test_wrong_settings_are_named(quick):
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
 BAD = {
     "text": (b"This is no recording, whatever it is called.\n" * 100, "not readable as audio"),
-    "empty": (b"", "it is missing; choose a file, or record one"),
+    "empty": (b"", "empty or missing; choose another file, or record one"),
     "cut off": (encoded(NOISE, 8000)[:5000], "cut off; its header says"),
     "a cut-off FLAC": (encoded(NOISE, 8000, format="FLAC")[:5000], ""),
     "no samples": (encoded(NOISE[:0], 8000), "empty, no samples"),

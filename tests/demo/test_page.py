@@ -131,9 +131,10 @@ def download(page, folder):
 def test_it_shows_the_model_and_its_settings(opened, quick):
     page = opened(quick[1])
     expect(page.locator("#facts")).to_contain_text("tiny, 8000 Hz · 3 layers")
+    expect(page.locator("#facts")).to_contain_text(" · 256 mu-law classes · conditions: speaker")
     expect(page).to_have_title("tiny - WaveNet")
     assert page.get_by_label("Speaker").locator("option").all_inner_texts() == ["allison", "carlo", "june"]
-    for label in ("Seconds", "Seed", "Temperature", "Likeliest classes only"):
+    for label in ("Seconds", "Seed", "Temperature", "Top k"):
         expect(page.get_by_label(label, exact=label == "Seed").first).to_be_visible()
     assert page.get_by_role("radio").count() == 2
     before = page.get_by_label("Seed", exact=True).input_value()
@@ -298,7 +299,7 @@ def test_a_recording_is_resynthesised(opened, models):
         page = opened(url)
         expect(page.get_by_label("Seconds")).to_be_hidden()
         page.click("#start")
-        expect(page.get_by_role("alert").last).to_have_text("The recording is missing: choose a file, or record one.")
+        expect(page.get_by_role("alert").last).to_have_text("There is no recording yet; choose a file, or record one.")
         page.set_input_files("#file", RECORDING)
         audio = generate(page)
         waveform, _ = read(RECORDING, 8000)
@@ -335,9 +336,9 @@ def test_bad_files_are_rejected_with_a_message_and_the_page_keeps_working(opened
     page.get_by_label("Seconds").fill("0.1")
     alert = page.get_by_role("alert").last
     for name, message in (
-        (f"{NASTY[:20]}.wav", re.compile("^your recording: not readable as audio")),
-        ("long.wav", re.compile("^your recording: longer than 10 s")),
-        ("large.wav", "large.wav has 1 MB; the limit is 1 MB."),
+        (f"{NASTY[:20]}.wav", re.compile("^Your recording: not readable as audio.*MP3.$")),
+        ("long.wav", re.compile("^Your recording: longer than 10 s")),
+        ("large.wav", "large.wav is larger than 1 MB; choose another file, or record one."),
     ):
         page.set_input_files("#file", tmp_path / name)
         if name != "large.wav":
@@ -368,6 +369,7 @@ def test_a_model_without_a_supported_mode_shows_why(opened):
         expect(page.get_by_role("alert").first).to_contain_text(
             "This model needs 'features', which another program computes"
         )
+        expect(page.locator("#facts")).to_contain_text("conditions: features")
         expect(page.locator("#request")).to_be_hidden()
 
 
@@ -393,7 +395,67 @@ def test_a_server_that_stops_during_a_generation(opened, models):
     expect(page.locator("#status")).to_contain_text("Stopped after")
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_an_empty_a_deleted_and_a_missing_file(opened, quick, tmp_path):
+    page = opened(quick[1])
+    alert = page.get_by_role("alert").last
+    page.get_by_label("continuation of a recording").check()
+    (tmp_path / "empty.wav").touch()
+    page.set_input_files("#file", tmp_path / "empty.wav")
+    expect(alert).to_have_text("empty.wav is empty; choose another file, or record one.")
+    assert page.input_value("#file") == ""  # as nothing can be sent
+    page.click("#start")
+    expect(alert).to_have_text("There is no recording yet; choose a file, or record one.")
+    (tmp_path / "deleted.flac").write_bytes(RECORDING.read_bytes())
+    page.set_input_files("#file", tmp_path / "deleted.flac")
+    expect(page.locator("#preview")).to_be_visible()
+    (tmp_path / "deleted.flac").unlink()
+    page.click("#start")
+    expect(alert).to_have_text("deleted.flac can no longer be read; choose it again, or another file.")
+
+
+def test_the_status_is_that_of_the_last_request(opened, quick, monkeypatch):
+    page = opened(quick[1])
+    status, alert = page.locator("#status"), page.get_by_role("alert").last
+    page.get_by_label("Seconds").fill("0.5")
+    for mode, message in (("new audio", "Your wish: not possible."), ("continuation", "There is no recording yet")):
+        page.get_by_label("new audio").check()
+        generate(page)
+        with monkeypatch.context() as broken:
+            broken.setattr(quick[0], "start", refuse)
+            page.get_by_label(mode).check()
+            page.click("#start")
+            expect(alert).to_contain_text(message)
+        expect(status).to_be_empty()
+        page.get_by_role("button", name="Play", exact=True).click()  # of the audio of before
+        expect(page.locator("#clock")).to_have_text("0.5 of 0.5 s")
+        expect(status).to_be_empty()
+
+
+def refuse(*_):
+    raise ValueError("your wish: not possible")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("conditions", [[], ["speaker"], ["speaker", "language"], ["speaker", "language", "gender"]])
+def test_no_setting_is_alone_in_a_row(opened, conditions, width):
+    with serving(GenerationService(build_model(*settings(conditions)).eval())) as url:
+        page = opened(url, viewport={"width": width, "height": 800})
+        expect(page.locator("#request")).to_be_visible()
+        fields = page.evaluate(
+            """() => {
+                const settings = document.getElementById("settings");
+                const boxes = [...settings.children].map((each) => each.getBoundingClientRect());
+                return boxes.map(({bottom, width}) => [Math.round(bottom), width / settings.clientWidth]);
+            }"""
+        )
+    assert len(fields) == len(conditions) + 4
+    bottoms = sorted({bottom for bottom, _ in fields})
+    rows = [[share for bottom, share in fields if bottom == row] for row in bottoms]
+    assert all(len(row) > 1 or row[0] > 0.9 for row in rows)
+    assert sum(rows[-1]) > 0.9
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280, 1600])
 def test_nothing_is_cut_off(opened, quick, width):
     page = opened(quick[1], viewport={"width": width, "height": 800})
     page.get_by_label("continuation of a recording").check()
@@ -401,3 +463,5 @@ def test_nothing_is_cut_off(opened, quick, width):
     page.get_by_label("Seconds").fill("0.1")
     generate(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = page.locator("#result").bounding_box()
+    assert box["x"] == pytest.approx(width - box["x"] - box["width"], abs=1) and box["width"] <= 832

@@ -78,7 +78,6 @@ class Capabilities:
             "names": [
                 {"name": name, "known": known, "optional": optional} for name, (known, optional) in self.names.items()
             ],
-            "features": [features.name for features in self.features],
             "modes": self.modes,
             "unsupported_reason": self.unsupported_reason,
             "max_seconds": self.limits.max_seconds,
@@ -112,7 +111,8 @@ def _model_facts(model: WaveNet) -> dict[str, Any]:
     return {
         "receptive_field": model.receptive_field,
         "layers": model.stack.num_layers,
+        "conditions": list(model.conditioners),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "distribution": type(model.distribution).__name__,
+        "distribution": model.distribution.label,
         "top_k": model.distribution.supports_top_k,
     }

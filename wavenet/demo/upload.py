@@ -57,7 +57,7 @@ def decode(data: bytes, sample_rate: int, max_seconds: float) -> Tensor:
         AudioError: If the recording cannot be used; names the reason.
     """
     if not data:
-        raise AudioError("your recording: it is missing; choose a file, or record one")
+        raise AudioError("your recording: empty or missing; choose another file, or record one")
     try:
         with tempfile.TemporaryDirectory(prefix="wavenet-demo-") as folder:
             path = Path(folder) / "recording"

@@ -8,6 +8,7 @@ const MODES = {
   continue: "continuation of a recording",
   resynthesise: "resynthesis of a recording",
 };
+const RECORDINGS = { continue: "Recording to continue", resynthesise: "Recording to resynthesise" };
 const $ = (id) => document.getElementById(id);
 
 let model; // its description, from the server
@@ -40,17 +41,16 @@ async function main() {
 function describe() {
   const field = (1000 * model.receptive_field) / model.sample_rate;
   document.title = `${model.title} - WaveNet`;
-  $("facts").textContent = [
+  const facts = [
     `${model.title}, ${model.sample_rate} Hz`,
     `${model.layers} layers`,
-    `${(model.parameters / 1e6).toPrecision(2)} M parameters`,
+    `${model.parameters.toLocaleString("en")} parameters`,
     `receptive field ${model.receptive_field} samples (${field < 10 ? field.toFixed(1) : field.toFixed(0)} ms)`,
     model.distribution,
-    `conditions: ${[...model.names.map((each) => each.name), ...model.features].join(", ") || "none"}`,
-  ].join(" · ");
-  $("limits").textContent =
-    `Up to ${model.max_seconds} s of audio, generated or uploaded; files up to ${size(model.max_upload_bytes)}. ` +
-    "Nothing leaves this machine.";
+    `conditions: ${model.conditions.join(", ") || "none"}`,
+  ];
+  const spans = facts.map((fact, k) => element("span", {}, k < facts.length - 1 ? `${fact} ·` : fact));
+  $("facts").replaceChildren(...spans.flatMap((span) => [span, " "]));
 }
 
 function buildForm() {
@@ -66,9 +66,13 @@ function buildForm() {
     const select = element("select", { name: `conditions.${name}` }, ...options);
     $("settings").prepend(element("label", {}, `${title} `, select));
   }
+  $("limits").textContent =
+    `Up to ${model.max_seconds} s of audio, generated or uploaded; files up to ${size(model.max_upload_bytes)}. ` +
+    "Nothing leaves this machine.";
   $("seconds").max = model.max_seconds;
   $("seconds").value = Math.min(4, model.max_seconds);
-  $("top-k-label").hidden = !model.top_k;
+  $("modes").hidden = model.modes.length === 1;
+  $("top-k-label").hidden = $("top-k-hint").hidden = !model.top_k;
   $("temperature").addEventListener("input", showTemperature);
   $("dice").addEventListener("click", () => ($("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]));
   $("preview").addEventListener("error", () => ($("preview").hidden = true)); // the server may still support the format
@@ -94,13 +98,25 @@ const mode = () => document.querySelector("input[name=mode]:checked").value;
 
 function showMode() {
   $("recording").hidden = mode() === "free";
+  $("recording-legend").textContent = RECORDINGS[mode()];
   $("seconds-label").hidden = mode() === "resynthesise";
   $("seconds").disabled = mode() === "resynthesise";
+  arrangeSettings();
+}
+
+/** Arrange the settings in rows of three or four, so that none is alone in the last row, which the last one fills. */
+function arrangeSettings() {
+  const count = $("settings").querySelectorAll(":scope > :not([hidden])").length;
+  const columns = Math.min(count, [3, 4].find((number) => count % number !== 1) ?? 4);
+  $("settings").style.setProperty("--columns", columns);
+  $("settings").style.setProperty("--last", columns - ((count - 1) % columns));
 }
 
 function showTemperature() {
   $("temperature-value").textContent = Number($("temperature").value).toFixed(2);
 }
+
+const nameOf = (file) => file.name ?? "The recording";
 
 /** Use a file as the recording; the server checks its content. */
 function useFile(file) {
@@ -108,11 +124,13 @@ function useFile(file) {
   showError("");
   $("preview").hidden = true;
   URL.revokeObjectURL($("preview").src);
-  $("recording-name").textContent = "None yet.";
+  $("recording-name").textContent = "None yet";
   if (!file) return;
-  if (file.size > model.max_upload_bytes) {
-    showError(`${file.name} has ${size(file.size)}; the limit is ${size(model.max_upload_bytes)}.`);
-    return;
+  const tooLarge = file.size > model.max_upload_bytes;
+  if (tooLarge || file.size === 0) {
+    $("file").value = "";
+    const fault = tooLarge ? `is larger than ${size(model.max_upload_bytes)}` : "is empty";
+    return fail(`${nameOf(file)} ${fault}; choose another file, or record one.`);
   }
   recording = file;
   $("recording-name").textContent = `${file.name ?? "Recorded here"}, ${size(file.size)}`;
@@ -132,7 +150,7 @@ async function record() {
   try {
     await started.start();
   } catch (error) {
-    return showError(error.message);
+    return fail(error.message);
   } finally {
     $("record").disabled = false;
   }
@@ -164,37 +182,48 @@ async function generate() {
   if (running) return;
   if (recorder) endRecording();
   showError("");
-  if (mode() !== "free" && !recording) return showError("The recording is missing: choose a file, or record one.");
+  if (mode() !== "free" && !recording) return fail("There is no recording yet; choose a file, or record one.");
   const request = (running = new AbortController()), before = result, seed = $("seed").value;
   showRunning();
-  showStatus("Starting ...");
+  showStatus("Starting …");
   try {
     player.unlock();
   } catch {
     // the error is shown when the audio begins
   }
   try {
+    const body = mode() === "free" ? null : await readable(recording);
     const response = await fetch(`/generate?${query()}`, {
       method: "POST",
-      body: mode() === "free" ? null : recording,
+      body,
       headers: { "Content-Type": "application/octet-stream" },
       signal: request.signal,
     });
     if (!response.ok) {
       const answer = await response.json().catch(() => null);
-      throw new Error(answer?.error ?? `The server responded with status ${response.status}; try again.`);
+      throw new Error(sentence(answer?.error ?? `the server responded with status ${response.status}; try again`));
     }
     await receive(response, `${model.title.replace(/[^\w.-]/g, "_")}-seed-${seed}.wav`);
   } catch (error) {
     if (error instanceof TypeError) showError("The connection to the server was lost.");
     else if (error.name !== "AbortError") showError(error.message);
-    if (result === before) showStatus(result ? progress() : "");
+    if (result === before) showStatus("");
   } finally {
     running = null;
     request.abort(); // after an error here, stop the generation on the server too
     if (result && !result.ended) finish();
     showRunning();
   }
+}
+
+/** Return a recording; throws an Error with a message for the user if its file is no longer there or was changed. */
+async function readable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error(`${nameOf(file)} can no longer be read; choose it again, or another file.`);
+  }
+  return file;
 }
 
 /** Play, draw and store the samples of a response as they arrive. */
@@ -204,8 +233,8 @@ async function receive(response, name) {
   $("result").hidden = false;
   $("download").hidden = true;
   $("axis").textContent =
-    `Short-time Fourier transform, 0 to ${model.sample_rate / 2} Hz, 80 dB from dark to bright; ` +
-    `${(samples.length / model.sample_rate).toFixed(2)} s from left to right.`;
+    `Waveform and spectrogram, ${(samples.length / model.sample_rate).toFixed(2)} s from left to right; ` +
+    `0 Hz at the bottom, ${model.sample_rate / 2} Hz at the top; 80 dB from dark to bright.`;
   picture.begin(samples, model.sample_rate);
   try {
     await player.begin(samples.length);
@@ -242,6 +271,7 @@ function finish() {
   $("download").download = result.name;
   $("download").hidden = result.filled === 0;
   showPlaying();
+  showStatus(progress());
 }
 
 function stop() {
@@ -264,19 +294,19 @@ function showPlaying() {
   $("clock").textContent =
     `${(player.position / rate).toFixed(1)} of ${(result.filled / rate).toFixed(1)} s` +
     (wait > 0 ? `, playback starts in about ${wait} s` : "");
-  showStatus(progress());
+  if (!result.ended) showStatus(progress());
 }
 
 function progress() {
   const seconds = result.filled / model.sample_rate, total = result.samples.length;
   if (result.ended) {
-    const speed = result.seconds > 0.05 ? `, ${(seconds / result.seconds).toPrecision(2)} x real time` : "";
+    const speed = result.seconds > 0.05 ? `, ${(seconds / result.seconds).toPrecision(2)} × real time` : "";
     return `${result.filled < total ? "Stopped after" : "Generated"} ${seconds.toFixed(2)} s${speed}.`;
   }
   if (player.state === "waiting" && player.speed > 0 && player.speed < 1) {
     return "Generating, slower than real time: playback starts as soon as it can continue without a break.";
   }
-  return "Generating ...";
+  return "Generating …";
 }
 
 /** Update the status only if it changes, as screen readers announce each update. */
@@ -288,5 +318,14 @@ function showError(text) {
   $("error").textContent = text;
   $("error").hidden = text === "";
 }
+
+/** Show why a request fails, or cannot be made, and clear the status, which is that of an earlier one. */
+function fail(text) {
+  showError(text);
+  showStatus("");
+}
+
+/** A message of the server as a sentence. */
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
 
 const size = (bytes) => (bytes < 2 ** 20 ? `${Math.ceil(bytes / 2 ** 10)} kB` : `${+(bytes / 2 ** 20).toFixed(1)} MB`);
