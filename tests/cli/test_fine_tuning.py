@@ -37,7 +37,7 @@ def voice(speech, name="ann"):
 def test_a_run_begins_with_another_one_s_weights_and_a_new_speaker_at_the_mean(run, base, given, speech):
     output = run("train", *given, *voice(speech), "init_from=base", "run_dir=new", "optimizer.lr=1e-30")
     assert "from     " in output and "(folder, 1 steps, " in output
-    assert "taken    distribution, input (2 parameters), stack (" in output
+    assert "taken    distribution, input (2 tensors), stack (" in output
     assert "speaker  kept allison, carlo, june; new, at the mean of those known: ann\n" in output
     new = wavenet.load("new")
     assert new.conditioners["speaker"].categories == ["allison", "carlo", "june", "ann"]

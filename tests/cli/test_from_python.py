@@ -85,6 +85,21 @@ def test_a_folder_is_a_dataset_and_a_trained_model_is_adapted(in_tmp, speech, sm
     assert wavenet.load("first-2").metadata["base"] == model.metadata["base"]
 
 
+def test_the_name_of_a_model_is_that_of_one_to_adapt(folder, speech, small):
+    quick(small(SPEAKERS), folder, "base")
+    (voice := Path("voice") / "ann").mkdir(parents=True)
+    for path in sorted((speech / "june").iterdir()):
+        (voice / path.name).write_bytes(path.read_bytes())
+    mine = Folder("voice", speakers_from_folders=True)
+    ended = quick("base", mine, "run", resume=True)
+    model, settings = wavenet.load(ended.folder), OmegaConf.load("run/config.yaml")
+    assert model.conditioners["speaker"].categories == [*SPEAKERS, "ann"]
+    assert settings.optimizer.lr == pytest.approx(composed().optimizer.lr / 10)
+    quick("base", mine, "run", steps=3, resume=True)
+    again = OmegaConf.load("run/config.yaml")
+    assert (again.optimizer, again.trainer.max_steps) == (settings.optimizer, 3)
+
+
 def test_a_notebook_shows_the_last_samples(folder, small):
     ended = quick(small(SPEAKERS), folder, "<run>")
     assert [path.stem for path in ended.sounds] == [
@@ -137,6 +152,14 @@ def test_an_interrupted_call_is_saved(folder, small):
         ({"settings": ["ema_decai=0.9"]}, "ema_decai=0.9: there is no such setting; did you mean ema_decay"),
         ({"resume": True, "run_dir": None}, "resume=True goes on with the run in run_dir; give run_dir=FOLDER"),
         ({"dataset": "nowhere"}, "nowhere: no such folder"),
+        (
+            {"settings": ["model.kernel_size=3"]},
+            "settings has model.kernel_size=3, which is an argument of wavenet.",
+        ),
+        (
+            {"settings": ["dataset=vctk"]},
+            "settings has dataset=vctk, which is an argument of wavenet.",
+        ),
     ],
 )
 def test_what_is_wrong_is_a_value_error(folder, small, settings, message):

@@ -1,5 +1,6 @@
 """Sweeps: names, results, and runs that are jobs of a cluster, by the submitit launcher's stand-in for SLURM."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,26 @@ def test_a_sweep_s_runs_are_named_by_their_settings_and_listed_with_their_bits(r
     for path in Path("sweep").glob("*/config.yaml"):
         assert path.parent.name == f"optimizer.lr={OmegaConf.load(path).optimizer.lr}"
     assert sorted(path.name for path in in_tmp.iterdir() if path.name != "cache") == ["sweep"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plugin", ["optuna_sweeper", "joblib_launcher"])
+def test_sweepers_and_launchers_of_hydra(in_tmp, speech, plugin):
+    """Optuna minimises the held-out bits that a run returns; joblib trains several runs at the same time."""
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}")
+    chosen = {
+        "optuna_sweeper": ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optimizer.lr=interval(0.001,0.1)"],
+        "joblib_launcher": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optimizer.lr=0.001,0.1"],
+    }[plugin]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "-m", *chosen, *TINY, "run_dir=sweep", "logger=none"]
+    ended = subprocess.run([*command, "dataset=folder", f"dataset.root={speech}"], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    results = [json.loads(line) for line in Path("sweep/sweep.jsonl").read_text().splitlines()]
+    rows = ended.stdout[ended.stdout.index("held-out bits  run") :].splitlines()[1:]
+    assert len(results) == len(rows) == 2 and all(Path(result["run"], "config.yaml").is_file() for result in results)
+    if plugin == "optuna_sweeper":
+        best = OmegaConf.load("sweep/optimization_results.yaml")
+        assert best.best_value == min(result["bits"] for result in results)
 
 
 def test_runs_of_several_processes_are_not_swept_by_lightning(run, in_tmp, speech):

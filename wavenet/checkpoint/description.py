@@ -104,9 +104,10 @@ def _name_of(cls: type) -> str:
 
 
 def _plain(value: Any, place: str) -> Any:
-    is_dataset = not inspect.isclass(value) and hasattr(value, "scan")  # a part of a mix
-    if is_dataset or (isinstance(value, nn.Module) and not isinstance(value, nn.ModuleDict | nn.ModuleList)):
-        return describe_dataset(value) if is_dataset else describe(value)
+    is_module = isinstance(value, nn.Module) and not isinstance(value, nn.ModuleDict | nn.ModuleList)
+    if is_module or (hasattr(value, "scan") and not inspect.isclass(value)):  # a dataset that is part of a mix
+        cls = type_before_parametrizations(value) if is_module else type(value)
+        return _describe(value, cls, "the model" if is_module else "the dataset of a run")
     if isinstance(value, nn.ModuleDict | Mapping):
         if not all(isinstance(name, str) and not name.startswith("_") for name in value):
             raise ValueError(f"{place} has keys that are not text or begin with _, so it cannot be saved; rename them")

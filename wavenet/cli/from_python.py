@@ -4,7 +4,7 @@ import base64
 import html
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from wavenet.checkpoint import describe, describe_dataset
-from wavenet.cli.command import config_dir
+from wavenet.cli.command import config_dir, key_of
 from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
 from wavenet.cli.literal import literal, literals
 from wavenet.cli.quoting import quoted
@@ -61,7 +61,7 @@ class TrainedRun:
 
 
 def train(
-    model: WaveNet,
+    model: WaveNet | str | os.PathLike[str],
     dataset: Dataset | str | os.PathLike[str],
     run_dir: str | os.PathLike[str] | None = None,
     *,
@@ -81,12 +81,13 @@ def train(
 ) -> TrainedRun:
     """Train a model, as `wavenet train` does: same checks, same files, same defaults.
 
-    The model is trained in place, and in the end has the averaged weights, on the CPU. A model that was trained before,
-    such as `wavenet.load("babble")`, is fine-tuned: give a low lr. The run's folder can be resumed, evaluated and
-    generated from like any other, also by the commands.
+    The model is trained in place, and in the end has the averaged weights, on the CPU. If the name of a trained model
+    is given instead, such as "babble" or a run's folder, a copy of it is adapted to the dataset, as by the command with
+    `init_from=`: with a place for new speakers, and at a tenth of the learning rate. The run's folder can be resumed,
+    evaluated and generated from like any other, also by the commands.
 
     Args:
-        model: The model. Its conditioners must know the dataset's names, such as its speakers.
+        model: The model, whose conditioners must know the dataset's names, such as its speakers; or the name of one.
         dataset: A dataset, such as `wavenet.data.prompts.Prompts()`, whose class is in a module; or a folder with
             recordings.
         run_dir: The run's folder. If it exists, a number is appended; None is a new one in runs/.
@@ -120,15 +121,23 @@ def train(
         f"trainer.val_check_interval={validate_every}", f"validation_fraction={validation_fraction}", f"seed={seed}",
         f"trainer={'gpu' if gpu else 'cpu'}", f"logger={logger if isinstance(logger, str) else 'none'}",
     ]  # fmt: skip
+    overrides = {key_of(each): each for each in settings} | ({} if lr is None else {"optimizer.lr": f"{lr}"})
+    _check_objects(model, overrides)
     if resume and run_dir is None:
         raise ValueError("resume=True goes on with the run in run_dir; give run_dir=FOLDER")
     cfg = _composed([*given, *settings])
-    cfg.model, cfg.dataset = literals(describe(model)), literals(describe_dataset(dataset))
+    cfg.dataset = literals(describe_dataset(dataset))
+    if isinstance(model, WaveNet):
+        cfg.model = literals(describe(model))
+    else:
+        cfg.init_from = literal(os.fspath(model))
     if run_dir is not None:
         cfg.run_dir = literal(os.fspath(run_dir))
     cfg.resume = AUTO if resume else None
     check("train", cfg)
-    parts = Given(model, dataset, callbacks, logger if isinstance(logger, Logger) else None)
+    own = logger if isinstance(logger, Logger) else None
+    network = model if isinstance(model, WaveNet) else None
+    parts = Given(network, dataset, callbacks, own, overrides | ({} if network else {"init_from": f"{model}"}))
     with ExitStack() as held, isolate_rng(), warnings.catch_warnings():
         try:
             bits, folder = train_run(cfg, held, parts)
@@ -136,8 +145,21 @@ def train(
             raise KeyboardInterrupt(f"{stopped}; resume=True goes on") from None
         except InstantiationException as error:
             raise ValueError(explain_instantiation_error(error)) from error
-    model.eval()
+    if network is not None:
+        network.eval()
     return TrainedRun(folder, bits)
+
+
+def _check_objects(model: Any, overrides: Mapping[str, str]) -> None:
+    """Check that settings are not those of objects.
+
+    Raises:
+        ValueError: If one is; names it.
+    """
+    objects = {"dataset", "init_from", "resume", "run_dir"} | ({"model"} if isinstance(model, WaveNet) else set())
+    for key, override in overrides.items():
+        if key.split(".")[0] in objects:
+            raise ValueError(f"settings has {override}, which is an argument of wavenet.train; change that")
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:

@@ -1,13 +1,13 @@
 """`init_from`: a new run that begins with a model's weights, as its config describes it and as it is printed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.checkpoint import describe, load, number_at, packaged_models, text_at
-from wavenet.cli.command import overrides_of_command, plain
+from wavenet.cli.command import plain
 from wavenet.cli.literal import literal, literals
 from wavenet.cli.resumption import Resumption
 from wavenet.conditioning import CategoricalEmbedding
@@ -20,12 +20,13 @@ _RATE = 0.1  # of what a new run has
 _MOST_NAMES = 8  # printed
 
 
-def load_initial(cfg: DictConfig, resumption: Resumption | None) -> WaveNet | None:
+def load_initial(cfg: DictConfig, resumption: Resumption | None, given: Mapping[str, str]) -> WaveNet | None:
     """Load the model that a run begins with, and let a new run's config describe it; None if there is none.
 
     Args:
         cfg: The run's config.
         resumption: What is there of a run that goes on; its own weights go before these.
+        given: Overrides by their keys, of the command line or of a caller in Python.
 
     Raises:
         CheckpointError: If it cannot be loaded.
@@ -34,14 +35,14 @@ def load_initial(cfg: DictConfig, resumption: Resumption | None) -> WaveNet | No
     if cfg.init_from is None or (resumption is not None and resumption.checkpoint is not None):
         return None
     path = Path(cfg.init_from)  # a saved config must not make a run fetch anything
-    if not path.exists() and str(path) not in packaged_models() and "init_from" not in overrides_of_command():
+    if not path.exists() and str(path) not in packaged_models() and "init_from" not in given:
         raise ValueError(
             f"init_from is {cfg.init_from!a:.80} in the run's config, which is not here, and the run has no weights of "
             "its own yet; start a new run"
         )
     source = load(cfg.init_from, trust=plain(cfg.trust))
     if resumption is None:
-        _begin_with(cfg, source)
+        _begin_with(cfg, source, given)
     return source
 
 
@@ -51,7 +52,7 @@ def name_of_initial(cfg: DictConfig) -> str:
     return path.resolve().name if path.exists() else cfg.init_from
 
 
-def _begin_with(cfg: DictConfig, source: WaveNet) -> None:
+def _begin_with(cfg: DictConfig, source: WaveNet, given: Mapping[str, str]) -> None:
     """Let a new run's config describe the model that it begins with.
 
     The config gets the model's own settings, except those that the command line gives. With another `model=`
@@ -59,7 +60,6 @@ def _begin_with(cfg: DictConfig, source: WaveNet) -> None:
     speakers, are the model's and then those of the dataset. Learning rates that are not given are a tenth of
     a new run's.
     """
-    given = overrides_of_command()
     if Path(cfg.init_from).exists():
         cfg.init_from = literal(str(Path(cfg.init_from).resolve()))  # also for a run that goes on in another folder
     for rate in _RATES:
@@ -79,8 +79,8 @@ def known_names(source: WaveNet) -> dict[str, list[str]]:
     return {key: each.categories for key, each in named.items()}
 
 
-def describe_transfer(cfg: DictConfig, source: WaveNet, found: Transfer) -> list[str]:
-    """Return lines about what a run has taken of a model, what begins fresh and what was dropped."""
+def describe_transfer(cfg: DictConfig, model: WaveNet, source: WaveNet, found: Transfer) -> list[str]:
+    """Return lines about what a run's model has taken of another, what begins fresh and what was dropped."""
     metadata = source.metadata
     data, steps = text_at(metadata, "data", "name"), number_at(metadata, "training", "steps")
     bits = number_at(metadata, "validation", "bits_per_sample")
@@ -90,6 +90,9 @@ def describe_transfer(cfg: DictConfig, source: WaveNet, found: Transfer) -> list
     lines.append(f"taken    {_parts(found.taken)}")
     for label, names in (("fresh", found.fresh), ("dropped", found.dropped), ("frozen", plain(cfg.freeze))):
         lines += [f"{label:<8} {_parts(names)}"] if names else []
+    own, theirs = describe(model), describe(source)
+    changed = [name for name in own if name in theirs and own[name] != theirs[name] and _is_single(own[name])]
+    lines += [f"changed  {name}: {theirs[name]}, now {own[name]}" for name in changed]
     for key, names in found.names.items():
         lines.append(f"{key:<8} {_describe_names(names)}")
     return [one_line(line) for line in lines]
@@ -118,18 +121,22 @@ def _apply(cfg: DictConfig, composed: Any, override: str, key: str) -> None:
         OmegaConf.select(cfg, parent).pop(last, None)
 
 
+def _is_single(value: Any) -> bool:
+    return not isinstance(value, dict | list)
+
+
 def _parts(names: Iterable[str]) -> str:
     """Name parts of a model in place of each of their parameters.
 
     >>> _parts(["stack.layers.0.conv.weight", "stack.layers.0.conv.bias", "conditioners.mel.conv.weight"])
-    'stack (2 parameters), conditioners.mel'
+    'stack (2 tensors), conditioners.mel'
     """
     counts: dict[str, int] = {}
     for name in names:
         first, *rest = name.split(".")
         part = f"{first}.{rest[0]}" if first == "conditioners" and rest else first
         counts[part] = counts.get(part, 0) + 1
-    return ", ".join(f"{part} ({number} parameters)" if number > 1 else part for part, number in counts.items())
+    return ", ".join(f"{part} ({number} tensors)" if number > 1 else part for part, number in counts.items())
 
 
 def _describe_names(names: Names) -> str:

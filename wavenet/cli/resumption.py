@@ -1,6 +1,6 @@
 """Going on with a run: what its folder holds, and which settings apply."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,19 +160,29 @@ def resumed_config(cfg: DictConfig, found: Resumption, tell: Callable[[str], obj
     return saved
 
 
-def config_of_caller(cfg: DictConfig, found: Resumption, model: WaveNet) -> DictConfig:
-    """Return the config of a run that goes on with the settings and the model of a caller in Python.
+def config_of_caller(cfg: DictConfig, found: Resumption, model: WaveNet | None, given: Mapping[str, str]) -> DictConfig:
+    """Return the config of a run that goes on with the settings of a caller in Python.
+
+    Args:
+        cfg: The caller's config.
+        found: The run.
+        model: The caller's model; None if it has given another one's name, so that the run's own goes on.
+        given: The caller's overrides, by their keys.
 
     Raises:
         ValueError: If they do not fit the run.
     """
     trust = plain(cfg.trust)
     saved = load_saved_config(Path(found.run) / "config.yaml", cfg.preparation.cache_dir, trust, found.config)
-    given, own = describe(model), describe(build_on_meta(plain(saved.model), len(model.state_dict()), trust))
-    for name in dict.fromkeys((*given, *own)):
-        if given.get(name) != own.get(name):
+    own = describe(build_on_meta(plain(saved.model), trust=trust))
+    if model is None:
+        cfg.model = saved.model
+        cfg.optimizer = cfg.optimizer if any(key.startswith("optimizer") for key in given) else saved.optimizer
+    now = own if model is None else describe(model)
+    for name in dict.fromkeys((*now, *own)):
+        if now.get(name) != own.get(name):
             raise ValueError(
-                f"model.{name} is {given.get(name)!r:.60}, and {own.get(name)!r:.60} in the run {found.run}, with "
+                f"model.{name} is {now.get(name)!r:.60}, and {own.get(name)!r:.60} in the run {found.run}, with "
                 "which resume=True goes on; give another run_dir"
             )
     _check_fits(cfg, saved, found)

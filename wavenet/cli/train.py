@@ -7,9 +7,9 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -23,7 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
-from wavenet.cli.command import command, plain
+from wavenet.cli.command import command, overrides_of_command, plain
 from wavenet.cli.initial import describe_transfer, known_names, load_initial, name_of_initial
 from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.output import print_error
@@ -101,16 +101,18 @@ class Given:
     """Parts of a run that a caller in Python has built, in place of those that the config describes.
 
     Attributes:
-        model: The model.
+        model: The model; None for the config's.
         dataset: The dataset.
         callbacks: More callbacks.
         logger: A logger; None for the config's.
+        overrides: Settings that the caller has given, by their keys, as on a command line.
     """
 
-    model: WaveNet
+    model: WaveNet | None
     dataset: Dataset
     callbacks: Sequence[Callback] = ()
     logger: Logger | None = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple[float | None, Path]:
@@ -134,7 +136,7 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     cfg, resumption = _settled(cfg, rendezvous, held, given)
     if given is None:
         kill_with_parent()
-    source = load_initial(cfg, resumption)
+    source = load_initial(cfg, resumption, overrides_of_command() if given is None else given.overrides)
     meta_model = check_run(cfg)
     if cfg.trainer.accelerator == "cpu":
         keep_freed_memory()
@@ -144,7 +146,7 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     model, corpus = _model_and_corpus(cfg, meta_model.sample_rate, rendezvous, source, given)
     training, validation = _split(corpus, cfg.validation_fraction)
-    begun = [] if source is None else describe_transfer(cfg, source, take_weights(model, source))
+    begun = [] if source is None else describe_transfer(cfg, model, source, take_weights(model, source))
     freeze(model, plain(cfg.freeze))
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
     checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
@@ -188,7 +190,7 @@ def _settled(
     if resumption is None:
         return cfg, None
     if given is not None:
-        return config_of_caller(cfg, resumption, given.model), resumption
+        return config_of_caller(cfg, resumption, given.model, given.overrides), resumption
     return resumed_config(cfg, resumption, print if _is_first() else lambda line: None), resumption
 
 
@@ -200,7 +202,7 @@ def _model_and_corpus(
     settings = plain(cfg.preparation)
     corpus = rendezvous.after_first("audio", lambda: prepare(dataset, sample_rate, **settings))
     fill_categories(cfg, corpus, None if source is None else known_names(source))
-    model = build("model", cfg.model) if given is None else given.model.train()
+    model = build("model", cfg.model) if given is None or given.model is None else given.model.train()
     check_reloadable(cfg, model)  # now with all category names
     trimmed = cfg.preparation.trim_db is not None
     return model, rendezvous.after_first("features", lambda: add_features(corpus, model.features, trimmed=trimmed))
@@ -220,7 +222,8 @@ def _base(cfg: DictConfig, source: WaveNet | None, given: Given | None) -> tuple
     """Return the name and the metadata of the model whose weights a run begins with; None if it begins at random."""
     if source is not None:
         return name_of_initial(cfg), source.metadata
-    return None if given is None or given.model.metadata is None else ("an earlier model", given.model.metadata)
+    model = None if given is None else given.model
+    return None if model is None or model.metadata is None else ("an earlier model", model.metadata)
 
 
 def _make_fast(cfg: DictConfig, resumption: Resumption | None, held: ExitStack) -> None:
