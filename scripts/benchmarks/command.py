@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from scripts.benchmarks import (
+    adaptation,
     contention,
     data,
     engines,
@@ -91,12 +92,39 @@ def main() -> None:
     vocoder_parser.add_argument("--figure", type=Path, help="file for a figure of the first two recordings")
     vocoder_parser.set_defaults(run=_vocoder)
 
+    _add_adaptation(subjects)
+
     for each in subjects.choices.values():
         each.add_argument("--output", type=Path, default=Path("benchmark.json"), help="JSON file for the results")
     args = parser.parse_args()
     print(machine_in_words(), flush=True)
     args.run(args)
     print(f"written to {args.output}")
+
+
+def _add_adaptation(subjects: Any) -> None:
+    parser = subjects.add_parser("adaptation", help="fine-tuning: bits of a new voice before and after it")
+    parser.add_argument("voice", type=Path, help="a folder with recordings of one speaker")
+    parser.add_argument("--base", default="babble", help="the model to begin with")
+    parser.add_argument("--minutes", type=float, default=2.0, help="length of the recordings to train on")
+    parser.add_argument("--steps", nargs="+", type=int, default=[500, 2000], help="optimizer steps")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.0005], help="learning rates")
+    parser.add_argument("--folder", type=Path, default=Path("runs/adaptation"), help="a new folder for the runs")
+    parser.set_defaults(run=_adaptation)
+
+
+def _adaptation(args: argparse.Namespace) -> None:
+    print(adaptation.HEADER, flush=True)
+    rows = adaptation.benchmark_adaptation(
+        args.voice,
+        args.folder,
+        args.base,
+        args.minutes,
+        args.steps,
+        args.rates,
+        lambda row: print(adaptation.line(row), flush=True),
+    )
+    write_json(args.output, rows)
 
 
 def _add_learning(subjects: Any) -> None:

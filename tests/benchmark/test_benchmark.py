@@ -215,6 +215,18 @@ def test_vocoder_trains_where_no_run_is_given(in_tmp):
     assert (in_tmp / "x" / "checkpoints" / "best.ckpt").is_file()
 
 
+def test_adaptation(in_tmp, speech, monkeypatch, capsys):
+    few = ["--minutes", "0.15", "--steps", "2", "--rates", "1e-9", "0.001", "--folder", "runs"]
+    printed, result = script(monkeypatch, capsys, "adaptation", str(speech), *few)
+    rows = result["rows"]
+    assert [row["model"] for row in rows] == [
+        "babble", "babble, only the speaker's vector", "babble, adapted", "babble, adapted", "random weights"
+    ]  # fmt: skip
+    before, _, same, adapted, random = (row["bits"] for row in rows)
+    assert same == pytest.approx(before, abs=1e-3) and adapted != before and random > before + 2
+    assert all(f"{row['bits']:.3f}" in printed for row in rows)
+
+
 def test_contention(in_tmp, monkeypatch, capsys):
     case = contention.Case("training", "wavenet", 1, "short")
     assert contention.run(case, 0.05) > 0
