@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
     paths = [find(path, trust=trust) for path in checkpoints]
     output = _output(cfg.output, checkpoints, paths)
     if cfg.output is None:  # the checkpoint's folder may be somebody else's
-        check_no_links(output.parent, [output, output.with_suffix(".html")])
+        check_no_links(output.parent, [output, _beside(output, ".html")])
     _check_writable(output)
     device = mine.device(cfg.device)
     models = [load(path, device, trust=trust) for path in paths]  # fails before any work if one cannot be loaded
@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
         "corpora", lambda: [_held_out(cfg, path, model) for path, model in zip(paths, models, strict=True)]
     )
     batch_size = (16 if device.startswith("cuda") else 1) if cfg.batch_size is None else cfg.batch_size
-    parts = PartialScores(output.with_suffix(".parts"), mine, cfg.engine, batch_size)
+    parts = PartialScores(_beside(output, ".parts"), mine, cfg.engine, batch_size)
     if mine.rank:  # the first process does the rest
         for model, corpus in zip(models, corpora, strict=True):
             parts.score_each(with_rounded_weights(model, cfg.weights), corpus)
@@ -85,7 +85,7 @@ def main(cfg: DictConfig) -> None:
     }
     page = render(finite(common | {"models": results, "comparison": comparison}), reports)
     result = common | (results[0] if comparison is None else {"models": results, "comparison": comparison})
-    _write(output.with_suffix(".html"), page)
+    _write(_beside(output, ".html"), page)
     _write(output, json.dumps(finite(result), indent=2, allow_nan=False) + "\n")
     parts.remove()
 
@@ -156,6 +156,16 @@ def _output(output_setting: str | None, checkpoints: list[str], paths: list[Path
     if not Path(checkpoints[0]).exists() or in_package(paths[0]):  # nothing is written there, or into the Hub's cache
         return Path("evaluation.json")
     return _home(paths[0]) / "evaluation.json"
+
+
+def _beside(output: Path, ending: str) -> Path:
+    """Return the file of another kind beside the JSON file, whose name may have further dots.
+
+    >>> _beside(Path("a/lr_0.001.json"), ".html").name, _beside(Path("a/lr_0.001"), ".html").name
+    ('lr_0.001.html', 'lr_0.001.html')
+    """
+    stem = output.stem if output.suffix.lower() == ".json" else output.name
+    return output.with_name(stem + ending)
 
 
 def _check_writable(output: Path) -> None:
