@@ -108,7 +108,7 @@ def _add_adaptation(subjects: Any) -> None:
     parser.add_argument("--base", default="babble", help="the model to begin with")
     parser.add_argument("--minutes", type=float, default=2.0, help="length of the recordings to train on")
     parser.add_argument("--steps", nargs="+", type=int, default=[500, 2000], help="optimizer steps")
-    parser.add_argument("--rates", nargs="+", type=float, default=[0.0005], help="learning rates")
+    parser.add_argument("--rates", nargs="+", type=float, default=[0.0015], help="learning rates")
     parser.add_argument("--folder", type=Path, default=Path("runs/adaptation"), help="a new folder for the runs")
     parser.set_defaults(run=_adaptation)
 

@@ -50,12 +50,12 @@ def test_a_run_begins_with_another_one_s_weights_and_a_new_speaker_at_the_mean(r
     assert new.kernel_size == base.kernel_size == 2  # the model's, not the configs'
 
 
-def test_learning_rates_that_are_not_given_are_a_tenth(run, base, given):
+def test_learning_rates_that_are_not_given_are_lower(run, base, given):
     rates = {}
     for name, settings in {"new": [], "low": ["init_from=base"], "own": ["init_from=base", "optimizer.lr=0.5"]}.items():
         run("train", *given, *settings, f"run_dir={name}", "trainer.max_steps=1")
         rates[name] = OmegaConf.load(f"{name}/config.yaml").optimizer.lr
-    assert rates == {"new": rates["new"], "low": pytest.approx(rates["new"] / 10), "own": 0.5}
+    assert rates == {"new": rates["new"], "low": pytest.approx(0.3 * rates["new"]), "own": 0.5}
 
 
 def test_the_card_names_the_model_that_was_begun_with_and_its_licence(run, base, given, speech):

@@ -94,7 +94,7 @@ def test_the_name_of_a_model_is_that_of_one_to_adapt(folder, speech, small):
     ended = quick("base", mine, "run", resume=True)
     model, settings = wavenet.load(ended.folder), OmegaConf.load("run/config.yaml")
     assert model.conditioners["speaker"].categories == [*SPEAKERS, "ann"]
-    assert settings.optimizer.lr == pytest.approx(composed().optimizer.lr / 10)
+    assert settings.optimizer.lr == pytest.approx(0.3 * composed().optimizer.lr)
     quick("base", mine, "run", steps=3, resume=True)
     again = OmegaConf.load("run/config.yaml")
     assert (again.optimizer, again.trainer.max_steps) == (settings.optimizer, 3)

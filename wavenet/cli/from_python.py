@@ -83,7 +83,7 @@ def train(
 
     The model is trained in place, and in the end has the averaged weights, on the CPU. If the name of a trained model
     is given instead, such as "babble" or a run's folder, a copy of it is adapted to the dataset, as by the command with
-    `init_from=`: with a place for new speakers, and at a tenth of the learning rate. The run's folder can be resumed,
+    `init_from=`: with a place for new speakers, and at 0.3 times the learning rate. The run's folder can be resumed,
     evaluated and generated from like any other, also by the commands.
 
     Args:

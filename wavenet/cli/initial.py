@@ -16,7 +16,7 @@ from wavenet.names import one_line
 from wavenet.training import Names, Transfer
 
 _RATES = ("lr", "adamw_lr")  # of the optimizers
-_RATE = 0.1  # of what a new run has
+_RATE = 0.3  # of what a new run has; measured by scripts/benchmark.py adaptation
 _MOST_NAMES = 8  # printed
 
 
@@ -57,7 +57,7 @@ def _begin_with(cfg: DictConfig, source: WaveNet, given: Mapping[str, str]) -> N
 
     The config gets the model's own settings, except those that the command line gives. With another `model=`
     or `experiment=` it keeps that one's settings, and takes what fits. The names of a conditioner, such as the
-    speakers, are the model's and then those of the dataset. Learning rates that are not given are a tenth of
+    speakers, are the model's and then those of the dataset. Learning rates that are not given are 0.3 times
     a new run's.
     """
     if Path(cfg.init_from).exists():
