@@ -16,8 +16,8 @@ from wavenet.cli.settings import Settings, settings_of
 
 FILES = ":files"
 PATHS = {  # the last parts of the keys whose values are paths
-    "cache_dir", "checkpoint", "hparams", "manifest", "mel", "mel_from", "output", "prompt", "resume", "root",
-    "run_dir", "save_dir",
+    "cache_dir", "checkpoint", "hparams", "init_from", "manifest", "mel", "mel_from", "output", "prompt", "resume",
+    "root", "run_dir", "save_dir",
 }  # fmt: skip
 _USAGE = """\
 usage: wavenet completion bash|zsh|fish
