@@ -132,7 +132,10 @@ def key_of(override: str) -> str:
 
 def overrides_of_command() -> dict[str, str]:
     """Return the overrides of the command line by their keys; none if there is no command."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return {}
+    task = HydraConfig.get().overrides.task
+    overrides: Any = OmegaConf.to_container(task, resolve=False)  # a name may look like a reference
     return {key_of(override): override for override in overrides}
 
 
