@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ import torch
 
 import wavenet
 from tests.conftest import ROOT
+from wavenet.distributions import MuLawCategorical
 
 pytestmark = pytest.mark.slow
 
@@ -152,12 +154,16 @@ def test_without_pdoc_one_line_says_what_to_install(tmp_path):
     assert 'pip install -e ".[docs]"' in result.stderr
 
 
-def test_the_front_pages_code_runs(small, in_tmp):
+def test_the_front_pages_code_runs(small, in_tmp, speech):
     wavenet.save(small(("june", "carlo")), "runs/NAME")
-    use, build_own = re.findall(r"```python\n(.*?)```", wavenet.__doc__ or "", re.DOTALL)
+    use, build_own, train_own = re.findall(r"```python\n(.*?)```", wavenet.__doc__ or "", re.DOTALL)
     names = {}
     exec(use.replace("seconds=2,", "seconds=0.1,").replace("seconds=10,", "seconds=0.1,"), names)
     assert soundfile.info("june.wav").frames == 200
     assert names["chunk"].shape == (1, 200)
     assert type(wavenet.load("june")) is wavenet.WaveNet
     exec(build_own, names | {"waveform": torch.zeros(1, 100)})
+    shutil.copytree(speech / "june", "recordings")
+    names["MuLawCategorical"] = MuLawCategorical
+    exec(train_own.replace("steps=3000", "steps=2, logger='none'"), names)
+    assert names["run"].bits_per_sample < 9 and names["audio"].shape == (1, 16000)

@@ -128,8 +128,8 @@ def _is_single(value: Any) -> bool:
 def _parts(names: Iterable[str]) -> str:
     """Name parts of a model in place of each of their parameters.
 
-    >>> _parts(["stack.layers.0.conv.weight", "stack.layers.0.conv.bias", "conditioners.mel.conv.weight"])
-    'stack (2 tensors), conditioners.mel'
+    >>> _parts(["head.1.weight", "head.1.bias", "conditioners.mel.conv.weight"])
+    'head (2 tensors), conditioners.mel'
     """
     counts: dict[str, int] = {}
     for name in names:
