@@ -33,6 +33,7 @@ from wavenet.training import (
     TrainingLog,
     TrainingProgress,
 )
+from wavenet.training.wandb_log import WandbLog
 
 _OF_NODES = ("run_dir", "resume", "trust", "preparation", "logger", "num_workers")  # may differ
 _OURS = ("timeout", "overfit_batches", "fast_dev_run")  # what the trainer is not told
@@ -140,7 +141,7 @@ def _profiler(name: str | None, run: Path) -> Profiler | None:
 def _logger(cfg: DictConfig, purge_step: int | None) -> Logger | bool:
     if not cfg.logger:
         return False
-    purges = issubclass(resolve_user_class("logger", cfg.logger._target_), TensorBoardLogger | CSVLog)
+    purges = issubclass(resolve_user_class("logger", cfg.logger._target_), TensorBoardLogger | CSVLog | WandbLog)
     return build("logger", cfg.logger, **{"purge_step": purge_step} if purges else {})
 
 
