@@ -252,6 +252,8 @@ def _check_unsaved(resume: str, run: Path) -> None:
 def _used_segments(contents: dict[str, Any], saved: DictConfig) -> int | None:
     """Return how many segments a run has used, from its steps and settings, if its checkpoint does not keep that."""
     devices, nodes = saved.trainer.get("devices", 1), saved.trainer.get("num_nodes", 1)
+    if nodes == AUTO and saved.trainer.strategy == "auto":  # one process
+        nodes = 1
     if "SegmentData" in contents or not isinstance(devices, int) or devices < 1 or not isinstance(nodes, int):
         return None
     accumulated = saved.trainer.get("accumulate_grad_batches", 1)
