@@ -21,7 +21,7 @@ from wavenet.data.shards import prepare_shards
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
-GUIDE = (ROOT / "data" / "guide" / "large-corpora.md").read_text()
+GUIDE = (ROOT / "data" / "guide" / "clusters.md").read_text()
 (BLOCK,) = re.findall(r"## Three commands.*?```\n(.*?)```", GUIDE, re.DOTALL)
 PREPARE = ("scripts/prepare", "model", "dataset", "output")  # what prepare takes of the settings of training
 LAUNCHERS = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}

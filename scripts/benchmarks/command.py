@@ -30,6 +30,14 @@ from wavenet.machine import machine_in_words
 @checked_output("benchmark.py")
 def main() -> None:
     """Run a benchmark, print its table row by row, and write the results as JSON."""
+    args = make_parser().parse_args()
+    print(machine_in_words(), flush=True)
+    args.run(args)
+    print(f"written to {args.output}")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, which has a subcommand for each benchmark."""
     parser = argparse.ArgumentParser(description="Measure speed, with the numerical error and the machine's limit.")
     subjects = parser.add_subparsers(dest="subject", required=True)
 
@@ -96,10 +104,7 @@ def main() -> None:
 
     for each in subjects.choices.values():
         each.add_argument("--output", type=Path, default=Path("benchmark.json"), help="JSON file for the results")
-    args = parser.parse_args()
-    print(machine_in_words(), flush=True)
-    args.run(args)
-    print(f"written to {args.output}")
+    return parser
 
 
 def _add_adaptation(subjects: Any) -> None:
