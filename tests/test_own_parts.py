@@ -58,11 +58,8 @@ def here(place, monkeypatch):
     """Work in that folder, where nothing of it was imported yet."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("WAVENET_CACHE", str(place / "cache"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "mymodel", raising=False)
     (place / "imported").unlink(missing_ok=True)
-    yield place
-    sys.modules.pop("mymodel", None)
+    return place
 
 
 def script(folder, command, *overrides, code=0):

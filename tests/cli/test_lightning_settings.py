@@ -61,14 +61,12 @@ COUNTER = "counter:\n  _target_: mycallbacks.Counter\n  path: steps.txt\n"
 
 
 @pytest.fixture
-def mine(in_tmp, monkeypatch):
+def mine(in_tmp):
     """A folder with a callback of one's own, and its YAML."""
     Path("mycallbacks.py").write_text(MODULE)
     Path("conf/callbacks").mkdir(parents=True)
     Path("conf/callbacks/counter.yaml").write_text(COUNTER)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield in_tmp
-    sys.modules.pop("mycallbacks", None)
+    return in_tmp
 
 
 @pytest.fixture
