@@ -54,7 +54,7 @@ def test_noise_and_silence_are_named_with_their_figures(recordings):
     assert found.startswith("noise: flatness -2.5 dB, against -20.8 of the recordings and -2.5 of white noise; train")
     for silence in (torch.zeros(RATE), torch.full((RATE,), 0.5), 1e-4 * noise()):
         (found,) = verdict(measured(silence), recordings)
-        assert found.startswith("silence: 100% of it is silent, and 11% of the recordings; try a higher temperature")
+        assert found.startswith("silence: 100 % of it is silent, and 11 % of the recordings; try a higher temperature")
 
 
 def test_hoarse_speech_is_noisy_and_not_noise(recordings):

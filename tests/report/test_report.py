@@ -371,6 +371,11 @@ def test_the_page_names_distributions_as_people_do(conditional):
     assert "256 mu-law classes" in Page(text).words and "MuLawCategorical" not in text
 
 
+def test_percentages_on_the_page_have_a_space(vocoded):
+    words = Page(re.sub(r"<style>.*?</style>", "", written(vocoded)[1], flags=re.DOTALL)).text
+    assert "Intervals are 95 % confidence intervals" in words and not re.search(r"\d%", words)
+
+
 def test_a_speaker_named_all_is_not_the_total(corpus):
     named_all = [replace(u, conditions={"speaker": "all"}) for u in corpus.utterances[:2]]
     whole = replace(corpus, utterances=[*named_all, *corpus.utterances[3:5]])

@@ -48,7 +48,7 @@ def render(result: Mapping[str, Any], reports: Sequence[ModelReport]) -> str:
         models=result["models"],
         facts=facts_of_models(result["models"]),
         comparison=result["comparison"],
-        confidence=f"{100 * result['confidence']:g}%",
+        confidence=f"{100 * result['confidence']:g} %",
         chart=_chart(result["models"]),
         sounds=_sounds(reports, shared),
         made=_made(reports),

@@ -21,7 +21,7 @@ def verdict(generated: LongTerm, recordings: LongTerm) -> list[str]:
         generated: Measures of a speaker's generated audio.
         recordings: Measures of the speaker's recordings.
     """
-    pauses = f"{100 * generated.silence:.0f}% of it is silent, and {100 * recordings.silence:.0f}% of the recordings"
+    pauses = f"{100 * generated.silence:.0f} % of it is silent, and {100 * recordings.silence:.0f} % of the recordings"
     if generated.silence > _SILENT > recordings.silence:
         return [f"silence: {pauses}; try a higher temperature, or train for longer"]
     found = _noise(generated, recordings)
