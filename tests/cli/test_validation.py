@@ -288,7 +288,7 @@ def test_a_rate_and_settings_that_the_checkpoint_does_not_have(run, in_tmp, smal
         ("evaluate", ["checkpoint=saved", "sample_rate=16000"], "sample_rate is 16000, but the checkpoint"),
         ("generate", ["checkpoint=saved", "speaker=bob"], "unknown speaker 'bob'; choose from ann, 84"),
         ("generate", ["checkpoint=saved", "seconds=86400", "num=65536"], "seconds and num: 65536 x 172800000 samples"),
-        ("generate", ["checkpoint=mixture", "top_k=5"], "top_k is 5, but GaussianMixture has no classes"),
+        ("generate", ["checkpoint=mixture", "top_k=5"], "top_k is 5, but the output distribution, mixture of 2"),
         ("generate", ["checkpoint=mixture", "guidance=2"], "guidance is 2, but it mixes logits"),
         ("generate", ["checkpoint=saved", "guidance=2"], "guidance is 2, but the model always needs speaker"),
     ):  # fmt: skip

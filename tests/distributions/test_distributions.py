@@ -101,7 +101,7 @@ def test_top_k_is_refused_without_classes(distribution):
     if distribution.supports_top_k:
         distribution.sample(parameters, uniforms, top_k=3)
     else:
-        with pytest.raises(ValueError, match="top_k is 3, .* use top_k=null and a temperature below 1"):
+        with pytest.raises(ValueError, match="top_k is 3, .* over 16-bit samples, has .* use top_k=null and a"):
             distribution.sample(parameters, uniforms, top_k=3)
 
 
@@ -281,5 +281,5 @@ def test_runs_of_whole_classes():
 def test_levels_of_other_resolutions_are_refused():
     for distribution in (LogisticMixture(2, bits=8), GaussianMixture(bits=12)):
         parameters, level = torch.randn(1, distribution.parameter_channels, 1), torch.zeros(1, 1, dtype=torch.long)
-        with pytest.raises(ValueError, match="bits has no probability for a run of 16-bit levels"):
+        with pytest.raises(ValueError, match="-bit samples has no probability for a run of 16-bit levels"):
             distribution.log_prob_of_levels(parameters, level, level)

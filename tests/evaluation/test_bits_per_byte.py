@@ -110,7 +110,7 @@ def test_the_reason_for_having_no_bits_per_byte(small, monkeypatch):
         model = small(distribution=lambda classes=classes: MuLawCategorical(classes, 5))
         reason = unsupported_reason(model, Clips())
         assert reason.startswith(f"mu_law bytes: {classes} mu-law classes have no probability")
-    assert "of 8 bits has no probability" in unsupported_reason(
+    assert "a distribution of 8-bit samples has no probability" in unsupported_reason(
         small(distribution=lambda: LogisticMixture(2, bits=8)), Clips()
     )
     with pytest.raises(ValueError, match="Clips: seconds is 0; it must be above 0"):

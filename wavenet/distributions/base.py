@@ -85,7 +85,7 @@ class OutputDistribution(nn.Module, ABC):
             ValueError: If the distribution does not define it; gives the reason.
         """
         del parameters, low, high
-        raise ValueError(f"{type(self).__name__} has no probability for a run of 16-bit levels")
+        raise ValueError(f"{self.label} has no probability for a run of 16-bit levels")
 
     @abstractmethod
     def log2_levels(self, waveform: Tensor) -> Tensor:

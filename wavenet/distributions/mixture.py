@@ -131,8 +131,7 @@ class Mixture(OutputDistribution):
             ValueError: If the distribution's own levels are not those of 16 bits.
         """
         if self.bits != 16:
-            name = type(self).__name__
-            raise ValueError(f"a {name} of {self.bits} bits has no probability for a run of 16-bit levels")
+            raise ValueError(f"a distribution of {self.bits}-bit samples has no probability for a run of 16-bit levels")
         log_weights, means, log_scales = self.components(parameters.double())
         below = ((low.double() - 0.5) / 2**15).masked_fill(low == -(2**15), -math.inf)
         above = ((high.double() + 0.5) / 2**15).masked_fill(high == 2**15 - 1, math.inf)
@@ -162,8 +161,8 @@ class Mixture(OutputDistribution):
         """
         if top_k is not None:
             raise ValueError(
-                f"{type(self).__name__}: top_k is {top_k}, but a mixture has no classes to choose among; "
-                "use top_k=null and a temperature below 1"
+                f"top_k is {top_k}, but the output distribution, {self.label}, has no classes to choose among; use "
+                "top_k=null and a temperature below 1"
             )
         log_weights, means, log_scales = self.components(parameters.double())
         if takes_mode(temperature):

@@ -31,8 +31,10 @@ class GuidedWaveNet(nn.Module):
         if not is_number(guidance):
             raise ValueError(f"guidance is {guidance!r}; it must be a number, 1 is the model itself")
         if not isinstance(model.distribution, MuLawCategorical):
-            name = type(model.distribution).__name__
-            raise ValueError(f"guidance is {guidance}, but it mixes logits, and {name} has none; use guidance=1")
+            raise ValueError(
+                f"guidance is {guidance}, but it mixes logits, and the output distribution, "
+                f"{model.distribution.label}, has none; use guidance=1"
+            )
         if model.context is not None:
             raise ValueError(f"guidance is {guidance}, but the model has a context stack; use guidance=1")
         needed = [name for name, conditioner in model.conditioners.items() if conditioner.absent is None]

@@ -171,8 +171,8 @@ class Stream(Iterator[Tensor]):
     ) -> None:
         if top_k is not None and not model.distribution.supports_top_k:
             raise ValueError(
-                f"stream: top_k is {top_k}, but {type(model.distribution).__name__} has no classes to choose among; "
-                "use top_k=null and a temperature below 1"
+                f"stream: top_k is {top_k}, but the output distribution, {model.distribution.label}, has no classes to "
+                "choose among; use top_k=null and a temperature below 1"
             )
         lengths = None if seconds is None else _lengths(seconds, num, model.sample_rate)
         if prompt is not None and state is not None:
