@@ -3,7 +3,7 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -26,6 +26,16 @@ def normalise(name: str) -> str:
     True
     """
     return one_line(unicodedata.normalize("NFC", name).strip())
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """List the first few of many names, and say how many more there are.
+
+    >>> listed(["allison", "carlo", "june"], 2), listed(["allison", "carlo"], 2)
+    ('allison, carlo and 1 more', 'allison, carlo')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def closest(key: str, known: Iterable[str]) -> str:

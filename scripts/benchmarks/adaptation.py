@@ -134,8 +134,7 @@ def benchmark_adaptation(
     before = with_the_voice(source)
     take_weights(before, source)
     add(base, before, 0, None, 0.0)
-    frozen = ",".join(name for name in ("input", "stack", "head", "distribution"))
-    train(f"{base}, only the speaker's vector", base, steps[-1], None, f"freeze=[{frozen}]")
+    train(f"{base}, only the speaker's vector", base, steps[-1], None, "freeze=[input,stack,head,distribution]")
     for num_steps in steps:
         for rate in rates:
             train(f"{base}, adapted", base, num_steps, rate)

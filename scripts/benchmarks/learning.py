@@ -20,7 +20,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig
 
 from scripts.benchmarks.peers import make_peer
@@ -28,6 +28,7 @@ from scripts.benchmarks.plain import VOCODER
 from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of
 from wavenet.cli.command import plain
+from wavenet.cli.composition import hydra_in
 from wavenet.cli.config_files import config_dir
 from wavenet.cli.literal import build
 from wavenet.cli.preflight import data_settings, fill_categories, make_dataset, training_settings
@@ -135,7 +136,7 @@ class Row:
 def config_of(case: Case) -> DictConfig:
     """Return the config of a run."""
     experiment = [] if case.experiment is None else [f"experiment={case.experiment}"]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with hydra_in(config_dir()):
         cfg = compose("train", [*RECIPES[case.recipe].settings, *experiment, "logger=none"])
     cfg.seed, cfg.trainer.max_steps, cfg.preparation.cache_dir = case.seed, case.steps, case.cache
     if case.root is not None:

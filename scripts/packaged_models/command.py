@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -22,6 +22,7 @@ from wavenet.checkpoint import check_metadata, load, read_json, save
 from wavenet.checkpoint.card import card
 from wavenet.checkpoint.folder import CARD, CONFIG
 from wavenet.checkpoint.scores import EVALUATION, summary_of
+from wavenet.cli.composition import hydra_in
 from wavenet.cli.config_files import config_dir
 from wavenet.cli.errors import explain_composition_error
 from wavenet.cli.output import checked_output
@@ -164,7 +165,7 @@ def size_of(folder: Path) -> int:
 def _check_before_training(request: Request) -> None:
     """Check what would be refused after hours of training."""
     experiment = f"experiment={_PREFIX}{request.name}"
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with hydra_in(config_dir()):
         cfg = compose("train", [experiment, *quoted("train", request.training)])
     model = check_run(cfg)
     _check_size(sum(4 * parameter.numel() for parameter in model.parameters()), request.name)

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 import wavenet
 from tests.cli.test_configs import data_for
 from tests.configured import CONFIGS, choices, composed
-from wavenet.checkpoint import describe_dataset
+from wavenet.checkpoint import describe
 from wavenet.data.folder import Folder
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def folder(in_tmp, speech):
 def test_a_dataset_is_described_by_its_arguments(in_tmp, speech, vctk, name):
     """A run's config must name it, so that it can be resumed and evaluated."""
     cfg = composed(f"dataset={name}", *data_for(name, speech, vctk, in_tmp)).dataset
-    described = describe_dataset(instantiate(cfg, _convert_="all"))
+    described = describe(instantiate(cfg, _convert_="all"))
     given = OmegaConf.to_container(cfg, resolve=True)
     assert described.keys() == given.keys()
     for key in given.keys() - {"root", "_target_"}:

@@ -83,7 +83,7 @@ def test_no_part_of_a_mix_is_downloaded_again(tmp_path):
         ({"x": {"_target_": "wavenet.data.vctk.VCTK", "mic": 3}}, "dataset.parts.x.mic is 3; it must be mic1 or mic2"),
         ({"x": {"_target_": "wavenet.data.vctk.VCTK", "root": {"_target_": "os.system"}}}, "no class may be named"),
         ({"x": "vctk"}, "dataset.parts.x is 'vctk'; it must be a group of settings"),
-        ({"x": {"root": "data"}}, "_target_ None is not one of"),
+        ({"x": {"root": "data"}}, "dataset.parts.x._target_ is missing; every run's config has it"),
         (["vctk"], r"dataset.parts is \['vctk'\]; it must be a group of settings"),
     ],
 )

@@ -12,7 +12,7 @@ Every file is treated as one from an unknown source. Loading goes straight throu
 """
 
 from wavenet.checkpoint.constructors import check_arguments, constructor_parameters, takes_any
-from wavenet.checkpoint.description import build, describe, describe_dataset, modules_of
+from wavenet.checkpoint.description import build, describe, modules_of
 from wavenet.checkpoint.errors import CheckpointError, UntrustedError, refusing
 from wavenet.checkpoint.folder import save
 from wavenet.checkpoint.loading import load
@@ -57,7 +57,6 @@ __all__ = [
     "constructor_parameters",
     "dataset_class",
     "describe",
-    "describe_dataset",
     "entry_at",
     "find",
     "in_package",

@@ -18,36 +18,28 @@ from wavenet.checkpoint.trust import Trust, module_class
 _MARKS = ("_target_", "_partial_")
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
-    """Describe a module as plain data: its class, and the value of each constructor argument.
+def describe(part: Any) -> dict[str, Any]:
+    """Describe a module or a dataset as plain data: its class, and the value of each constructor argument.
 
-    Every module of this package stores each constructor argument as an attribute of the same name, so its config can be
-    read from the object. The user's own modules do the same; arguments that `**kwargs` passes on to a base class are
-    stored by that. A class, or a `functools.partial` of one with keywords, is described by its name and
-    `_partial_: true`.
+    Every module and dataset of this package stores each constructor argument as an attribute of the same name, so its
+    config can be read from the object. The user's own do the same; arguments that `**kwargs` passes on to a base class
+    are stored by that. A module's class as an argument, or a `functools.partial` of one with keywords, is described by
+    its name and `_partial_: true`.
 
-    Raises:
-        ValueError: If a class cannot be found by its name, or does not store an argument as plain data; says how to
-            change it.
-    """
-    return _describe(module, type_before_parametrizations(module), "the model")
-
-
-def describe_dataset(dataset: Any) -> dict[str, Any]:
-    """Describe a dataset like a module, by its class and the arguments that it stores as attributes.
+    Args:
+        part: A `torch.nn.Module`, or a dataset, see `wavenet.data`.
 
     Raises:
         ValueError: If a class cannot be found by its name, or does not store an argument as plain data; says how to
             change it.
     """
-    return _describe(dataset, type(dataset), "the dataset of a run")
-
-
-def _describe(part: Any, cls: type, what: str) -> dict[str, Any]:
+    is_module = isinstance(part, nn.Module)
+    cls = type_before_parametrizations(part) if is_module else type(part)
     config: dict[str, Any] = {"_target_": _name_of(cls)}
     for name in constructor_parameters(cls):
         place = f"{cls.__name__}: its argument {name}"
         if not hasattr(part, name):
+            what = "the model" if is_module else "the dataset of a run"
             raise ValueError(
                 f"{place} is not stored, so {what} cannot be saved; add self.{name} = {name} to its constructor"
             )
@@ -106,8 +98,7 @@ def _name_of(cls: type) -> str:
 def _plain(value: Any, place: str) -> Any:
     is_module = isinstance(value, nn.Module) and not isinstance(value, nn.ModuleDict | nn.ModuleList)
     if is_module or (hasattr(value, "scan") and not inspect.isclass(value)):  # a dataset that is part of a mix
-        cls = type_before_parametrizations(value) if is_module else type(value)
-        return _describe(value, cls, "the model" if is_module else "the dataset of a run")
+        return describe(value)
     if isinstance(value, nn.ModuleDict | Mapping):
         if not all(isinstance(name, str) and not name.startswith("_") for name in value):
             raise ValueError(f"{place} has keys that are not text or begin with _, so it cannot be saved; rename them")

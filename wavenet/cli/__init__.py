@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from wavenet import __version__
-from wavenet.cli.config_files import config_dir, summary
+from wavenet.cli.config_files import config_dir, config_name, summary
 from wavenet.cli.output import checked_output
 from wavenet.names import closest
 
@@ -40,13 +40,13 @@ def run_script(command: str) -> None:
 
 
 def _module_of(command: str) -> str:
-    return f"wavenet.cli.{_MODULES.get(command, command.replace(' ', '_'))}"
+    return f"wavenet.cli.{_MODULES.get(command, config_name(command))}"
 
 
 def _show_help(command: str) -> bool:
     from wavenet.cli.help import show_help  # noqa: PLC0415  Hydra, which this file does not need otherwise
 
-    return show_help(command.replace(" ", "_"), sys.argv[1:])
+    return show_help(config_name(command), sys.argv[1:])
 
 
 def _run_without_settings(arguments: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ def _usage() -> str:
 
 def _described() -> dict[str, str]:
     """Return all commands, with what they are for."""
-    files = {command: config_dir() / f"{command.replace(' ', '_')}.yaml" for command in COMMANDS}
+    files = {command: config_dir() / f"{config_name(command)}.yaml" for command in COMMANDS}
     described = {command: summary(path.read_text(encoding="utf-8")) for command, path in files.items()}
     return described | {"completion": "Print a script with which a shell completes all this."}
 

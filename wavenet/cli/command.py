@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from wavenet.atomic_files import os_error_reason
 from wavenet.checkpoint import packaged_models
-from wavenet.cli.config_files import config_dir
+from wavenet.cli.config_files import config_dir, program_name
 from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
 from wavenet.cli.help import asks_for_help, help_text
 from wavenet.cli.output import check_cause, checked_output, end
@@ -42,7 +42,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
 
     The config is checked before the function is called. With HYDRA_FULL_ERROR=1 a mistake shows its traceback.
     """
-    program = f"wavenet {name.replace('_', ' ')}"
+    program = program_name(name)
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @wraps(function)

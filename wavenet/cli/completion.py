@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 
+from wavenet.cli.config_files import config_name
 from wavenet.cli.help import FLAGS
 from wavenet.cli.output import end
 from wavenet.cli.settings import Settings, settings_of
@@ -130,7 +131,7 @@ def candidates(words: Sequence[str], commands: Mapping[str, str]) -> dict[str, s
     elif command == "completion":
         found = dict.fromkeys(_SHELLS, "")
     else:
-        found = _arguments(command.replace(" ", "_"), before[len(command.split()) :], current)
+        found = _arguments(config_name(command), before[len(command.split()) :], current)
     return {each: text for each, text in found.items() if each == FILES or each.startswith(current)}
 
 

@@ -36,6 +36,24 @@ def config_dir() -> Path:
     return package_folder("configs")
 
 
+def config_name(command: str) -> str:
+    """Return the name of a command's config.
+
+    >>> config_name("export onnx")
+    'export_onnx'
+    """
+    return command.replace(" ", "_")
+
+
+def program_name(config: str) -> str:
+    """Return what is typed to run the command of a config.
+
+    >>> program_name("export_onnx")
+    'wavenet export onnx'
+    """
+    return f"wavenet {config.replace('_', ' ')}"
+
+
 def introduction(text: str) -> list[str]:
     r"""Return the lines of the comment at the top of a YAML file.
 

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from wavenet.cli.composition import hydra_in
+from wavenet.cli.config_files import program_name
 from wavenet.cli.lightning_settings import refusal
 from wavenet.cli.schema import type_of_setting
 from wavenet.cli.validation import arguments_of
@@ -110,7 +111,7 @@ def _explain_key_error(message: str, command: str, folder: Path, overrides: Sequ
     groups = {str(path.parent.relative_to(folder)) for path in folder.glob("*/**/*.yaml")}
     chosen = _composed(command, folder, [each for each in overrides if _key(each) in groups])
     meant = closest(key, groups | _keys(OmegaConf.to_container(chosen)))
-    hint = f"did you mean {meant}?" if meant else f"wavenet {command.replace('_', ' ')} --help lists all"
+    hint = f"did you mean {meant}?" if meant else f"{program_name(command)} --help lists all"
     return f"{override}: there is no such setting; {hint}"
 
 
@@ -136,8 +137,7 @@ def _explain_unknown_option(missing: str, folder: Path, options: Sequence[str] |
 
 def _composed(command: str, folder: Path, overrides: Sequence[str]) -> DictConfig:
     """Compose the config with the overrides; without them if they contain another mistake."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(folder), version_base="1.3"):
+    with hydra_in(folder):
         try:
             return compose(command, list(overrides))
         except Exception:  # another mistake, which is reported once this one is fixed

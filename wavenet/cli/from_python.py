@@ -4,15 +4,14 @@ import base64
 import html
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hydra.errors import HydraException, InstantiationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
@@ -20,8 +19,9 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from wavenet.checkpoint import describe, describe_dataset
+from wavenet.checkpoint import describe
 from wavenet.cli.command import config_dir, key_of
+from wavenet.cli.composition import hydra_in
 from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
 from wavenet.cli.literal import literal, literals
 from wavenet.cli.quoting import quoted
@@ -126,7 +126,7 @@ def train(
     if resume and run_dir is None:
         raise ValueError("resume=True goes on with the run in run_dir; give run_dir=FOLDER")
     cfg = _composed([*given, *settings])
-    cfg.dataset = literals(describe_dataset(dataset))
+    cfg.dataset = literals(describe(dataset))
     if isinstance(model, WaveNet):
         cfg.model = literals(describe(model))
     else:
@@ -164,24 +164,11 @@ def _check_objects(model: Any, overrides: Mapping[str, str]) -> None:
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
     """Return the config of a run; an application that uses Hydra itself keeps its state."""
-    with _own_hydra():
-        try:
-            with initialize_config_dir(str(config_dir()), version_base="1.3"):
-                return compose("train", quoted("train", overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(explain_composition_error(error, "train", config_dir(), overrides)) from error
-
-
-@contextmanager
-def _own_hydra() -> Iterator[None]:
-    outer: Any = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
     try:
-        yield
-    finally:
-        GlobalHydra.instance().clear()
-        if outer is not None:
-            GlobalHydra.instance().initialize(outer)
+        with hydra_in(config_dir()):
+            return compose("train", quoted("train", overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain_composition_error(error, "train", config_dir(), overrides)) from error
 
 
 def _player(path: Path) -> str:

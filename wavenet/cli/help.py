@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from wavenet.cli.config_files import config_dir, introduction
+from wavenet.cli.config_files import config_dir, introduction, program_name
 from wavenet.cli.output import checked_output
 from wavenet.cli.settings import Group, Setting, Settings, settings_of
 from wavenet.names import one_line
@@ -47,7 +47,7 @@ def show_help(command: str, arguments: Sequence[str]) -> bool:
         text = help_text(command, arguments)
     except Exception:
         return False
-    with checked_output(f"wavenet {command.replace('_', ' ')}"):
+    with checked_output(program_name(command)):
         print(text)
     return True
 
@@ -65,8 +65,7 @@ def help_text(command: str, arguments: Sequence[str]) -> str:
     found = settings_of(command, arguments)
     width = max(_NARROWEST, min(shutil.get_terminal_size().columns, _WIDEST))
     chosen = "chosen" if any("=" in each for each in arguments) else "default"
-    name = f"wavenet {command.replace('_', ' ')}"
-    usage = f"usage: {name}{' [GROUP=OPTION ...]' if found.groups else ''} [SETTING=VALUE ...]"
+    usage = f"usage: {program_name(command)}{' [GROUP=OPTION ...]' if found.groups else ''} [SETTING=VALUE ...]"
     about = introduction((config_dir() / f"{command}.yaml").read_text(encoding="utf-8"))
     lines = [usage, "", *about, *_options(found.groups, chosen, width), *_settings(found, width)]
     lines += ["", "Flags", "", *_rows(FLAGS.items(), width), "", *textwrap.wrap(_VALUES, width)]

@@ -12,7 +12,7 @@ from wavenet.cli.literal import literal, literals
 from wavenet.cli.resumption import Resumption
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.model import WaveNet
-from wavenet.names import one_line
+from wavenet.names import listed, one_line
 from wavenet.training import Names, Transfer
 
 _RATES = ("lr", "adamw_lr")  # of the optimizers
@@ -140,12 +140,5 @@ def _parts(names: Iterable[str]) -> str:
 
 
 def _describe_names(names: Names) -> str:
-    parts = [f"kept {_listed(names.kept)}"] if names.kept else []
-    parts += [f"new, at the mean of those known: {_listed(names.new)}"] if names.new else []
-    parts += [f"dropped {_listed(names.dropped)}"] if names.dropped else []
-    return "; ".join(parts)
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    kinds = {"kept ": names.kept, "new, at the mean of those known: ": names.new, "dropped ": names.dropped}
+    return "; ".join(f"{kind}{listed(each, _MOST_NAMES)}" for kind, each in kinds.items() if each)

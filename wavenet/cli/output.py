@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -52,6 +52,16 @@ def check_output(program: str, text: str = "") -> None:
         if isinstance(error, BrokenPipeError):
             sys.exit(128 + _SIGPIPE)
         end(program, f"standard output: {os_error_reason(error)}")
+
+
+def first_lines(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first few of many lines, and one that says how many more there are.
+
+    >>> first_lines(["kept     a", "kept     b", "kept     c"], 1)
+    ['kept     a', '           and 2 more']
+    """
+    more = len(lines) - most
+    return [*lines[:most], *[f"           and {more} more"] * (more > 0)]
 
 
 def end(program: str, reason: str) -> NoReturn:

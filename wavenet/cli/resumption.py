@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from wavenet.checkpoint import CheckpointError, Trust, build_on_meta, describe, refusing
 from wavenet.cli.command import overrides_of_command, plain
 from wavenet.cli.literal import literal, literals
+from wavenet.cli.output import first_lines
 from wavenet.cli.preflight import chosen_callbacks, optimizer_factory, training_settings
 from wavenet.cli.saved_config import kept, load_saved_config
 from wavenet.model import WaveNet
@@ -230,8 +231,7 @@ def _compare(cfg: DictConfig, saved: DictConfig, tell: Callable[[str], object]) 
                 "resume=auto goes on; give another run_dir"
             )
         lines.append(f"kept     {key} is {own.get(key)!r:.60}, as in the run; the configs have {now.get(key)!r:.60}")
-    more = len(lines) - _MOST_PRINTED
-    for line in [*lines[:_MOST_PRINTED], *[f"           and {more} more"] * (more > 0)]:
+    for line in first_lines(lines, _MOST_PRINTED):
         tell(one_line(line))
 
 

@@ -42,25 +42,21 @@ _TEXT = "tag:yaml.org,2002:str"
 _NUMBER = re.compile(r"[-+]?\.?\d[\d_:.]*([eE][-+]?\d+)?")  # OmegaConf reads more of these than YAML does
 _WANDB_LOGS = re.compile(r"wandb/(?:offline-)?run-(\d{8}_\d{6})-\w+/logs")
 _GROUPS = ("dataset", "model", "optimizer", "trainer", "logger", "callbacks")
-_ADDED = {  # files of configs with settings that runs of earlier versions lack
+_FIRST = {  # settings that runs of all versions have; the group's others came later, and are filled in from this file
     "trainer": (
         "base",
         (
-            "timeout",
-            "max_time",
-            "gradient_clip_algorithm",
-            "strategy",
-            "num_nodes",
-            "fast_dev_run",
-            "overfit_batches",
-            "profiler",
-            "detect_anomaly",
-            "deterministic",
-            "benchmark",
-            "inference_mode",
+            "max_steps",
+            "val_check_interval",
+            "limit_val_batches",
+            "gradient_clip_val",
+            "accumulate_grad_batches",
+            "precision",
+            "log_every_n_steps",
+            "enable_progress_bar",
         ),
     ),
-    "optimizer": ("adamw", ("schedule", "decay_fraction")),
+    "optimizer": ("adamw", ("lr", "betas", "weight_decay", "warmup_steps", "final_lr_fraction")),
 }
 _OWN_FOLDERS = ("audio", "checkpoints")
 
@@ -147,11 +143,10 @@ def _read(text: str, trust: Trust) -> DictConfig:
     data = {"callbacks": {}} | data  # which runs of earlier versions lack
     _check_names("", data, [*_GROUPS, *defaults], required=_GROUPS)
     for name in _GROUPS:
-        if not isinstance(data[name], dict):
-            raise ValueError(f"{name} is {data[name]!r:.80}; it must be a group of settings")
-    for group, (file, added) in _ADDED.items():
+        _check_is_group(name, data[name])
+    for group, (file, first) in _FIRST.items():
         present = _load(config_dir() / group / f"{file}.yaml")
-        data[group] = {name: present[name] for name in added} | data[group]
+        data[group] = {name: value for name, value in present.items() if name not in first} | data[group]
     for name, value in defaults.items():
         _check_value(name, data.get(name, value), value)
     _check_groups(data, trust)
@@ -210,8 +205,7 @@ def _check_instructions(data: Any, trust: Trust, place: tuple[str, ...] = ()) ->
 def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     """Check that trainer, optimizer, logger and dataset contain only settings that `configs/` has for them."""
     trainer = _settings("trainer")
-    base = _load(config_dir() / "trainer" / "base.yaml")
-    _check_names("trainer.", data["trainer"], trainer, required=[*base, "accelerator", "devices"])
+    _check_names("trainer.", data["trainer"], trainer, required=(*_FIRST["trainer"][1], "accelerator", "devices"))
     for name, value in data["trainer"].items():
         _check_value(f"trainer.{name}", value, trainer.get(name))
         if isinstance(value, str) and not re.fullmatch(r"[\w.,:-]{1,40}", value):
@@ -219,23 +213,19 @@ def _check_groups(data: dict[str, Any], trust: Trust) -> None:
     _check_optimizer(trust, **data["optimizer"])
     _check_dataset("dataset", data["dataset"], trust)
     for name, callback in data["callbacks"].items():
-        _check_callback(name, callback, trust)
-    if data["logger"]:
-        if "_target_" not in data["logger"]:
-            raise ValueError("logger._target_ is missing; every run's config has it")
-        target = data["logger"]["_target_"]
-        if target in LOGGERS:
-            _check_names("logger.", data["logger"], _settings("logger"), required=("_target_", "save_dir"))
-            _check_logger(**data["logger"])
-        else:
-            arguments = [name for name in data["logger"] if name != "_target_"]
-            check_arguments("logger:", resolve_class("logger", target, trust), arguments)
+        _check_object(f"callbacks.{name}", callback, trust)
+        _check_own_values(f"callbacks.{name}", callback)
+    if data["logger"].get("_target_") in LOGGERS:
+        _check_names("logger.", data["logger"], _settings("logger"), required=("_target_", "save_dir"))
+        _check_logger(**data["logger"])
+    elif data["logger"]:
+        _check_object("logger", data["logger"], trust)
 
 
 def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> None:
     defaults = _load(config_dir() / "optimizer" / "adamw.yaml")
     if _target_ is None:
-        _check_names("optimizer.", arguments, defaults, required=defaults)
+        _check_names("optimizer.", arguments, defaults, required=_FIRST["optimizer"][1])
     else:
         own = {name: value for name, value in arguments.items() if name not in SCHEDULE}
         check_arguments("optimizer:", resolve_class("optimizer", _target_, trust), ["params", *own])
@@ -244,16 +234,6 @@ def _check_optimizer(trust: Trust, _target_: Any = None, **arguments: Any) -> No
     for name, value in arguments.items():
         if _target_ is None or name in SCHEDULE or is_own(_target_):
             _check_value(f"optimizer.{name}", value, defaults.get(name))
-
-
-def _check_callback(name: str, settings: Any, trust: Trust) -> None:
-    if not isinstance(settings, dict) or "_target_" not in settings:
-        raise ValueError(f"callbacks.{name:.80}._target_ is missing; it names the callback's class")
-    arguments = [argument for argument in settings if argument != "_target_"]
-    callback = resolve_class(f"callbacks.{name}", settings["_target_"], trust)
-    check_arguments(f"callbacks.{name:.80}:", callback, arguments)
-    for argument in arguments if is_own(settings["_target_"]) else ():
-        _check_value(f"callbacks.{name}.{argument}", settings[argument], None)
 
 
 def _check_logger(
@@ -275,20 +255,34 @@ def _check_logger(
 
 
 def _check_dataset(group: str, settings: Any, trust: Trust) -> None:
-    if not isinstance(settings, dict):
-        raise ValueError(f"{group} is {settings!r:.80}; it must be a group of settings")
-    target = settings.get("_target_")
-    arguments = {name: value for name, value in settings.items() if name != "_target_"}
-    found = resolve_class(group, target, trust)
-    check_arguments(f"{group}:", found, list(arguments))
-    if issubclass(found, Mix):
-        parts = arguments.pop("parts")
-        if not isinstance(parts, dict):
-            raise ValueError(f"{group}.parts is {parts!r:.80}; it must be a group of settings")
-        for name, part in parts.items():
+    if issubclass(_check_object(group, settings, trust), Mix):
+        _check_is_group(f"{group}.parts", settings["parts"])
+        for name, part in settings["parts"].items():
             _check_dataset(f"{group}.parts.{name}", part, trust)
-    for name, value in arguments.items() if is_own(target) else ():
-        _check_value(f"{group}.{name}", value, None)
+        settings = {name: value for name, value in settings.items() if name != "parts"}
+    _check_own_values(group, settings)
+
+
+def _check_object(group: str, settings: Any, trust: Trust) -> type:
+    """Check that settings have a class that their group may name, and are its arguments; return the class."""
+    _check_is_group(group, settings)
+    if "_target_" not in settings:
+        raise ValueError(f"{group:.80}._target_ is missing; every run's config has it")
+    found = resolve_class(group, settings["_target_"], trust)
+    check_arguments(f"{group:.80}:", found, [name for name in settings if name != "_target_"])
+    return found
+
+
+def _check_own_values(group: str, settings: dict[str, Any]) -> None:
+    """Check the arguments of a class of this package; other classes check theirs themselves."""
+    for name, value in settings.items():
+        if name != "_target_" and is_own(settings["_target_"]):
+            _check_value(f"{group}.{name}", value, None)
+
+
+def _check_is_group(name: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name:.80} is {value!r:.80}; it must be a group of settings")
 
 
 def _check_names(place: str, data: dict[str, Any], known: Iterable[str], required: Iterable[str] = ()) -> None:
@@ -307,8 +301,7 @@ def _check_value(name: str, value: Any, default: Any) -> None:
         if not value_type.accepts(value):
             raise ValueError(f"{name} is {format_value(value)}; it must be {value_type}")
     elif isinstance(default, dict):
-        if not isinstance(value, dict):
-            raise ValueError(f"{name} is {value!r:.80}; it must be a group of settings")
+        _check_is_group(name, value)
         _check_names(f"{name}.", value, default)
         for key, part in value.items():
             _check_value(f"{name}.{key}", part, default[key])

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from wavenet.cli.composition import hydra_in
 from wavenet.cli.config_files import NO_COMMENT, Comment, comments, config_dir, summary
 
 _FOR_EXPERIMENTS = {"prepare": ("optimizer", "trainer", "logger", "callbacks")}  # groups that are there for them only
@@ -103,8 +103,7 @@ def settings_of(command: str, arguments: Sequence[str]) -> Settings:
     """
     flags, rest = _FLAGS.parse_known_args(arguments)
     name, overrides = flags.config_name or command, _overrides(flags, rest)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+    with hydra_in(config_dir()):
         loader = GlobalHydra.instance().config_loader()
         cfg = loader.load_configuration(name, overrides, RunMode.RUN)
         defaults = loader.compute_defaults_list(name, overrides, RunMode.RUN).defaults

@@ -1,6 +1,7 @@
 """Which classes a `_target_` may name, depending on the group of settings that contains it."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from wavenet.checkpoint import Trust, allowed_class, dataset_class, is_own, module_class, modules_of, optimizer_class
@@ -21,8 +22,13 @@ SCHEDULE = (
     "decay_fraction",
 )  # in the optimizer's group, but not passed to the optimizer
 _NO_MODULE = re.compile(r"(?!)")
-_BASES = {"model": "a WaveNet", "dataset": "a dataset", "optimizer": "a torch.optim.Optimizer", "logger": "a logger"}
-_CALLBACK = "a callback"
+_BASES = {
+    "model": "a WaveNet",
+    "dataset": "a dataset",
+    "optimizer": "a torch.optim.Optimizer",
+    "logger": "a logger",
+    "callbacks": "a callback",
+}
 
 
 def resolve_class(group: str, target: Any, trust: Trust) -> Any:
@@ -44,15 +50,14 @@ def resolve_class(group: str, target: Any, trust: Trust) -> Any:
     if group == "optimizer":
         return optimizer_class(target, trust)
     if group == "logger":
-        known = ("lightning", "wavenet.training") if target in LOGGERS else ()
-        found = allowed_class(target, _NO_MODULE, object, (*trust, *known))
-        if not any(base.__name__ == "Logger" and base.__module__.startswith("lightning.") for base in found.__mro__):
-            raise ValueError(
-                f"_target_ {target!r} is not a logger; refused, it must be a subclass of Lightning's Logger"
-            )
-        return found
+        return _lightning_class("Logger", target, trust, LOGGERS)
     if group.startswith("callbacks."):
-        return _callback_class(target, trust)
+        if isinstance(target, str) and target.startswith(("lightning.", "wavenet.")) and target not in CALLBACKS:
+            raise ValueError(
+                f"_target_ {target!r} is refused: a run takes {', '.join(CALLBACKS)} and your own; for other purposes "
+                "there are trainer.max_time, save_every_n_steps and sweeps over optimizer.lr"
+            )
+        return _lightning_class("Callback", target, trust, CALLBACKS)
     if group.split(".", maxsplit=1)[0] != "model":
         raise ValueError(f"_target_ {target!r:.80} is in {group!r:.80}; refused, no class may be named there")
     found = module_class(target, trust)
@@ -61,17 +66,13 @@ def resolve_class(group: str, target: Any, trust: Trust) -> Any:
     return found
 
 
-def _callback_class(target: Any, trust: Trust) -> Any:
-    if isinstance(target, str) and target.startswith(("lightning.", "wavenet.")) and target not in CALLBACKS:
+def _lightning_class(base: str, target: Any, trust: Trust, known: Sequence[str]) -> Any:
+    """Return a subclass of Lightning's class of that name: one of those known, or one of a trusted module."""
+    modules = ("lightning", "wavenet.training") if target in known else ()
+    found = allowed_class(target, _NO_MODULE, object, (*trust, *modules))
+    if not any(each.__name__ == base and each.__module__.startswith("lightning.") for each in found.__mro__):
         raise ValueError(
-            f"_target_ {target!r} is refused: a run takes {', '.join(CALLBACKS)} and your own; for other purposes "
-            "there are trainer.max_time, save_every_n_steps and sweeps over optimizer.lr"
-        )
-    known = ("lightning", "wavenet.training") if target in CALLBACKS else ()
-    found = allowed_class(target, _NO_MODULE, object, (*trust, *known))
-    if not any(base.__name__ == "Callback" and base.__module__.startswith("lightning.") for base in found.__mro__):
-        raise ValueError(
-            f"_target_ {target!r} is not a callback; refused, it must be a subclass of Lightning's Callback"
+            f"_target_ {target!r} is not a {base.lower()}; refused, it must be a subclass of Lightning's {base}"
         )
     return found
 
@@ -86,8 +87,8 @@ def resolve_user_class(group: str, target: str) -> Any:
         return resolve_class(group, target, () if is_own(target) else modules_of({"_target_": target}))
     except ValueError as error:
         reason = str(error).removeprefix(f"_target_ {target!r} ")
-        name = "dataset" if is_dataset(group) else group
-        base = _CALLBACK if group.startswith("callbacks.") else _BASES.get(name, "a torch.nn.Module")
+        name = group.split(".", maxsplit=1)[0] if is_dataset(group) or group.startswith("callbacks.") else group
+        base = _BASES.get(name, "a torch.nn.Module")
         raise ValueError(
             f"{group}._target_ is {target!r:.80}; it must be an existing class, {base}: it {reason}"
         ) from error

@@ -26,7 +26,7 @@ from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
 from wavenet.cli.command import command, overrides_of_command, plain
 from wavenet.cli.initial import describe_transfer, known_names, load_initial, name_of_initial
 from wavenet.cli.literal import build, literal, literals
-from wavenet.cli.output import print_error
+from wavenet.cli.output import first_lines, print_error
 from wavenet.cli.preflight import (
     check_reloadable,
     check_run,
@@ -50,7 +50,7 @@ from wavenet.cli.trainer import make_trainer, print_profile
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.data import Corpus, Dataset, add_features, parts_of, prepare, shares_of, split
 from wavenet.model import WaveNet
-from wavenet.names import one_line
+from wavenet.names import listed, one_line
 from wavenet.training import (
     EarlyStopping,
     Launch,
@@ -408,10 +408,8 @@ def _print_start(
     if corpus.skipped:
         skipped_lines = [str(skipped) for skipped in corpus.skipped]  # one line each, also if a name has line breaks
         write_text(run / "skipped.txt", "\n".join(skipped_lines) + "\n")
-        more = len(skipped_lines) - _MAX_SKIPPED_PRINTED
         lines.append(f"skipped  {len(skipped_lines)} recording(s), listed in {run / 'skipped.txt'}:")
-        lines += [f"           {line}" for line in skipped_lines[:_MAX_SKIPPED_PRINTED]]
-        lines += [f"           and {more} more"] * (more > 0)
+        lines += first_lines([f"           {line}" for line in skipped_lines], _MAX_SKIPPED_PRINTED)
     hardware = f"{trainer.num_devices * trainer.num_nodes} x {trainer.strategy.root_device.type}, {trainer.precision}"
     if trainer.strategy.root_device.type == "cpu" and torch.cuda.is_available():
         hardware += "; a GPU is available: trainer=gpu"
@@ -431,11 +429,9 @@ def _of_parts(train: Corpus) -> list[str]:
     lines = [f"parts    {'; '.join(each)}"]
     renamed = [name for _, name in sorted(pair for part in parts for pair in part.speakers.items())]
     if renamed:
-        more = len(renamed) - _MAX_RENAMED_PRINTED
-        shown = one_line(", ".join(renamed[:_MAX_RENAMED_PRINTED])) + (f" and {more} more" if more > 0 else "")
         lines.append(
-            f"speakers {shown}: kept apart, as several parts have these names; one person each: "
-            "dataset.same_speakers=true"
+            f"speakers {one_line(listed(renamed, _MAX_RENAMED_PRINTED))}: kept apart, as several parts have these "
+            "names; one person each: dataset.same_speakers=true"
         )
     return lines
 

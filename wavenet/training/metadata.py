@@ -43,8 +43,7 @@ def run_metadata(
     origin = train.origin
     licences = [_licence(each.name, each.attribution) for each in origin.licences]
     if base is not None:
-        licences = licences or [_licence(UNKNOWN, "")]
-        licences += [licence for licence in _licences_of(base[1]) if licence not in licences]
+        licences = _joined(licences or [_licence(UNKNOWN, "")], base[1])
     data: dict[str, Any] = {
         "name": printable(train.name, 100),
         "utterances": len(train.utterances),
@@ -82,14 +81,19 @@ def with_base(metadata: dict[str, Any], saved: Any) -> dict[str, Any]:
     if not isinstance(base, dict):
         return metadata
     data = metadata["data"]
-    older = [licence for licence in _licences_of(saved) if licence not in data["licences"]]
-    return metadata | {"base": base, "data": data | {"licences": [*data["licences"], *older][:_MAX_LICENCES]}}
+    licences = _joined(data["licences"], saved)
+    return metadata | {"base": base, "data": data | {"licences": licences[:_MAX_LICENCES]}}
 
 
 def _about(name: str, metadata: dict[str, Any] | None) -> dict[str, Any]:
     data, steps = text_at(metadata, "data", "name"), number_at(metadata, "training", "steps")
     found = {"name": printable(name, 100), "data": data and printable(data, 100), "steps": steps}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _joined(licences: list[dict[str, str]], metadata: dict[str, Any] | None) -> list[dict[str, str]]:
+    """Return licences, and those of another model's metadata that are not among them."""
+    return [*licences, *(licence for licence in _licences_of(metadata) if licence not in licences)]
 
 
 def _licences_of(metadata: dict[str, Any] | None) -> list[dict[str, str]]:

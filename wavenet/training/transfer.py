@@ -66,11 +66,12 @@ def take_weights(model: WaveNet, source: WaveNet) -> Transfer:
                 found.names[key] = _take_names(conditioner, other)
                 del own[place], theirs[place]
     for name, parameter in own.items():
-        fits = name in theirs and theirs[name].shape == parameter.shape
-        (found.taken if fits else found.fresh).append(name)
-        if fits:
-            parameter.copy_(theirs[name])
-    found.dropped.extend(name for name in theirs if name not in set(found.taken))
+        if name in theirs and theirs[name].shape == parameter.shape:
+            parameter.copy_(theirs.pop(name))
+            found.taken.append(name)
+        else:
+            found.fresh.append(name)
+    found.dropped.extend(theirs)
     if not found.taken:
         raise ValueError("none of its weights have a place in this model; leave out the settings that change its shape")
     return found
