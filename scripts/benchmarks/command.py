@@ -1,6 +1,7 @@
 """The command line of `scripts/benchmark.py`."""
 
 import argparse
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 from scripts.benchmarks import (
     adaptation,
+    configs,
     contention,
     data,
     engines,
@@ -101,6 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
     vocoder_parser.set_defaults(run=_vocoder)
 
     _add_adaptation(subjects)
+    _add_configs(subjects)
 
     for each in subjects.choices.values():
         each.add_argument("--output", type=Path, default=Path("benchmark.json"), help="JSON file for the results")
@@ -130,6 +133,49 @@ def _adaptation(args: argparse.Namespace) -> None:
         lambda row: print(adaptation.line(row), flush=True),
     )
     write_json(args.output, rows)
+
+
+def _add_configs(subjects: Any) -> None:
+    parser = subjects.add_parser("configs", help="time, memory and bits of configs, each trained as a command")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        default=[*configs.TRAINED, *configs.FOR_GPUS],
+        help='settings of wavenet train, such as "experiment=vocoder optimizer=adamw"; "default" for none',
+    )
+    parser.add_argument("--steps", type=int, help="optimizer steps of every run; default: its own, or 5 if for GPUs")
+    parser.add_argument("--folder", type=Path, default=Path("runs/configs"), help="a new folder for the runs")
+    parser.add_argument("--cache", type=Path, default=Path("data/cache"), help="folder for prepared audio")
+    parser.set_defaults(run=_configs)
+
+
+def _configs(args: argparse.Namespace) -> None:
+    print(f"training on {torch.get_num_threads()} thread(s), generation on 1", flush=True)
+    shown: type | None = None  # the kind of the last row
+    failed: dict[str, str] = {}
+
+    def show(row: configs.Trained | configs.Tried) -> None:
+        nonlocal shown
+        if shown is not type(row):
+            shown = type(row)
+            print(configs.TRIED_HEADER if isinstance(row, configs.Tried) else configs.TRAINED_HEADER)
+        print(configs.line(row), flush=True)
+
+    def name(config: str, reason: str) -> None:
+        failed[config] = reason
+        print(f"benchmark.py configs: {config}: {reason}", file=sys.stderr, flush=True)
+
+    try:
+        rows = configs.benchmark_configs(args.rows, args.folder, args.cache, args.steps, show, name)
+    except FileExistsError:
+        raise SystemExit(f"benchmark.py configs: {args.folder} is there already; give a new --folder") from None
+    except RuntimeError as error:
+        raise SystemExit(f"benchmark.py configs: {error}") from None
+    write_json(args.output, rows, threads=torch.get_num_threads(), failed=failed)
+    if failed:
+        raise SystemExit(
+            f"benchmark.py configs: {len(failed)} of {len(args.rows)} rows failed; {args.output} has the rest"
+        )
 
 
 def _add_learning(subjects: Any) -> None:
