@@ -150,7 +150,8 @@ def test_links_lead_somewhere(name):
 
 @pytest.mark.parametrize("name", [name for name in TEXTS if name != "CHANGELOG.md"])
 def test_named_files_are_there(name):
-    for path in re.findall(r"`((?:wavenet|tests|scripts|configs|data)/[\w/.-]+\.(?:py|yaml|md|sbatch))`", text_of(name)):
+    named = r"`((?:wavenet|tests|scripts|configs|data)/[\w/.-]+\.(?:py|yaml|md|sbatch))`"
+    for path in re.findall(named, text_of(name)):
         assert (ROOT / path).exists() or Path(path).stem in EXAMPLES, path
 
 
