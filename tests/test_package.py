@@ -21,6 +21,13 @@ def test_using_a_model_needs_neither_lightning_nor_hydra():
     assert result.stdout.strip() == "[]"
 
 
+def test_commands_that_do_not_train_need_no_lightning():
+    names = ("generate", "evaluate", "demo", "prepare", "push", "export_onnx", "import_")
+    imports = "; ".join(f"import wavenet.cli.{name}" for name in names)
+    code = f"import sys; {imports}; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_public_names():
     for name in wavenet.__all__:
         assert getattr(wavenet, name).__name__ == name

@@ -20,8 +20,8 @@ from typing import Any
 from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of
 from wavenet.checkpoint import load
+from wavenet.cli.built import make_dataset
 from wavenet.cli.command import plain
-from wavenet.cli.preflight import make_dataset
 from wavenet.cli.saved_config import load_saved_config
 from wavenet.data import add_features, prepare, split
 from wavenet.evaluation import Score, score_each

@@ -27,11 +27,12 @@ from scripts.benchmarks.peers import make_peer
 from scripts.benchmarks.plain import VOCODER
 from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of
+from wavenet.cli.built import fill_categories, make_dataset
 from wavenet.cli.command import plain
 from wavenet.cli.composition import hydra_in
 from wavenet.cli.config_files import config_dir
 from wavenet.cli.literal import build
-from wavenet.cli.preflight import data_settings, fill_categories, make_dataset, training_settings
+from wavenet.cli.preflight import data_settings, training_settings
 from wavenet.cli.train import silence_lightning
 from wavenet.data import Corpus, add_features, prepare, split
 from wavenet.training import (

@@ -22,11 +22,12 @@ from wavenet.checkpoint import check_metadata, load, read_json, save
 from wavenet.checkpoint.card import card
 from wavenet.checkpoint.folder import CARD, CONFIG
 from wavenet.checkpoint.scores import EVALUATION, summary_of
+from wavenet.cli.built import make_dataset
 from wavenet.cli.composition import hydra_in
 from wavenet.cli.config_files import config_dir
 from wavenet.cli.errors import explain_composition_error
 from wavenet.cli.output import checked_output
-from wavenet.cli.preflight import check_run, make_dataset
+from wavenet.cli.preflight import check_run
 from wavenet.cli.quoting import quoted
 from wavenet.cli.saved_config import load_saved_config
 from wavenet.data import Dataset

@@ -31,7 +31,7 @@ from scripts.benchmarks.table import header, line_of
 from tests.configured import composed
 from tests.reliability.models import KINDS
 from wavenet import WaveNet
-from wavenet.cli.preflight import fill_categories
+from wavenet.cli.built import fill_categories
 from wavenet.data import Corpus, prepare, split
 from wavenet.evaluation import bits_per_sample
 from wavenet.machine import machine_in_words

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from wavenet import __version__, load
 from wavenet.atomic_files import check_no_links, is_special, os_error_reason, write_text
 from wavenet.checkpoint import find, in_package, text_at
+from wavenet.cli.built import make_dataset
 from wavenet.cli.command import command, plain, warnings_as_lines
 from wavenet.cli.config_files import config_dir
 from wavenet.cli.launched import share
-from wavenet.cli.preflight import make_dataset
 from wavenet.cli.saved_config import load_saved_config
 from wavenet.cli.scoring import PartialScores
 from wavenet.cli.validation import check_rate

@@ -3,24 +3,22 @@
 import functools
 import inspect
 import os
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from wavenet.bounds import check_batch
 from wavenet.checkpoint import check_json, check_reconstructs, constructor_parameters, describe
 from wavenet.checks import memory_of_this_machine
+from wavenet.cli.built import model_on_meta
 from wavenet.cli.command import plain
-from wavenet.cli.literal import build, literals
+from wavenet.cli.literal import build
 from wavenet.cli.saved_config import checked_yaml
 from wavenet.cli.targets import SCHEDULE, resolve_user_class
 from wavenet.cli.validation import arguments_of, check, check_known
-from wavenet.data import Corpus, Dataset, Mix
 from wavenet.model import WaveNet
-from wavenet.names import normalise
 from wavenet.native import Layout, UnknownNetworkError
 from wavenet.training import WaveNetTraining, freeze, make_optimizer
 
@@ -126,72 +124,6 @@ def chosen_callbacks(cfg: DictConfig) -> list[Callback]:
         InstantiationException: If one cannot be built.
     """
     return [build(f"callbacks.{name}", cfg.callbacks[name]) for name in cfg.callbacks]
-
-
-def make_dataset(cfg: DictConfig) -> Dataset:
-    """Build the dataset that a group of settings describes.
-
-    Raises:
-        ValueError: If it has no name for the folder of its prepared audio.
-    """
-    dataset = build("dataset", cfg)
-    _check_dataset_name("dataset", dataset)
-    if isinstance(dataset, Mix):
-        for part, each in dataset.parts.items():
-            _check_dataset_name(f"dataset.parts.{part}", each)
-    return dataset
-
-
-def fill_categories(cfg: DictConfig, corpus: Corpus, known: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Fill in the categories that are taken from the dataset, and check those that are given.
-
-    Args:
-        cfg: The run's config; `categories` that are null are set.
-        corpus: The training corpus.
-        known: Names by the conditioner's key that come before the dataset's; those of a model to begin with.
-
-    Raises:
-        ValueError: If the dataset has names that are not among those given.
-    """
-    for key, conditioner in (cfg.model.get("conditioners") or {}).items():
-        if "categories" not in conditioner:
-            continue
-        names = corpus.values(conditioner.name)
-        given = plain(conditioner)["categories"]
-        before = list((known or {}).get(key, ()))
-        new = set(names) - set(map(normalise, before))
-        categories = (
-            [*before, *(name for name in names if name in new)]
-            if given is None
-            else [normalise(str(category)) for category in given]
-        )
-        conditioner.categories = literals(categories)
-        unknown = sorted(set(names) - set(map(normalise, categories)))
-        if unknown:
-            raise ValueError(
-                f"model.conditioners.{key}.categories is {categories}, but the dataset has "
-                f"{', '.join(unknown)}, too; add them, or use null for all names"
-            )
-
-
-def _check_dataset_name(group: str, dataset: Dataset) -> None:
-    name = getattr(dataset, "name", None)
-    if not isinstance(name, str) or not name.isprintable() or set(name) & set(" /\\") or name in ("", ".", ".."):
-        found = type(dataset)
-        raise ValueError(
-            f"{group}._target_ is {found.__module__}.{found.__qualname__}, whose name is {name!r:.80}; give the class "
-            'a short name without spaces, such as name = "mine": its prepared audio is kept in a folder of that name'
-        )
-
-
-def model_on_meta(cfg: DictConfig) -> WaveNet:
-    """Build the model on the meta device: shapes without memory for the weights."""
-    settings = OmegaConf.create({"model": literals(OmegaConf.to_container(cfg.model, resolve=True))})
-    for conditioner in (settings.model.get("conditioners") or {}).values():
-        if "categories" in conditioner and conditioner.categories is None:
-            conditioner.categories = ["?"]
-    with torch.device("meta"):
-        return build("model", settings.model)
 
 
 def _check_optimizer(cfg: DictConfig, model: WaveNet) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from wavenet.cli.built import make_dataset, model_on_meta
 from wavenet.cli.command import command, plain
 from wavenet.cli.launched import share
-from wavenet.cli.preflight import make_dataset, model_on_meta
 from wavenet.data import Dataset, Mix
 
 

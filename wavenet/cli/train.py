@@ -23,6 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
+from wavenet.cli.built import fill_categories, make_dataset
 from wavenet.cli.command import command, overrides_of_command, plain
 from wavenet.cli.initial import describe_transfer, known_names, load_initial, name_of_initial
 from wavenet.cli.literal import build, literal, literals
@@ -31,8 +32,6 @@ from wavenet.cli.preflight import (
     check_reloadable,
     check_run,
     data_settings,
-    fill_categories,
-    make_dataset,
     training_settings,
 )
 from wavenet.cli.resumption import (
