@@ -17,7 +17,8 @@ except ModuleNotFoundError as error:
 TEXTS = Path(__file__).resolve().parents[1] / "data" / "tutorial"
 PAGES = {"tutorial": TEXTS / "from-conv1d-to-wavenet.md", "architecture": TEXTS / "architecture.md"}
 FIRST = ["generation", "checkpoint", "model", "distributions", "conditioning", "nn", "audio", "data"]
-INNER = ["atomic_files", "checks", "cli", "extras", "machine", "package_data", "types", "version"]  # used inside only
+# used inside only
+INNER = ["atomic_files", "checks", "cli", "extras", "machine", "package_data", "progress", "types", "version"]
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from tqdm import tqdm
 
 from wavenet import __version__, load
 from wavenet.atomic_files import check_no_links, is_special, os_error_reason, write_text
@@ -28,6 +27,7 @@ from wavenet.machine import machine_in_words
 from wavenet.model import WaveNet
 from wavenet.names import one_line
 from wavenet.native import with_rounded_weights
+from wavenet.progress import Bar
 from wavenet.report import ModelReport, ReportSettings, compare, render, report_on_model
 from wavenet.report.generated import best_in_words, shown_temperature
 from wavenet.report.model_report import finite
@@ -198,7 +198,7 @@ def _names(checkpoints: list[str], paths: list[Path]) -> list[str]:
 
 @contextmanager
 def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    with tqdm(total=total, desc=what, unit=unit, unit_scale=unit == "sample", dynamic_ncols=True) as bar:
+    with Bar(total=total, desc=what, unit=unit, unit_scale=unit == "sample", dynamic_ncols=True) as bar:
         yield bar.update
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor
-from tqdm import tqdm
 
 from wavenet import load, stream
 from wavenet.audio import format_of, read, write
@@ -20,6 +19,7 @@ from wavenet.conditioning import CategoricalEmbedding
 from wavenet.generation.sampler import check_room
 from wavenet.model import WaveNet
 from wavenet.names import one_line
+from wavenet.progress import Bar
 
 DEFAULT_SECONDS = 2.0
 
@@ -72,7 +72,7 @@ def main(cfg: DictConfig) -> None:
     check_room(lengths)
     total = max(lengths)
     chunks = []
-    with tqdm(
+    with Bar(
         total=total, desc=f"generating ({audio_stream.backend})", unit="sample", unit_scale=True, dynamic_ncols=True
     ) as bar:
         start = time.perf_counter()

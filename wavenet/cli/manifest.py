@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from wavenet import stream
 from wavenet.atomic_files import remove_partial_files, write_text
@@ -25,6 +24,7 @@ from wavenet.data.table import read_table
 from wavenet.generation.sampler import SECONDS, SEED, check_room
 from wavenet.model import WaveNet
 from wavenet.names import normalise, one_line
+from wavenet.progress import Bar
 
 RESULT = "generated.csv"
 _PARTS, _REQUEST = ".parts", "request.json"
@@ -91,7 +91,7 @@ def generate_many(cfg: DictConfig, model: WaveNet, mine: Share) -> None:
     generated = _by_engine(cfg.engine, model, folder, options, own)
     with (
         lines_to(parts / f"{mine.rank:05d}.jsonl") as lines,
-        tqdm(total=sum(map(len, own)), desc="generating", unit="utterance", disable=mine.rank > 0) as bar,
+        Bar(total=sum(map(len, own)), desc="generating", unit="utterance", disable=mine.rank > 0) as bar,
     ):
         for results in generated:
             lines.write("".join(json.dumps(each) + "\n" for each in results).encode())

@@ -9,10 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from wavenet.data.dataset import DatasetError
 from wavenet.extras import install_command
+from wavenet.progress import Bar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -67,7 +66,7 @@ def run_on_ray(
         )
         waiting: dict[int, Any] = {}
         following = 0
-        with tqdm(None, label, len(jobs), unit=unit, disable=not progress) as bar:
+        with Bar(None, label, len(jobs), unit=unit, disable=not progress) as bar:
             for row in dataset.iter_rows():
                 bar.update()
                 waiting[row["number"]] = pickle.loads(row["result"])

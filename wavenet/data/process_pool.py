@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from tqdm import tqdm
 
 from wavenet.data.dataset import DatasetError
+from wavenet.progress import Bar
 
 _WORTH_PROCESSES = 400  # below this many files, starting processes costs more than it saves
 
@@ -53,7 +53,7 @@ def run_jobs(
     try:
         with _pool(num_processes) as pool:
             results: Iterable[Result] = pool.map(work, jobs, chunksize=at_once) if pool else map(work, jobs)
-            for result in tqdm(results, label, len(jobs), unit=unit, disable=not progress or not jobs):
+            for result in Bar(results, label, len(jobs), unit=unit, disable=not progress or not jobs):
                 yield result
                 done += 1
     except BrokenProcessPool as error:

@@ -7,8 +7,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
-from tqdm import tqdm
 
+from wavenet.progress import Bar, print_above, seconds_between_updates
 from wavenet.training.log import TrainingLog
 
 # of 80 columns, all that is measured leaves some for the bar
@@ -26,7 +26,7 @@ class TrainingProgress(ProgressBar):
         super().__init__()
         self._log = log
         self._enabled = True
-        self._bar: tqdm | None = None
+        self._bar: Bar | None = None
         self._smooth: float | None = None
         self._last_step = 0
 
@@ -38,7 +38,7 @@ class TrainingProgress(ProgressBar):
         """Create the bar."""
         self._last_step = trainer.global_step
         total = trainer.max_steps if trainer.max_steps > 0 else None
-        self._bar = tqdm(
+        self._bar = Bar(
             total=total,
             bar_format=None if total is None else _FORMAT,
             initial=trainer.global_step,
@@ -47,7 +47,7 @@ class TrainingProgress(ProgressBar):
             dynamic_ncols=True,
             disable=not self._enabled,
             file=sys.stderr,
-            mininterval=0.5 if sys.stderr.isatty() else 10,
+            mininterval=seconds_between_updates(),
         )
 
     def on_train_batch_end(
@@ -85,8 +85,8 @@ class TrainingProgress(ProgressBar):
 
     @rank_zero_only
     def print(self, *args: Any, sep: str = " ", **kwargs: Any) -> None:
-        """Print above the bar."""
-        tqdm.write(sep.join(map(str, args)), file=sys.stderr)
+        """Print beside the bar."""
+        print_above(sep.join(map(str, args)))
 
     def _describe(self, trainer: L.Trainer) -> str:
         held_out = trainer.callback_metrics.get("validation/bits_per_sample")
