@@ -73,7 +73,8 @@ def test_the_extras_that_messages_name_are_there():
 
 def test_the_extras_that_texts_name_are_there():
     named = set()
-    for path in (*ROOT.glob("*.md"), *(ROOT / "data" / "guide").glob("*.md"), *(ROOT / "configs").rglob("*.yaml")):
+    guides = [path for name in ("guide", "tutorial") for path in (ROOT / "data" / name).glob("*.md")]
+    for path in (*ROOT.glob("*.md"), *guides, *(ROOT / "configs").rglob("*.yaml")):
         text = path.read_text()
         assert "wavenet[" not in text, path  # PyPI's, which is another project
         for names in re.findall(r'pip install -e "\.\[([\w,]+)\]"|the extra `(\w+)`', text):

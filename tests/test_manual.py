@@ -17,7 +17,15 @@ from wavenet.cli.validation import check
 
 GUIDES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "data" / "guide").glob("*.md"))
 READMES = ["README.md", "README.ja.md"]
-TEXTS = [*READMES, "CHANGELOG.md", "CONTRIBUTING.md", "data/tutorial/architecture.md", "data/models/README.md", *GUIDES]
+TEXTS = [
+    *READMES,
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "data/tutorial/architecture.md",
+    "data/tutorial/notebook.md",
+    "data/models/README.md",
+    *GUIDES,
+]
 COMMANDS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 # parts that the texts show how to add, and the benchmark's subjects that a line leaves open
