@@ -1,6 +1,7 @@
 """`wavenet.train`: what the command does, with a model and a dataset that are objects."""
 
 import os
+import re
 import signal
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.cli.test_configs import data_for
 from tests.configured import CONFIGS, choices, composed
 from wavenet.checkpoint import describe
 from wavenet.data.folder import Folder
+from wavenet.training.checkpointing import SIGNALS
 
 pytestmark = pytest.mark.slow
 QUICK = ["samples.final_seconds=0.02", "trainer.limit_val_batches=2"]
@@ -28,6 +30,11 @@ SPEAKERS = ("allison", "carlo", "june")
 def quick(model, dataset, run_dir, **settings):
     given = {"steps": 2, "batch_size": 2, "segment_length": 400, "logger": "none", "device": "cpu", "settings": QUICK}
     return wavenet.train(model, dataset, run_dir, **given | settings)
+
+
+def assert_same(model, other):
+    for ours, theirs in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.fixture
@@ -68,11 +75,10 @@ def test_it_goes_on_to_the_bit(folder, small):
     quick(first, folder, "part", **constant, resume=True)
     other = small(SPEAKERS)
     quick(other, folder, "part", steps=4, **constant, resume=True)
-    for ours, theirs in zip(other.state_dict().values(), whole.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs)
+    assert_same(other, whole)
     with pytest.raises(ValueError, match=r"^model.skip_channels is 12, and 10 in the run .*part, with which res"):
         quick(small(SPEAKERS, skip_channels=12), folder, "part", steps=5, resume=True)
-    with pytest.raises(ValueError, match=r"trainer.max_steps is 3, but .*last.ckpt is from step 4; give a larger"):
+    with pytest.raises(ValueError, match=r"^steps is 3, but .*last.ckpt is from step 4; give a larger"):
         quick(small(SPEAKERS), folder, "part", steps=3, resume=True)
 
 
@@ -133,21 +139,111 @@ def test_callbacks_are_objects(folder, small):
 
 
 class Interrupt(Callback):
-    def on_train_batch_end(self, *args):
-        os.kill(os.getpid(), signal.SIGINT)
+    """Interrupts at a hook, so many times, when so many steps were taken."""
+
+    def __init__(self, hook, steps=0, times=1):
+        def interrupt(trainer, *args):
+            for _ in range(times if trainer.global_step >= steps else 0):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        setattr(self, hook, interrupt)
 
 
-def test_an_interrupted_call_is_saved(folder, small):
-    with pytest.raises(KeyboardInterrupt, match="SIGINT; saved after 1 steps; resume=True goes on"):
-        quick(small(SPEAKERS), folder, "run", callbacks=[Interrupt()])
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+@pytest.fixture
+def handlers():
+    """The signals' handlers must be the same afterwards."""
+    before = [signal.getsignal(each) for each in SIGNALS]
+    yield
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+@pytest.mark.parametrize(
+    ("hook", "steps", "saved"), [("on_train_batch_end", 3, 3), ("on_validation_batch_start", 4, 4)]
+)
+def test_an_interrupted_call_is_saved_and_leaves_the_averaged_weights(folder, small, handlers, hook, steps, saved):
+    model = small(SPEAKERS)
+    with pytest.raises(KeyboardInterrupt, match=f"^SIGINT; saved after {saved} steps; resume=True goes on, .*'run'$"):
+        quick(model, folder, "run", steps=6, validate_every=4, callbacks=[Interrupt(hook, steps)])
+    assert_same(model, wavenet.load("run/checkpoints/last.ckpt"))
+    assert not model.training and model.metadata["training"]["steps"] == saved
+    assert quick(small(SPEAKERS), folder, "run", steps=6, resume=True).bits_per_sample is not None
+
+
+def test_a_second_interrupt_ends_the_call_and_not_the_process(folder, small, handlers):
+    with pytest.raises(KeyboardInterrupt, match="^SIGINT; saved after 0 steps; resume=True goes on"):
+        quick(small(SPEAKERS), folder, "run", callbacks=[Interrupt("on_train_batch_end", times=2)])
     quick(small(SPEAKERS), folder, "run", resume=True)
+
+
+def test_an_interrupt_before_the_first_step_is_one(folder, small, handlers):
+    """Lightning exits, and ignores all further interrupts."""
+    model = small(SPEAKERS)
+    with pytest.raises(KeyboardInterrupt):
+        quick(model, folder, "run", callbacks=[Interrupt("on_fit_start")])
+    assert model.metadata is None
+    quick(model, folder, "run", resume=True)
+
+
+def test_a_run_that_has_taken_all_its_steps_still_has_its_result(folder, small):
+    model, again = small(SPEAKERS), small(SPEAKERS)
+    first = quick(model, folder, "run")
+    second = quick(again, folder, "run", resume=True)
+    assert second.bits_per_sample == pytest.approx(first.bits_per_sample, rel=1e-6)
+    assert_same(model, again)
+    assert quick(small(SPEAKERS), folder, "other", validation_fraction=0).bits_per_sample is None
+    assert quick(small(SPEAKERS), folder, "other", validation_fraction=0, resume=True).bits_per_sample is None
+
+
+class Fails(Callback):
+    def on_train_start(self, *args):
+        raise ValueError("trainer.max_steps and optimizer.lr are mine")
+
+
+def test_after_an_error_random_numbers_and_the_model_are_as_before(folder, small):
+    model, state = small(SPEAKERS).train(), torch.get_rng_state()
+    with pytest.raises(ValueError, match="^steps and optimizer.lr are mine$"):
+        quick(model, folder, "run", callbacks=[Fails()], settings=[*QUICK, "optimizer.lr=0.001"])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.metadata is None and model.training
+
+
+def test_a_model_that_was_trained_before_says_so(folder, small, capsys):
+    model = small(SPEAKERS)
+    with pytest.raises(ValueError, match="mine"):
+        quick(model, folder, "failed", callbacks=[Fails()])
+    quick(model, folder, "first")
+    assert "from " not in capsys.readouterr().out
+    quick(model, folder, "second")
+    assert re.search(
+        r"\nfrom     the weights that the model has \(folder, 2 steps, [\d.]+ bits", capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "trainer.max_steps is 0; it must be a whole number from 1"),
+        ({"steps": -1}, "^steps is -1; it must be a whole number from 1 to "),
+        ({"steps": "many"}, "^steps is 'many'; it must be a whole number"),
+        ({"lr": 0}, "^lr is 0; it must be a number above 0 and below 1, such as 0.001"),
+        ({"validate_every": 0.5}, "^validate_every is 0.5; it must be a whole number"),
+        ({"device": "cuda"}, "^device is 'cuda'; it must be one of 'auto', 'cpu', 'gpu'$"),
+        ({"logger": "x"}, "^logger=x: there is no such option; known are csv, none, tensorboard"),
+        ({"logger": None}, "^logger=None: there is no such option"),
+        ({"settings": ["trainer.max_steps=0"]}, "^trainer.max_steps is 0; it must be a whole number"),
+        (
+            {"settings": ["trainer=ddp", "trainer.accelerator=cpu"]},
+            "^trainer.strategy is 'ddp', but wavenet.train has one",
+        ),
+        ({"settings": ["trainer.devices=2"]}, "^trainer.devices is 2, but wavenet.train has one process; train with"),
+        ({"settings": ["trainer.num_nodes=2"]}, "^trainer.num_nodes is 2, but"),
+        (
+            {"settings": ["experiment=vocoder"]},
+            "^settings has experiment=vocoder, whose model.*, but the model is an argument of wavenet.train; leave it",
+        ),
+        (
+            {"settings": ["experiment=vctk"]},
+            "^settings has experiment=vctk, whose dataset.*, but the dataset is an arg",
+        ),
         ({"optimizer": "adam"}, "optimizer=adam: there is no such option; did you mean optimizer=adamw"),
         ({"settings": ["ema_decai=0.9"]}, "ema_decai=0.9: there is no such setting; did you mean ema_decay"),
         ({"resume": True, "run_dir": None}, "resume=True goes on with the run in run_dir; give run_dir=FOLDER"),

@@ -3,16 +3,18 @@
 import base64
 import html
 import os
+import signal
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -20,9 +22,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from wavenet.checkpoint import describe
-from wavenet.cli.command import config_dir, key_of
+from wavenet.cli.arguments import (
+    KEYS,
+    check_arguments,
+    check_experiment,
+    check_objects,
+    check_processes,
+    naming_arguments,
+)
+from wavenet.cli.command import config_dir, key_of, plain
 from wavenet.cli.composition import hydra_in
-from wavenet.cli.errors import explain_composition_error, explain_instantiation_error
+from wavenet.cli.errors import explain_composition_error
 from wavenet.cli.literal import literal, literals
 from wavenet.cli.quoting import quoted
 from wavenet.cli.resumption import AUTO
@@ -33,6 +43,7 @@ from wavenet.data import Dataset
 from wavenet.data.folder import Folder
 from wavenet.model import WaveNet
 from wavenet.training import TrainingStopped
+from wavenet.training.checkpointing import SIGNALS
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,12 @@ def train(
     resume: bool = False,
     settings: Sequence[str] = (),
 ) -> TrainedRun:
-    """Train a model, as `wavenet train` does: same checks, same files, same defaults.
+    """Train a model, as `wavenet train` does: same checks, same files, same defaults, in one process.
 
-    The model is trained in place, and in the end has the averaged weights, on the CPU. If the name of a trained model
-    is given instead, such as "babble" or a run's folder, a copy of it is adapted to the dataset, as by the command with
-    `init_from=`: with a place for new speakers, and at 0.3 times the learning rate. The run's folder can be resumed,
-    evaluated and generated from like any other, also by the commands.
+    The model is trained in place, and in the end, or after an interrupt, has the averaged weights, on the CPU. If the
+    name of a trained model is given instead, such as "babble" or a run's folder, a copy of it is adapted to the
+    dataset, as by the command with `init_from=`: with a place for new speakers, and at 0.3 times the learning rate. The
+    run's folder can be resumed, evaluated and generated from like any other, also by the commands.
 
     Args:
         model: The model, whose conditioners must know the dataset's names, such as its speakers; or the name of one.
@@ -110,22 +121,31 @@ def train(
 
     Raises:
         ValueError: If a setting is wrong, or model and dataset do not fit; names it.
-        KeyboardInterrupt: If it was interrupted; it is saved, and resume=True goes on.
+        KeyboardInterrupt: If it was interrupted; it is saved, and resume=True goes on. A second interrupt does not wait
+            for the end of the step.
     """
     if isinstance(dataset, str | os.PathLike):
         dataset = Folder(dataset)
+    numbers = {
+        "steps": steps, "batch_size": batch_size, "segment_length": segment_length, "lr": lr,
+        "validate_every": validate_every, "validation_fraction": validation_fraction, "seed": seed,
+    }  # fmt: skip
+    check_arguments(numbers, device)
     gpu = device == "gpu" or (device == "auto" and torch.cuda.is_available())
     given = [
-        f"trainer.max_steps={steps}", f"batch_size={batch_size}", f"segment_length={segment_length}",
-        f"optimizer={optimizer}", *([] if lr is None else [f"optimizer.lr={lr}"]),
-        f"trainer.val_check_interval={validate_every}", f"validation_fraction={validation_fraction}", f"seed={seed}",
-        f"trainer={'gpu' if gpu else 'cpu'}", f"logger={logger if isinstance(logger, str) else 'none'}",
+        f"optimizer={optimizer}", f"trainer={'gpu' if gpu else 'cpu'}",
+        f"logger={'none' if isinstance(logger, Logger) else logger}",
+        *(f"{KEYS[name]}={value}" for name, value in numbers.items() if value is not None),
     ]  # fmt: skip
-    overrides = {key_of(each): each for each in settings} | ({} if lr is None else {"optimizer.lr": f"{lr}"})
-    _check_objects(model, overrides)
+    own_settings = {key_of(each): each for each in settings}
+    overrides = own_settings | ({} if lr is None else {"optimizer.lr": f"{lr}"})
+    check_objects(model, overrides)
     if resume and run_dir is None:
         raise ValueError("resume=True goes on with the run in run_dir; give run_dir=FOLDER")
     cfg = _composed([*given, *settings])
+    if "experiment" in overrides:
+        without = _composed([*given, *(each for key, each in own_settings.items() if key != "experiment")])
+        check_experiment(model, overrides["experiment"], cfg, without)
     cfg.dataset = literals(describe(dataset))
     if isinstance(model, WaveNet):
         cfg.model = literals(describe(model))
@@ -134,32 +154,61 @@ def train(
     if run_dir is not None:
         cfg.run_dir = literal(os.fspath(run_dir))
     cfg.resume = AUTO if resume else None
-    check("train", cfg)
     own = logger if isinstance(logger, Logger) else None
     network = model if isinstance(model, WaveNet) else None
     parts = Given(network, dataset, callbacks, own, overrides | ({} if network else {"init_from": f"{model}"}))
-    with ExitStack() as held, isolate_rng(), warnings.catch_warnings():
-        try:
-            bits, folder = train_run(cfg, held, parts)
-        except TrainingStopped as stopped:
-            raise KeyboardInterrupt(f"{stopped}; resume=True goes on") from None
-        except InstantiationException as error:
-            raise ValueError(explain_instantiation_error(error)) from error
-    if network is not None:
-        network.eval()
+    try:
+        with naming_arguments(own_settings):
+            check("train", cfg)
+            check_processes(cfg)
+            bits, folder = _run(cfg, parts)
+    except TrainingStopped as stopped:
+        where = plain(cfg)["run_dir"]
+        raise KeyboardInterrupt(f"{stopped}; resume=True goes on, with run_dir={where!r}") from None
     return TrainedRun(folder, bits)
 
 
-def _check_objects(model: Any, overrides: Mapping[str, str]) -> None:
-    """Check that settings are not those of objects.
+def _run(cfg: DictConfig, parts: Given) -> tuple[float | None, Path]:
+    """Train; after an error the model says of itself what it did before."""
+    model = parts.model
+    with _kept_signals(), ExitStack() as held, _isolated_rng(), warnings.catch_warnings():
+        if model is None:
+            return train_run(cfg, held, parts)
+        metadata, was_training = model.metadata, model.training
+        try:
+            ended = train_run(cfg, held, parts)
+        except TrainingStopped:
+            model.eval()
+            raise
+        except BaseException:
+            model.metadata = metadata
+            model.train(was_training)
+            raise
+        model.eval()
+        return ended
 
-    Raises:
-        ValueError: If one is; names it.
-    """
-    objects = {"dataset", "init_from", "resume", "run_dir"} | ({"model"} if isinstance(model, WaveNet) else set())
-    for key, override in overrides.items():
-        if key.split(".")[0] in objects:
-            raise ValueError(f"settings has {override}, which is an argument of wavenet.train; change that")
+
+@contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Restore the handlers of signals, which Lightning does not always do."""
+    before = [(signum, signal.getsignal(signum)) for signum in SIGNALS]
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # which alone can handle signals
+            for signum, handler in before:
+                signal.signal(signum, handler)
+
+
+@contextmanager
+def _isolated_rng() -> Iterator[None]:
+    """Restore the states of random number generators, also after an error; Lightning's own does not."""
+    isolated = isolate_rng()
+    isolated.__enter__()
+    try:
+        yield
+    finally:
+        isolated.__exit__(None, None, None)
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:

@@ -81,12 +81,8 @@ def known_names(source: WaveNet) -> dict[str, list[str]]:
 
 def describe_transfer(cfg: DictConfig, model: WaveNet, source: WaveNet, found: Transfer) -> list[str]:
     """Return lines about what a run's model has taken of another, what begins fresh and what was dropped."""
-    metadata = source.metadata
-    data, steps = text_at(metadata, "data", "name"), number_at(metadata, "training", "steps")
-    bits = number_at(metadata, "validation", "bits_per_sample")
-    about = [data or "", f"{steps:.0f} steps" if steps else "", f"{bits:.4f} bits per sample" if bits else ""]
     rates = [f"optimizer.{rate}={cfg.optimizer[rate]:g}" for rate in _RATES if rate in cfg.optimizer]
-    lines = [f"from     {cfg.init_from} ({', '.join(filter(None, about)) or 'of unknown origin'}), {', '.join(rates)}"]
+    lines = [f"from     {cfg.init_from} ({_origin(source)}), {', '.join(rates)}"]
     lines.append(f"taken    {_parts(found.taken)}")
     for label, names in (("fresh", found.fresh), ("dropped", found.dropped), ("frozen", plain(cfg.freeze))):
         lines += [f"{label:<8} {_parts(names)}"] if names else []
@@ -96,6 +92,19 @@ def describe_transfer(cfg: DictConfig, model: WaveNet, source: WaveNet, found: T
     for key, names in found.names.items():
         lines.append(f"{key:<8} {_describe_names(names)}")
     return [one_line(line) for line in lines]
+
+
+def describe_own_weights(model: WaveNet) -> str:
+    """Return a line about a model that a caller in Python gives, and that was trained before."""
+    return one_line(f"from     the weights that the model has ({_origin(model)})")
+
+
+def _origin(model: WaveNet) -> str:
+    """Return the data, the steps and the bits of a model's training, as far as it knows them."""
+    data, steps = text_at(model.metadata, "data", "name"), number_at(model.metadata, "training", "steps")
+    bits = number_at(model.metadata, "validation", "bits_per_sample")
+    about = [data or "", f"{steps:.0f} steps" if steps else "", f"{bits:.4f} bits per sample" if bits else ""]
+    return ", ".join(filter(None, about)) or "of unknown origin"
 
 
 def _without_names(settings: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from wavenet.atomic_files import atomic_folder, remove_partial_files, write_text
+from wavenet.checkpoint import number_at
 from wavenet.cli.built import fill_categories, make_dataset
 from wavenet.cli.command import command, overrides_of_command, plain
-from wavenet.cli.initial import describe_transfer, known_names, load_initial, name_of_initial
+from wavenet.cli.initial import describe_own_weights, describe_transfer, known_names, load_initial, name_of_initial
 from wavenet.cli.literal import build, literal, literals
 from wavenet.cli.output import first_lines, print_error
 from wavenet.cli.preflight import (
@@ -52,6 +53,7 @@ from wavenet.model import WaveNet
 from wavenet.names import listed, one_line
 from wavenet.training import (
     EarlyStopping,
+    ExponentialMovingAverage,
     Launch,
     ProcessMonitor,
     Rendezvous,
@@ -145,11 +147,11 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     model, corpus = _model_and_corpus(cfg, meta_model.sample_rate, rendezvous, source, given)
     training, validation = _split(corpus, cfg.validation_fraction)
-    begun = [] if source is None else describe_transfer(cfg, model, source, take_weights(model, source))
-    freeze(model, plain(cfg.freeze))
-    settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
     checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
     base = _base(cfg, source, given) if checkpoint is None else None  # which the checkpoint has
+    begun = [] if base is None else _begin_with(cfg, model, source)
+    freeze(model, plain(cfg.freeze))
+    settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
     model.metadata = run_metadata(training, validation, base, **settings, precision=cfg.trainer.precision)
 
     module = WaveNetTraining(model, **training_settings(cfg))
@@ -161,7 +163,7 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     run = Path(cfg.run_dir)
     monitor = ProcessMonitor(cfg.trainer.timeout, _end_waiting)
     held.callback(monitor.close)
-    more = {} if given is None else {"callbacks": given.callbacks, "logger": given.logger}
+    more = {} if given is None else {"callbacks": given.callbacks, "logger": given.logger, "ends_process": False}
     purge_step = None if resumption is None else resumption.purge_step
     trainer = make_trainer(cfg, run, model, training, validation, purge_step, monitor, started, **more)
     _check_sweep(trainer, started)
@@ -172,7 +174,8 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     if isinstance(trainer.logger, WandbLog):
         trainer.logger.begin(kept(cfg))
     _fit(trainer, module, data, run, checkpoint, monitor)
-    bits, model.metadata = _held_out_bits(trainer), module.current_metadata()
+    model.metadata = module.current_metadata()
+    bits = _held_out_bits(trainer, model.metadata) if validation.utterances else None
     if trainer.is_global_zero:
         print_profile(trainer)
         _print_end(trainer, bits, None if cfg.trainer.fast_dev_run else run)
@@ -225,6 +228,13 @@ def _base(cfg: DictConfig, source: WaveNet | None, given: Given | None) -> tuple
     return None if model is None or model.metadata is None else ("an earlier model", model.metadata)
 
 
+def _begin_with(cfg: DictConfig, model: WaveNet, source: WaveNet | None) -> list[str]:
+    """Give a model the weights that it begins with, if it has not got them; return lines about them."""
+    if source is None:
+        return [describe_own_weights(model)]
+    return describe_transfer(cfg, model, source, take_weights(model, source))
+
+
 def _make_fast(cfg: DictConfig, resumption: Resumption | None, held: ExitStack) -> None:
     """Change a config so that a few steps try everything, in a folder that is removed at the end.
 
@@ -240,9 +250,10 @@ def _make_fast(cfg: DictConfig, resumption: Resumption | None, held: ExitStack) 
     cfg.run_dir = literal(str(Path(held.enter_context(TemporaryDirectory(prefix="wavenet-"))) / "run"))
 
 
-def _held_out_bits(trainer: L.Trainer) -> float | None:
+def _held_out_bits(trainer: L.Trainer, metadata: dict[str, Any]) -> float | None:
+    """Return the bits of the last validation, which may have been before a run went on that had taken all its steps."""
     bits = trainer.callback_metrics.get("validation/bits_per_sample")
-    return None if bits is None else float(bits)
+    return number_at(metadata, "validation", "bits_per_sample") if bits is None else float(bits)
 
 
 def _check_sweep(trainer: L.Trainer, started: Launch | None) -> None:
@@ -310,11 +321,19 @@ def _fit(
     checkpoint: Path | None,
     monitor: ProcessMonitor,
 ) -> None:
+    """Train; also if it is stopped, the model then has the averaged weights."""
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        _take_average(trainer, module)
     except TrainingStopped as stopped:
+        _take_average(trainer, module)
+        module.model.metadata = module.current_metadata()
         if trainer.is_global_zero:
             print(f"stopped  by {stopped}; continue with resume={run}")
+        raise
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # before the first step; Lightning exits then
+            raise KeyboardInterrupt from None
         raise
     except MisconfigurationException as error:  # of a callback or a logger
         raise ValueError(" ".join(str(error).split())) from error
@@ -323,6 +342,12 @@ def _fit(
         if missing is None:
             raise
         raise ValueError(f"{missing}. What was saved is kept: continue with resume={run}") from error
+
+
+def _take_average(trainer: L.Trainer, module: WaveNetTraining) -> None:
+    for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(callback, ExponentialMovingAverage):
+            callback.on_train_end(trainer, module)
 
 
 def _end_waiting(reason: str) -> NoReturn:

@@ -53,6 +53,7 @@ def make_trainer(
     started: Launch | None,
     callbacks: Sequence[Callback] = (),
     logger: Logger | None = None,
+    ends_process: bool = True,
 ) -> L.Trainer:
     """Create the trainer of a run.
 
@@ -67,6 +68,7 @@ def make_trainer(
         started: How a launcher such as torchrun has started its processes; None if none has.
         callbacks: More callbacks than those of the config.
         logger: A logger in place of the config's; None takes that.
+        ends_process: Whether a second Ctrl-C kills the process.
 
     Raises:
         ValueError: If Lightning refuses a setting.
@@ -98,7 +100,7 @@ def make_trainer(
         settings["val_check_interval"] *= accumulated  # Lightning counts batches
     else:
         settings["limit_val_batches"] = 0
-    every.append(LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps))
+    every.append(LastCheckpoint(run / "checkpoints" / "last.ckpt", cfg.save_every_n_steps, ends_process))
     try:
         trainer = L.Trainer(
             **settings,

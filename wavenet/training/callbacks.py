@@ -55,6 +55,7 @@ class ExponentialMovingAverage(WeightAveraging):
             torch._foreach_lerp_([run[0] for run in runs], [run[1] for run in runs], weight)  # pyright: ignore[reportPrivateImportUsage]
 
         super().__init__(multi_avg_fn=average)
+        self._is_in_model = False  # rather than the weights that are trained
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Return whether the weights after the step with this index, from 0, are averaged."""
@@ -64,9 +65,26 @@ class ExponentialMovingAverage(WeightAveraging):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Copy the model, with parameters as adjacent in memory as its own."""
         super().setup(trainer, pl_module, stage)
+        self._is_in_model = False
         if stage == "fit" and self._average_model is not None:
             pairs = zip(pl_module.parameters(), self._average_model.module.parameters(), strict=True)
             place_adjacent(averaged for _, averaged in sorted(pairs, key=lambda pair: pair[0].data_ptr()))
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the model the averaged weights."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._is_in_model = True
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the model the weights that are trained."""
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._is_in_model = False
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the model the averaged weights, unless it has them; also called for a run that was stopped."""
+        if self._average_model is not None and not self._is_in_model:
+            super().on_train_end(trainer, pl_module)
+            self._is_in_model = True
 
 
 class DivergenceMonitor(Callback):

@@ -106,10 +106,13 @@ class LastCheckpoint(Checkpoint):
     Args:
         path: The file.
         every_n_steps: Optimizer steps between saves.
+        ends_process: Whether a second SIGINT kills, too. If not, as in a notebook, whose kernel it would end, it raises
+            `TrainingStopped` at once.
     """
 
-    def __init__(self, path: Path, every_n_steps: int) -> None:
+    def __init__(self, path: Path, every_n_steps: int, ends_process: bool = True) -> None:
         super().__init__()
+        self._ends_process = ends_process
         self._path, self._every, self._saved = path, every_n_steps, 0
         self._validation_due, self._starts_finished = False, False
         self._signum: int | None = None
@@ -213,6 +216,8 @@ class LastCheckpoint(Checkpoint):
     def _install_handlers(self, trainer: L.Trainer) -> None:
         def handle(signum: int, frame: Any) -> None:
             if self._signum is not None:
+                if signum == signal.SIGINT and not self._ends_process:
+                    raise TrainingStopped(signum, self._saved)
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)
             self._signum = signum
