@@ -18,7 +18,8 @@ TEXTS = Path(__file__).resolve().parents[1] / "data" / "tutorial"
 PAGES = {"tutorial": TEXTS / "from-conv1d-to-wavenet.md", "architecture": TEXTS / "architecture.md"}
 FIRST = ["generation", "checkpoint", "model", "distributions", "conditioning", "nn", "audio", "data"]
 # used inside only
-INNER = ["atomic_files", "checks", "cli", "extras", "machine", "package_data", "progress", "types", "version"]
+INNER = ["atomic_files", "checks", "cli", "extras", "machine", "model_table", "package_data", "progress", "types"]
+INNER += ["version"]
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
+import re
+
 import pytest
 import torch
 
 from tests.configured import build_full_size
 from tests.contract import verify_streaming
 from wavenet import WaveNet
-from wavenet.conditioning import CategoricalEmbedding
+from wavenet.conditioning import CategoricalEmbedding, MelConditioner
 from wavenet.distributions import GaussianMixture, LogisticMixture, MuLawCategorical
 from wavenet.native import unsupported_reason
 from wavenet.nn import ContextStack
@@ -33,6 +35,36 @@ def test_gradient_sees_just_the_receptive_field(small, kernel_size, input_kernel
     model(waveform(1, 80, torch.float64))[0][..., 70].sum().backward()
     seen = embedded[0].grad.abs().sum(dim=-1).flatten().nonzero().flatten()
     assert (seen.min().item(), seen.max().item()) == (70 - model.receptive_field + 1, 70)
+
+
+def test_a_notebook_shows_a_table(small):
+    shown = small(("june", "<ann>"))._repr_html_()
+    rows = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", shown))
+    assert rows == {
+        "Parameters": "1,626",
+        "Sample rate": "2000 Hz",
+        "Receptive field": "15 samples, 8 ms",
+        "Layers": "6: 2 x 3, kernel size 2",
+        "Channels": "6 residual, 8 gate, 10 skip",
+        "Output distribution": "16 mu-law classes",
+        "Condition: speaker": "2 names",
+    }
+    assert repr(small()).startswith("WaveNet(\n  (distribution): MuLawCategorical(")
+
+
+def test_its_table_has_all_parts_escaped(small):
+    name = "<b>"
+    conditioners = {
+        name: CategoricalEmbedding(name, ["x"], 4, dropout=0.1),
+        "mel": MelConditioner(8000, 4),
+    }
+    context = ContextStack(condition_channels=4)
+    model = WaveNet(MuLawCategorical(), 8000, conditioners, context, condition_channels=4)
+    shown = model._repr_html_()
+    assert "<tr><th>Condition: &lt;b&gt;</th><td>1 name (optional)</td></tr>" in shown
+    assert "<tr><th>Condition: mel</th><td>80 numbers for every 256 samples</td></tr>" in shown
+    assert "<th>Context stack</th>" in shown
+    assert name not in shown
 
 
 def test_receptive_field_of_the_model():

@@ -73,6 +73,11 @@ def test_it_draws(cells, cause):
 
 
 @pytest.mark.slow
+def test_its_network_is_shown_as_a_table(cells):
+    assert "<th>Condition: speaker</th><td>4 names</td>" in shown(cells, "(?m)^model$")["text/html"][0]
+
+
+@pytest.mark.slow
 def test_its_network_learns(cells):
     printed = shown(cells, "\nrun = ")["stdout"]
     bits = [float(each) for each in re.findall(r"step \d+: ([\d.]+) bits per sample", printed)]

@@ -31,6 +31,7 @@ from wavenet.bounds import (
 )
 from wavenet.conditioning import Conditioner
 from wavenet.distributions import OutputDistribution
+from wavenet.model_table import model_table
 from wavenet.nn import CausalConv1d, Condition, ContextStack, Head, ResidualStack, cycle_of_dilations
 
 
@@ -190,6 +191,10 @@ class WaveNet(nn.Module):
                 self.receptive_field, self.stack.receptive_field - kernel_size + context.receptive_field
             )
         self.margin = max((conditioner.margin for conditioner in conditioners.values()), default=0)
+
+    def _repr_html_(self) -> str:
+        """A table of the main numbers, for notebooks."""
+        return model_table(self)
 
     @property
     def outer_modules(self) -> list[nn.Module]:
