@@ -66,14 +66,14 @@ def test_the_parts_of_the_text():
     assert lines[0] == "usage: wavenet train [GROUP=OPTION ...] [SETTING=VALUE ...]"
     assert "  wavenet train resume=runs/NAME                  # continues that run" in lines
     assert "  small (default)               Learns babbling speech on two CPU cores within" in lines
-    assert lines[lines.index("Settings") + 2].startswith("  seed=0                        of the weights, ")
+    assert lines[lines.index("Settings") + 2].startswith("  seed=0                        seed of the weights, ")
     assert lines.index("Settings of dataset=prompts") < lines.index("Settings of model/conditioners=speaker")
-    at = lines.index("  preparation:                  of the audio: done once, into the cache")
+    at = lines.index("  preparation:                  audio preparation, done once and cached")
     assert lines[at - 1] == ""  # as in the YAML
     assert lines[at + 1] == "  preparation.cache_dir=${oc.env:WAVENET_CACHE,data/cache}"
     required = help_text("push", []).splitlines()
     assert required[0] == "usage: wavenet push [SETTING=VALUE ...]"
-    assert "  repo=VALUE                    required: on the Hugging Face Hub: owner/name;" in required
+    assert "  repo=VALUE                    required: repository on the Hub, owner/name;" in required
 
 
 def test_chosen_options_and_values_are_shown():
