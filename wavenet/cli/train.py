@@ -150,6 +150,8 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
     base = _base(cfg, source, given) if checkpoint is None else None  # which the checkpoint has
     begun = [] if base is None else _begin_with(cfg, model, source)
+    if resumption is not None:
+        begun.append(f"from     step {resumption.steps}")
     freeze(model, plain(cfg.freeze))
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
     model.metadata = run_metadata(training, validation, base, **settings, precision=cfg.trainer.precision)
