@@ -367,7 +367,7 @@ def _vocoder(args: argparse.Namespace) -> None:
     if args.figure is not None:
         pictures = {}
         for number in (0, 1):
-            for title, ending in (("recording", "recording"), ("resynthesized from its mel", "vocoder-its-mel")):
+            for title, ending in (("recording", "recording"), ("resynthesised from its mel", "vocoder-its-mel")):
                 path = sounds / f"{number:02d}-{ending}.wav"
                 pictures[f"{title}, {number + 1}"], rate = read(path)
         draw_spectrograms(args.figure, pictures, rate)

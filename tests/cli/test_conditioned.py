@@ -56,7 +56,7 @@ def refused(run, *overrides):
 
 
 @pytest.mark.parametrize("distribution", choices("model/distribution"))
-def test_a_vocoder_resynthesizes_a_recording(train, run, in_tmp, distribution):
+def test_a_vocoder_resynthesises_a_recording(train, run, in_tmp, distribution):
     output = train("experiment=vocoder", "model.condition_channels=4", f"model/distribution={distribution}")
     assert "given    mel" in output
     recording = excerpt("a.wav", seconds=0.2501)  # not a whole number of frames
