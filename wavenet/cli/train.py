@@ -150,8 +150,7 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     checkpoint = None if resumption is None or resumption.checkpoint is None else Path(resumption.checkpoint)
     base = _base(cfg, source, given) if checkpoint is None else None  # which the checkpoint has
     begun = [] if base is None else _begin_with(cfg, model, source)
-    if resumption is not None:
-        begun.append(f"from     step {resumption.steps}")
+    begun += [] if resumption is None else [f"from     step {resumption.steps}"]
     freeze(model, plain(cfg.freeze))
     settings = {name: cfg[name] for name in ("seed", "batch_size", "segment_length")}
     model.metadata = run_metadata(training, validation, base, **settings, precision=cfg.trainer.precision)
@@ -179,7 +178,6 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     model.metadata = module.current_metadata()
     bits = _held_out_bits(trainer, model.metadata) if validation.utterances else None
     if trainer.is_global_zero:
-        print_profile(trainer)
         _print_end(trainer, bits, None if cfg.trainer.fast_dev_run else run)
     return bits, run
 
@@ -478,7 +476,8 @@ def _unseen(model: WaveNet, train: Corpus, validation: Corpus) -> list[str]:
 
 
 def _print_end(trainer: L.Trainer, bits: float | None, run: Path | None) -> None:
-    """Print the result, why the run has ended before its last step, and where to hear it; None if it is not kept."""
+    """Print the profile, why the run has ended before its last step, its result and where to hear it, if it is kept."""
+    print_profile(trainer)
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, EarlyStopping) and callback.reason:
             print(f"early    callbacks.early_stopping: {callback.reason}")
