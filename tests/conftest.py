@@ -46,6 +46,7 @@ TINY = [  # settings with which any configuration runs in seconds
 ]
 LONGEST = (
     "tests/benchmark/test_benchmark.py",
+    "tests/benchmark/test_configs.py",
     "tests/exchange/test_onnx.py",
     "tests/generation/test_",
     "tests/reliability/test_kill.py",
