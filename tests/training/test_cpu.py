@@ -308,3 +308,20 @@ def test_wrong_conditions_are_named(small):
         CPUNetwork(small(speakers=("a",))).log_prob(waveform, Condition(torch.zeros(2, 4, 1)))
     with pytest.raises(ValueError, match="a condition was given, but the model was built for none"):
         CPUNetwork(small()).log_prob(waveform, Condition(torch.zeros(2, 3, 1)))
+
+
+def test_verification_takes_another_segment_where_gradients_differ(small, monkeypatch):
+    network = CPUNetwork(small())
+    log_prob, doubled = network.log_prob, [True, False]
+
+    def once(waveform, condition=None):
+        outputs = log_prob(waveform, condition)
+        return 2 * outputs - outputs.detach() if doubled.pop(0) else outputs  # the same outputs, another gradient
+
+    monkeypatch.setattr(network, "log_prob", once)
+    network.verify()
+    assert not doubled
+    doubled += [True, True, True]
+    with pytest.raises(UnknownNetworkError, match=r"the gradient of \S+ differs from the PyTorch network's"):
+        network.verify()
+    assert not doubled
