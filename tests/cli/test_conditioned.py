@@ -59,6 +59,7 @@ def refused(run, *overrides):
 def test_a_vocoder_resynthesises_a_recording(train, run, in_tmp, distribution):
     output = train("experiment=vocoder", "model.condition_channels=4", f"model/distribution={distribution}")
     assert "given    mel" in output
+    assert "generate.py checkpoint=r mel_from=RECORDING\n" in output
     recording = excerpt("a.wav", seconds=0.2501)  # not a whole number of frames
     run("generate", "checkpoint=r", f"mel_from={recording}")
     generated, real = (soundfile.read(path, dtype="int16")[0] for path in ("out.wav", recording))

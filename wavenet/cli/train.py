@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import logging
 import os
+import shlex
 import socket
 import sys
 import warnings
@@ -178,7 +179,7 @@ def train(cfg: DictConfig, held: ExitStack, given: Given | None = None) -> tuple
     model.metadata = module.current_metadata()
     bits = _held_out_bits(trainer, model.metadata) if validation.utterances else None
     if trainer.is_global_zero:
-        _print_end(trainer, bits, None if cfg.trainer.fast_dev_run else run)
+        _print_end(trainer, bits, None if cfg.trainer.fast_dev_run else run, _what_to_hear(model, training))
     return bits, run
 
 
@@ -475,8 +476,19 @@ def _unseen(model: WaveNet, train: Corpus, validation: Corpus) -> list[str]:
     return lines
 
 
-def _print_end(trainer: L.Trainer, bits: float | None, run: Path | None) -> None:
-    """Print the profile, why the run has ended before its last step, its result and where to hear it, if it is kept."""
+def _what_to_hear(model: WaveNet, training: Corpus) -> str:
+    """Return what the generate command needs besides the run to make what it was trained on, as its last argument."""
+    if model.features:
+        return " mel_from=RECORDING"
+    speakers = [each for each in model.conditioners.values() if each.name == "speaker"]
+    if not speakers or not isinstance(speakers[0], CategoricalEmbedding):
+        return ""
+    name = training.values("speaker")[0]
+    return "" if name == speakers[0].categories[0] else f" {shlex.quote(f'speaker={name}')}"
+
+
+def _print_end(trainer: L.Trainer, bits: float | None, run: Path | None, what: str) -> None:
+    """Print the profile, why the run has ended before its last step, its result and how to hear it, if it is kept."""
     print_profile(trainer)
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(callback, EarlyStopping) and callback.reason:
@@ -489,7 +501,7 @@ def _print_end(trainer: L.Trainer, bits: float | None, run: Path | None) -> None
     if run is None:
         print("kept     nothing, as trainer.fast_dev_run asks for")
         return
-    print(f"listen   {run / 'audio'}, or: python scripts/generate.py checkpoint={run}")
+    print(f"listen   {run / 'audio'}, or: python scripts/generate.py checkpoint={run}{what}")
 
 
 if __name__ == "__main__":
