@@ -76,7 +76,10 @@ def test_any_module_is_allowed():
 def test_dropout_counts_in_training_only(small):
     model = small(dropout=0.5)
     assert unsupported_reason(model) is None
-    assert CPUNetwork.unsupported_reason(model) == "it computes the plain network, and the layers have dropout"
+    assert (
+        CPUNetwork.unsupported_reason(model)
+        == "native code computes the plain network only, and the layers have dropout"
+    )
     assert unsupported_reason(model.train()) == "stack.layers.0 has dropout and is in training mode"
 
 

@@ -41,4 +41,4 @@ def native_unsupported_reason(model: WaveNet) -> str | None:
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         return "numba is switched off by NUMBA_DISABLE_JIT"
     unknown = unsupported_reason(model)
-    return None if unknown is None else f"it computes the plain network, and {unknown}"
+    return None if unknown is None else f"native code computes the plain network only, and {unknown}"

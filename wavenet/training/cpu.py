@@ -46,7 +46,7 @@ class CPUNetwork:
             return reason
         layout = Layout(model)
         if layout.dropout:
-            return "it computes the plain network, and the layers have dropout"
+            return "native code computes the plain network only, and the layers have dropout"
         if layout.residual_scale ** len(layout.layers) < _SMALLEST:
             return f"residual_scale={layout.residual_scale:g} is too small for {len(layout.layers)} layers"
         return None
