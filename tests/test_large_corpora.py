@@ -17,6 +17,7 @@ from tests.training.test_clusters import free_port, outputs, started
 from wavenet.audio import LogMel
 from wavenet.data import DatasetError
 from wavenet.data.folder import Folder
+from wavenet.data.on_ray import run_on_ray
 from wavenet.data.shards import prepare_shards
 
 ray = pytest.importorskip("ray")
@@ -49,6 +50,17 @@ def test_what_cannot_be_written_is_named_and_then_the_same_bytes_are(speech, tmp
     ours, theirs = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert len(ours) > 5
     assert ours == theirs
+
+
+def test_ray_that_does_not_start_is_named(monkeypatch):
+    def fail(**settings):
+        raise Exception("The current node timed out during startup.")  # as Ray itself raises it
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(DatasetError, match="^work: Ray on this machine: The current node timed out during startup"):
+        list(run_on_ray(str, [1], "work", progress=False))
 
 
 @pytest.mark.slow

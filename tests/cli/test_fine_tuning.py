@@ -39,6 +39,7 @@ def test_a_run_begins_with_another_one_s_weights_and_a_new_speaker_at_the_mean(r
     assert "from     " in output and "(folder, 1 steps, " in output
     assert "taken    distribution, input (2 tensors), stack (" in output
     assert "speaker  kept allison, carlo, june; new, at the mean of those known: ann\n" in output
+    assert "generate.py checkpoint=new speaker=ann\n" in output  # not the first speaker, which is the other model's
     new = wavenet.load("new")
     assert new.conditioners["speaker"].categories == ["allison", "carlo", "june", "ann"]
     for name, value in base.state_dict().items():  # the learning rate leaves them as they were

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 import wavenet
 from tests.conftest import ROOT
+from wavenet.cli.command import plain_warnings
 
 pytestmark = pytest.mark.slow
 CONSOLE = [sys.executable, "-c", "from wavenet.cli import main; main()"]
@@ -65,3 +67,10 @@ def test_an_output_that_is_full_is_named(in_tmp, small, command, program):
     assert end.stderr.endswith(
         f"{program}: standard output: No space left on device; delete something there, or write elsewhere\n"
     )
+
+
+def test_a_warning_for_the_user_is_a_line_without_the_code_that_raised_it():
+    with plain_warnings():
+        assert warnings.formatwarning("it is slow", UserWarning, "a.py", 3) == "warning: it is slow\n"
+        assert "a.py:3: DeprecationWarning: old" in warnings.formatwarning("old", DeprecationWarning, "a.py", 3)
+    assert "a.py:3: UserWarning: it is slow" in warnings.formatwarning("it is slow", UserWarning, "a.py", 3)

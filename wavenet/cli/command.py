@@ -47,7 +47,7 @@ def command(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], N
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @wraps(function)
         def checked(cfg: DictConfig) -> Any:  # what the function returns is a sweeper's
-            with _full_error(wanted):  # as the user set it, also for child processes
+            with _full_error(wanted), plain_warnings():  # the former as the user set it, also for child processes
                 for each in _VERBOSE_LOGGERS:  # Hydra enables all loggers
                     logging.getLogger(each).setLevel(logging.WARNING)
                 try:
@@ -109,6 +109,23 @@ def _full_error(value: str | None) -> Iterator[None]:
         os.environ.pop(_FULL_ERROR, None)
         if before is not None:
             os.environ[_FULL_ERROR] = before
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Let a warning that is for the user be a line of its own, without the code that raised it."""
+    before = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        if category is UserWarning:
+            return f"warning: {message}\n"
+        return before(message, category, *place, **more)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def generate_many(cfg: DictConfig, model: WaveNet, mine: Share) -> None:
             lines.write("".join(json.dumps(each) + "\n" for each in results).encode())
             lines.flush()
             bar.update(len(results))
-    print(f"{folder}: {sum(map(len, own))} utterance(s) generated, {len(done)} were there")
+    print(f"{folder}: {sum(map(len, own))} utterance(s) generated, {len(done)} were there already")
     _merge(rows, folder, parts, began)
 
 

@@ -56,7 +56,7 @@ def run_on_ray(
     started = not ray.is_initialized()
     try:
         if started:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            _start(ray)
         context = ray.data.DataContext.get_current()
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # it has no setting for its reports of each execution
         context.enable_progress_bars = False
@@ -85,6 +85,15 @@ def run_on_ray(
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: Any) -> None:
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError):
+        raise
+    except Exception as error:  # Ray raises this itself if its own processes take too long to start
+        raise ConnectionError(error) from error
 
 
 class _Task:
