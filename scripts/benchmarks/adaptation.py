@@ -41,7 +41,7 @@ class Row:
     seconds: float
 
 
-_COLUMNS = {"model": 30, "steps": 6, "lr": 8, "bits/sample": 11, "time, s": 7}
+_COLUMNS = {"model": 33, "steps": 6, "lr": 8, "bits/sample": 11, "time, s": 7}
 HEADER = header(_COLUMNS)
 
 
