@@ -12,23 +12,27 @@ def model_table(model: Any) -> str:
     Args:
         model: A `WaveNet`.
     """
-    rate = model.sample_rate
+    rows = main_numbers(model)
+    if model.context is not None:
+        rows["Context stack"] = _samples(model.context.receptive_field, model.sample_rate)
+    for name, conditioner in model.conditioners.items():
+        rows[f"Condition: {name}"] = _values(conditioner)
+    cells = [f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items()]
+    return f"<table><caption>{html.escape(type(model).__name__)}</caption>{''.join(cells)}</table>"
+
+
+def main_numbers(model: Any) -> dict[str, str]:
+    """Return the numbers that every model has, in words, by what they are; its card has them, too."""
     channels = [f"{getattr(model, f'{name}_channels')} {name}" for name in ("residual", "gate", "skip")]
-    rows = {
+    return {
         "Parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-        "Sample rate": f"{rate} Hz",
-        "Receptive field": _samples(model.receptive_field, rate),
+        "Sample rate": f"{model.sample_rate} Hz",
+        "Receptive field": _samples(model.receptive_field, model.sample_rate),
         "Layers": f"{model.stack.num_layers}: {model.num_cycles} x {model.dilation_cycle}, "
         f"kernel size {model.kernel_size}",
         "Channels": ", ".join(channels),
         "Output distribution": model.distribution.label,
     }
-    if model.context is not None:
-        rows["Context stack"] = _samples(model.context.receptive_field, rate)
-    for name, conditioner in model.conditioners.items():
-        rows[f"Condition: {name}"] = _values(conditioner)
-    cells = [f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items()]
-    return f"<table><caption>{html.escape(type(model).__name__)}</caption>{''.join(cells)}</table>"
 
 
 def _samples(number: int, rate: int) -> str:

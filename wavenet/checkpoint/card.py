@@ -18,6 +18,7 @@ from wavenet.checkpoint.metadata import entry_at, number_at, text_at
 from wavenet.checkpoint.repository import is_repo
 from wavenet.conditioning import CategoricalEmbedding
 from wavenet.model import WaveNet
+from wavenet.model_table import main_numbers
 
 HERE = "FOLDER"  # stands in a card for the place that the model is loaded from
 MEASURES = {  # of resynthesis, as `wavenet.report` names them: what the card calls them, and their format
@@ -141,10 +142,7 @@ def _packages(model: WaveNet, place: str) -> str:
 
 
 def _architecture(model: WaveNet) -> dict[str, Any]:
-    return {
-        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "baseline_bits": f"{model.distribution.baseline_bits:g}",
-    }
+    return {"numbers": main_numbers(model), "baseline_bits": f"{model.distribution.baseline_bits:g}"}
 
 
 def _condition(conditioner: Any) -> Markdown:
