@@ -5,11 +5,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from scripts.benchmarks.command import make_parser
+from tests.cli.test_validation import composed
 from tests.configured import CONFIGS
 from tests.conftest import ROOT
 from wavenet.cli.quoting import quoted
@@ -136,10 +135,7 @@ def test_a_command_is_accepted(written, line):
     if "-m" in arguments:
         arguments = list(first_of_sweep([argument for argument in arguments if argument != "-m"]))
     arguments = [argument for argument in arguments if argument != "--help" and not argument.endswith("...")]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        own = f"hydra.searchpath=[file://{written}/conf]"
-        cfg = compose(program, [own, *quoted(program, arguments)])
+    cfg = composed(program, f"hydra.searchpath=[file://{written}/conf]", *quoted(program, arguments))
     if not re.search(r"mymodel|birds|mlflow|=mine|\.\.\.", line):  # not here; the first two are run by test_readme.py
         check(program, cfg)
 

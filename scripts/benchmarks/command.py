@@ -157,7 +157,8 @@ def _configs(args: argparse.Namespace) -> None:
     def show(row: configs.Trained | configs.Tried) -> None:
         nonlocal shown
         if shown is not type(row):
-            print(end="" if shown is None else "\n")  # between two tables
+            if shown is not None:
+                print()  # between two tables
             shown = type(row)
             print(configs.TRIED_HEADER if isinstance(row, configs.Tried) else configs.TRAINED_HEADER)
         print(configs.line(row), flush=True)

@@ -20,10 +20,9 @@ from typing import Any
 from scripts.benchmarks.process import measure_in_process
 from scripts.benchmarks.table import header, line_of
 from wavenet.checkpoint import load
-from wavenet.cli.built import make_dataset
-from wavenet.cli.command import plain
+from wavenet.cli.built import prepared
 from wavenet.cli.saved_config import load_saved_config
-from wavenet.data import add_features, prepare, split
+from wavenet.data import split
 from wavenet.evaluation import Score, score_each
 from wavenet.report.speed import speed
 
@@ -157,8 +156,7 @@ def look_at(finished: Finished, seconds: float) -> dict[str, Any]:
     """
     run = Path(finished.run)
     model, cfg = load(run), load_saved_config(run / "config.yaml", finished.cache)
-    corpus = prepare(make_dataset(cfg.dataset), model.sample_rate, **plain(cfg.preparation))
-    corpus = add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
+    corpus = prepared(cfg, model)
     found: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "receptive_field": model.receptive_field / model.sample_rate,

@@ -7,12 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from scripts.benchmarks import configs
 from scripts.benchmarks.configs import Finished, Trained, Tried
+from tests.cli.test_validation import composed
 from tests.conftest import ROOT, TINY
-from wavenet.cli.config_files import config_dir
 from wavenet.cli.preflight import check_run
 
 pytestmark = pytest.mark.slow
@@ -85,8 +84,7 @@ def test_every_row_is_a_run_that_a_cpu_can_take(config):
     """All settings of a row are known, fit each other, and need no GPU and no corpus but the package's."""
     settings = [] if config == configs.DEFAULT else [config]
     settings += configs._TRIED if config in configs.FOR_GPUS else ()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", [*settings, "run_dir=runs/x"])
+    cfg = composed("train", *settings, "run_dir=runs/x")
     check_run(cfg)
     assert (cfg.trainer.accelerator, cfg.trainer.precision) == ("cpu", "32-true")
     assert cfg.dataset._target_ == "wavenet.data.prompts.Prompts"
@@ -94,8 +92,7 @@ def test_every_row_is_a_run_that_a_cpu_can_take(config):
 
 def test_every_experiment_for_gpus_has_a_row():
     names = [path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")]
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        accelerators = {name: compose("train", [f"experiment={name}"]).trainer.accelerator for name in names}
+    accelerators = {name: composed("train", f"experiment={name}").trainer.accelerator for name in names}
     for_gpus = {f"experiment={name}" for name, accelerator in accelerators.items() if accelerator == "gpu"}
     assert for_gpus == set(configs.FOR_GPUS)
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavenet.cli.command import plain
 from wavenet.cli.literal import build, literals
-from wavenet.data import Corpus, Dataset, Mix
+from wavenet.data import Corpus, Dataset, Mix, add_features, prepare
 from wavenet.model import WaveNet
 from wavenet.names import normalise
 
@@ -24,6 +24,12 @@ def make_dataset(cfg: DictConfig) -> Dataset:
         for part, each in dataset.parts.items():
             _check_dataset_name(f"dataset.parts.{part}", each)
     return dataset
+
+
+def prepared(cfg: DictConfig, model: WaveNet) -> Corpus:
+    """Return the recordings of a run's config, prepared for a model that was trained on them, with its features."""
+    corpus = prepare(make_dataset(cfg.dataset), model.sample_rate, **plain(cfg.preparation))
+    return add_features(corpus, model.features, trimmed=cfg.preparation.trim_db is not None)
 
 
 def fill_categories(cfg: DictConfig, corpus: Corpus, known: Mapping[str, Sequence[str]] | None = None) -> None:

@@ -14,14 +14,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from wavenet import __version__, load
 from wavenet.atomic_files import check_no_links, is_special, os_error_reason, write_text
 from wavenet.checkpoint import find, in_package, text_at
-from wavenet.cli.built import make_dataset
+from wavenet.cli.built import prepared
 from wavenet.cli.command import command, plain, warnings_as_lines
 from wavenet.cli.config_files import config_dir
 from wavenet.cli.launched import share
 from wavenet.cli.saved_config import load_saved_config
 from wavenet.cli.scoring import PartialScores
 from wavenet.cli.validation import check_rate
-from wavenet.data import Corpus, add_features, prepare, split
+from wavenet.data import Corpus, split
 from wavenet.evaluation import Clips
 from wavenet.machine import machine_in_words
 from wavenet.model import WaveNet
@@ -120,9 +120,7 @@ def _held_out(cfg: DictConfig, path: Path, model: WaveNet) -> Corpus:
         if not run_config.is_file():
             raise ValueError(f"{run_config} does not exist, so the run's dataset is unknown; give {_dataset_of(model)}")
         settings = load_saved_config(run_config, cfg.preparation.cache_dir, plain(cfg.trust))
-    corpus = prepare(make_dataset(settings.dataset), model.sample_rate, **plain(settings.preparation))
-    corpus = add_features(corpus, model.features, trimmed=settings.preparation.trim_db is not None)
-    _, held_out = split(corpus, settings.validation_fraction)
+    _, held_out = split(prepared(settings, model), settings.validation_fraction)
     if not held_out.utterances:
         raise ValueError(
             f"validation_fraction is {settings.validation_fraction}: no utterances are held out to evaluate on; "

@@ -29,7 +29,7 @@ from wavenet.cli.arguments import (
     check_processes,
     naming_arguments,
 )
-from wavenet.cli.command import config_dir, key_of, plain
+from wavenet.cli.command import config_dir, key_of
 from wavenet.cli.composition import hydra_in
 from wavenet.cli.errors import explain_composition_error
 from wavenet.cli.literal import literal, literals
@@ -162,8 +162,7 @@ def train(
             check_processes(cfg)
             bits, folder = _run(cfg, parts)
     except TrainingStopped as stopped:
-        where = plain(cfg)["run_dir"]
-        raise KeyboardInterrupt(f"{stopped}; resume=True goes on, with run_dir={where!r}") from None
+        raise KeyboardInterrupt(f"{stopped}; resume=True goes on, with run_dir={cfg.run_dir!r}") from None
     return TrainedRun(folder, bits)
 
 
